@@ -15,39 +15,41 @@ class Timing:
     """``[timing]``: all may be left out. A file whose times do not fit each other is refused."""
 
     interval: Annotated[float, Within(0.05, 60)] = 0.2
-    """Between two heartbeats of the active server to the stand-by and to each voter."""
+    """Time between two heartbeats of the active server to the stand-by and to each voter."""
     slow_interval: Annotated[float, Within(0.05, 600)] = 2.0
-    """Between two heartbeats to an agent that has no vote, and of the stand-by."""
+    """Time between two heartbeats to an agent without a vote, and between two of the stand-by."""
     misses: Annotated[int, Within(1, 100)] = 3
-    """Heartbeats missed in a row until a server counts as dead."""
+    """How many heartbeats in a row must be missing until a server counts as dead."""
     lease: Annotated[float, Within(0, 3600)] = 0.0
-    """How long the answers to a heartbeat let the active server decide; 0 means 4 intervals, or
-    ``misses`` intervals and twice ``round_trip`` where that is longer."""
+    """How long the answers to a heartbeat allow the active server to make decisions; 0: 4 intervals, or ``misses``
+    intervals and twice ``round_trip`` where that is longer."""
     margin: Annotated[float, Within(0, 3600)] = 0.0
-    """What a voter waits beyond the lease before it votes for another; 0 means 0.1 s + 10 % of the lease."""
+    """How much longer than the lease a voter waits before it votes for another server; 0: 0.1 s + 10 % of the
+    lease."""
     drift: Annotated[float, Within(0, 0.2)] = 0.01
-    """By which share the clocks of two machines may run apart; ``margin`` must cover it."""
+    """By which share the clocks of two machines may run at different speeds; ``margin`` must cover it."""
     round_trip: Annotated[float, Within(0, 10)] = 0.0
-    """Longest usual time from a heartbeat to its answer, which ``lease`` must cover; 0 means 0.1 s, or half an
+    """The longest usual time from a heartbeat to its answer, which ``lease`` must cover; 0: 0.1 s, or half an
     interval where that is less."""
     hold_attempt: Annotated[float, Within(0, 30)] = 8.0
-    """How long an agent holds a new call while no server is there, before 503."""
+    """How long an agent holds a new call while there is no server, before it answers 503."""
     replay_wait: Annotated[float, Within(0, 30)] = 2.0
-    """How long a replayed INVITE waits for the lists of agents at which it may be ringing already."""
+    """How long a repeated INVITE waits for the lists of agents where the call may be ringing already."""
     agent_grace: Seconds = 300.0
-    """How long an agent may be silent until its calls are released on the other side."""
+    """How long an agent may be silent before the other sides of its calls are released."""
     subset_after: Annotated[float, Within(0.1, 86400)] = 5.0
-    """A main that reaches fewer agents than the stand-by for so long hands over."""
+    """An active server hands over to a stand-by that has reached all agents that it reaches, and more, for this
+    long."""
     switchover_limit: Annotated[float, Within(0.1, 600)] = 5.0
-    """How long a planned switchover may take until it is called off."""
+    """How long a planned switchover may take before it is called off."""
     watchdog: Annotated[float, Within(0, 3600)] = 0.0
-    """A server whose event loop gives no sign of life for so long is killed by its supervisor; 0: never."""
+    """A server whose event loop gives no sign of life for this long is killed by its supervisor; 0: never."""
     t1: Annotated[float, Within(0.01, 5)] = 0.5
-    """RFC 3261's T1, the estimate of the round trip to a device."""
+    """T1 of RFC 3261, the estimate of the round trip to a device."""
     t2: Annotated[float, Within(0.01, 60)] = 4.0
-    """RFC 3261's T2, the longest retransmission interval."""
+    """T2 of RFC 3261, the longest retransmission interval."""
     t4: Annotated[float, Within(0.01, 60)] = 5.0
-    """RFC 3261's T4, how long a message may stay in the network."""
+    """T4 of RFC 3261, how long a message may stay in the network."""
 
     def __post_init__(self) -> None:
         if not self.round_trip:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import json
 import re
 import sys
 import types
@@ -103,7 +104,7 @@ def _default(spec: dataclasses.Field[Any]) -> str:
     if spec.default_factory is not dataclasses.MISSING:
         return ""
     if value is dataclasses.MISSING:
-        return "must be said"
+        return "required"
     if value is None or value in ("", ()) or dataclasses.is_dataclass(value):
         return ""
     if isinstance(value, bool):
@@ -111,7 +112,7 @@ def _default(spec: dataclasses.Field[Any]) -> str:
     if isinstance(value, float):
         return f"`{value:g}`"
     if isinstance(value, tuple):
-        return f"`{list(value)}`"
+        return f"`{json.dumps(list(value))}`"
     return f"`{value}`" if isinstance(value, int) else f'`"{value}"`'
 
 

@@ -40,9 +40,9 @@ class Rewrite:
     match: Pattern
     """Which numbers it changes."""
     strip: Annotated[int, Within(0, 64)] = 0
-    """Characters to take away at the front."""
+    """How many characters to remove at the front."""
     prefix: Number = ""
-    """What to put in front then."""
+    """What to put in front afterwards."""
 
     def apply(self, number: str) -> str:
         """The number changed; the caller has seen to it that the pattern matches."""
@@ -54,15 +54,15 @@ class HeaderRule:
     """One of ``headers``, carried out one after the other: it says one of ``remove``, ``add``, ``replace``."""
 
     remove: Field = ""
-    """Take this field away, where its value matches."""
+    """Remove this field, where its value matches."""
     add: HeaderLine = ""
-    """Add this line, like ``X-Site: paris``, where there is no such field."""
+    """Add this line, like ``X-Site: paris``, unless the message has such a field."""
     replace: Field = ""
     """Change the value of this field, where it matches."""
     match: Regex = ""
-    """With ``remove`` or ``replace``: what part of the value matches; left out: any."""
+    """With ``remove`` or ``replace``: the part of the value that must match; left out: any."""
     by: HeaderText = ""
-    r"""With ``replace``: what stands there then; ``\\1`` is the first group of ``match``."""
+    r"""With ``replace``: what to put in its place; ``\\1`` is the first group of ``match``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,11 @@ class Numbering:
     """``to_device`` or ``from_device`` of a line: how numbers and headers change on the way."""
 
     called: tuple[Rewrite, ...] = ()
-    """For the number called."""
+    """Rules for the number called."""
     caller: tuple[Rewrite, ...] = ()
-    """For the number calling."""
+    """Rules for the number calling."""
     headers: tuple[HeaderRule, ...] = ()
-    """For single header fields, which are none of the dialog's or the body's."""
+    """Rules for single header fields, except those of the dialog and of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +84,15 @@ class RegistrationSettings:
     registrar: PeerUri
     """Where REGISTER goes."""
     user: Number
-    """User name, also for digest."""
+    """User name, for the address of record and for digest."""
     password: Secret
-    """For digest."""
+    """Password for digest."""
     expires: Annotated[int, Within(30, 86400)] = 600
-    """Asked for; refreshed at four fifths of what was granted."""
+    """The time asked for; registered again after four fifths of what was granted."""
     domain: Host = ""
     """Domain of the address of record; left out: the registrar's host."""
     retry_least: Annotated[float, Within(0.1, 3600)] = 2.0
-    """First wait after a failure; doubled with each."""
+    """First wait after a failure; it doubles with each further one."""
     retry_most: Annotated[float, Within(1, 86400)] = 120.0
     """Longest wait after a failure."""
 
@@ -102,9 +102,9 @@ class ProbeSettings:
     """``options`` of a trunk: OPTIONS to the peer take the trunk out of service and back."""
 
     interval: Annotated[float, Within(0.1, 3600)] = 30.0
-    """Between two OPTIONS."""
+    """Time between two OPTIONS."""
     misses: Annotated[int, Within(1, 100)] = 3
-    """Unanswered ones in a row until the trunk is out of service."""
+    """Unanswered OPTIONS in a row after which the trunk is out of service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,9 @@ class SessionTimerSettings:
     """``session_timer`` of a line (RFC 4028), on the dialogs with its devices."""
 
     expires: Annotated[int, Within(90, 86400)] = 1800
-    """Session-Expires asked for."""
+    """The Session-Expires that is asked for."""
     min_se: Annotated[int, Within(90, 86400)] = 90
-    """Least Session-Expires accepted."""
+    """The least Session-Expires that is accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,11 @@ class StirSigning:
     key: Secret
     """The private key, in PEM, for ES256."""
     url: Https
-    """Where those who verify find its certificate."""
+    """Where others fetch its certificate to verify the signature."""
     attest: Literal["A", "B", "C"] = "C"
-    """How sure we are of callers: ``A`` full, ``B`` partial, ``C`` gateway."""
+    """How sure you are of who calls: ``A`` full, ``B`` partial, ``C`` gateway attestation."""
     full: tuple[Pattern, ...] = ()
-    """Callers of whom we are sure (``A``) whatever ``attest`` says: the numbers that are ours."""
+    """Callers that get full attestation (``A``) whatever ``attest`` says: your own numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,9 @@ class StirVerification:
     ca: Path
     """PEM file of the authorities whose certificates are believed."""
     required: bool = False
-    """Refuse calls without an Identity that holds (428, 436, 437, 438, or 403 for a stale one)."""
+    """Refuse calls without a valid Identity (428, 436, 437, 438, or 403 for a stale one)."""
     hosts: tuple[Host, ...] = ()
-    """From which certificates are fetched; left out: all public ones."""
+    """Hosts from which certificates are fetched; left out: all public ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +148,13 @@ class Forward:
     """``forward`` of a line: numbers to call instead, looked up like any number called."""
 
     always: Number = ""
-    """Instead of the line, at once."""
+    """Called at once instead of the line."""
     busy: Number = ""
-    """When the line is busy."""
+    """Called when the line is busy."""
     no_answer: Number = ""
-    """When nobody answers within ``after``, or the line cannot be reached."""
+    """Called when nobody answers within ``after``, or the line cannot be reached."""
     after: Annotated[float, Within(1, 180)] = 20.0
-    """How long it rings before ``no_answer``."""
+    """How long the line rings before ``no_answer`` is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +162,13 @@ class StationSettings:
     """``station`` of a station: what it does with its calls."""
 
     answer: Literal["at-once", "by-order"] = "at-once"
-    """Take calls at once, or when an operator says so; it rings meanwhile."""
+    """Answer calls at once, or when an operator says so; until then it rings."""
     play: Literal["silence", "tone", "echo"] = "silence"
-    """What the far end hears, until it is told to play something else: nothing, a tone of 1004 Hz, or itself."""
+    """What the far end hears until another file is played to it: nothing, a tone of 1004 Hz, or itself."""
     file: Path | None = None
-    """Instead of ``play``: a WAV file (16 bits, 8 or 16 kHz, mono), again and again."""
+    """Instead of ``play``: a WAV file (16 bits, 8 or 16 kHz, mono), played again and again."""
     sound: bool = False
-    """Join calls to this machine's sound device, too: its microphone is heard, and its loudspeaker plays."""
+    """Also connect calls to this machine's sound device, with its microphone and loudspeaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,141 +179,147 @@ class LineSettings:
     """The table's name."""
     kind: Literal["trunk", "phone", "station", "web", "direct"]
     """``trunk``: a carrier or PBX at a known address. ``phone``: devices that register with the agent. ``station``: a
-    telephone that is a program of its own beside the agent; all that is said of phones holds for it, and it registers
-    from this machine only. ``web``: a phone for browsers, which come by WebSocket alone. ``direct``: a telephone
-    without an agent, that registers with the servers themselves; all that is said of phones holds for it, too."""
+    telephone that is a program on the agent's machine. ``web``: a phone for browsers, which connect by WebSocket
+    only. ``direct``: a telephone without an agent, which registers with the servers themselves. What is said of
+    phones holds for the last three as well."""
     agent: NameOf = ""
-    """The agent it belongs to; left out: it is owned by the servers themselves, as a trunk may be and a direct
-    telephone is."""
+    """The agent it belongs to. Left out: it belongs to the servers themselves, which only trunks and direct
+    telephones can."""
     peer: tuple[PeerUri, ...] = ()
-    """Trunk: where its calls are sent; the next one when the first does not answer."""
+    """Trunk: where calls to it are sent; the next one when the first does not answer."""
     source: tuple[Source, ...] = field(default=(), metadata={"key": "from"})
-    """Trunk: addresses its requests come from, others are refused; left out: the numeric addresses of ``peer``, or,
-    with ``certificate``, whoever proves to be it."""
+    """Trunk: addresses that its requests come from; others are refused. Left out: the numeric addresses of ``peer``,
+    or, with ``certificate``, any address from which a peer proves its name."""
     address: Host = ""
-    """Trunk of an agent with several addresses in ``sip``: the one that its requests leave from, and that is shown to
-    it; left out: the first of the family, IPv4 or IPv6, that its peer needs."""
+    """Trunk of an agent with several addresses in ``sip``: the one that its requests are sent from and that its peer
+    is shown. Left out: the first of the family (IPv4 or IPv6) of its peer."""
     certificate: tuple[Host, ...] = ()
-    """Trunk by TLS: names one of which the certificate of its peer must have, whoever connects; left out: the host of
-    the URI, where we connect."""
+    """Trunk by TLS: names of which the peer's certificate must have one, whichever side connects. Left out: the host
+    of the URI, where we connect."""
     ca: Path | None = None
-    """Trunk by TLS: PEM file of the authorities by which its certificate is believed; left out: those of its
+    """Trunk by TLS: PEM file of the authorities that may have signed its certificate; left out: those of its
     agent."""
     channels: Annotated[int, Within(1, 100_000)] = 1
-    """Calls at once. Must be said for a trunk; more than 1 lets calls wait at a phone."""
+    """Calls at once; must be given for a trunk. A phone with more than 1 takes waiting calls."""
     answer_within: Annotated[float, Within(0, 32)] = 0.0
-    """Seconds without any response until the next place of the line is tried; 0: 4 for a trunk, 5 for a phone."""
+    """Seconds without any response after which the next address or contact of the line is tried; 0: 4 for a trunk, 5
+    for a phone."""
     nat: bool = False
-    """Trunk behind a NAT: requests in a dialog go back over the flow that the dialog came by, not to its Contact."""
+    """Trunk behind a NAT: requests in a dialog are sent back over the flow by which the dialog came, not to its
+    Contact."""
     register: RegistrationSettings | None = None
-    """Trunk: register with the carrier."""
+    """Trunk: registers with the carrier."""
     options: ProbeSettings | None = None
-    """Trunk: probe the peer with OPTIONS."""
+    """Trunk: tests the peer with OPTIONS."""
     to_device: Numbering = Numbering()
-    """How numbers change on the way to the device."""
+    """How numbers and headers change on the way to the device."""
     from_device: Numbering = Numbering()
-    """How numbers change on the way from the device, before routing."""
+    """How numbers and headers change on the way from the device, before routing."""
     advertise: Host = ""
-    """Address to write into messages to this device; left out: that of its agent."""
+    """The address to write into messages to this device; left out: that of its agent."""
     cps: Annotated[float, Within(0, 10_000)] = 0.0
-    """Most new calls a second, each way together; 0 means no limit."""
+    """New calls a second at most, counted for each direction; 0: no limit."""
     longest_call: Annotated[float, Within(0, 31 * 86400)] = 0.0
-    """A call is ended after so many seconds; 0 means no limit."""
+    """Seconds after which a call is ended; 0: no limit."""
     media: Literal["direct", "relay"] = "direct"
-    """``direct``: media flows between the devices. ``relay``: RTP, and fax (T.38), through the agent's own relay;
-    what it cannot carry is refused."""
+    """``direct``: media flows between the devices. ``relay``: RTP and fax (T.38) pass the agent's relay; media that
+    it cannot carry is refused."""
     media_timeout: Annotated[float, Within(0, 86400)] = 0.0
-    """With ``media = "relay"``: an answered call is ended after so many seconds without RTP either way, unless it is
-    on hold or has changed to fax; 5 at least. 0: it is shown only."""
+    """With ``media = "relay"``: seconds without RTP from either side after which an answered call is ended, unless it
+    is on hold or has changed to fax; at least 5. 0: silence is only shown."""
     srtp: Literal["no", "sdes"] = "no"
-    """With ``media = "relay"``: ``sdes``: its devices have SRTP with keys in their descriptions (RFC 4568), and never
-    plain RTP. It ends at the agent's relay; the other side gets plain RTP, and a browser its own, by the WebRTC
-    gateway behind that relay. Needs ``holdfast[srtp]`` at the agent."""
+    """With ``media = "relay"``: ``sdes``: its devices use SRTP with keys in their SDP (RFC 4568), and never plain
+    RTP. The encryption ends at the agent's relay: the other side gets plain RTP, or, when it is a browser, DTLS-SRTP
+    from the WebRTC gateway behind that relay. Needs ``holdfast[srtp]`` at the agent."""
     webrtc: bool = False
-    """Trunk: its peer takes media as browsers do (ICE, DTLS-SRTP), as Asterisk does with ``webrtc = yes``: what
-    browsers send goes to it as it is. Left out: their media ends at the agent, and its peer gets plain RTP."""
+    """Trunk: its peer takes media as browsers send it (ICE, DTLS-SRTP), as Asterisk does with ``webrtc = yes``, and
+    gets it unchanged. Left out: media of browsers ends at the agent, and the peer gets plain RTP."""
     recovery: Literal["hot", "cold"] = "hot"
     """At a takeover: ``hot`` keeps its calls, ``cold`` drops them and resets the line to ``reset_state``."""
     reset_state: Literal["idle", "out-of-service"] = "idle"
-    """For ``cold``: the state after the reset."""
+    """With ``cold``: the state of the line afterwards."""
     priority: Annotated[int, Within(0, 9)] = 0
-    """Higher ones are handed over first at a takeover; calls from a line over 0 may use the reserved capacity."""
+    """At a takeover, calls of lines with a higher number are handed over first. Calls from a line over 0 may use the
+    reserved capacity."""
     trust: bool | None = None
-    """Believe who its devices say is calling, and tell them who calls where that is withheld, too (RFC 3325). Left
-    out: true for a trunk, false for a phone, which may call itself by its ``numbers`` and its user name only."""
+    """Whether its devices are believed when they say who calls, and told who calls even when the caller withholds it
+    (RFC 3325). Left out: true for a trunk, false for a phone, which may name only its ``numbers`` and its user name
+    as caller."""
     domain: Host = ""
-    """Trunk: host of the Request-URI, From and asserted identities of its calls; left out: the peer's for the first,
-    for the others that of its registration, or our own."""
+    """Trunk: host in the Request-URI, From and asserted identities of calls to it. Left out: in the Request-URI the
+    peer's host, in the others the domain of its registration or our own address."""
     auth_user: Number = ""
-    """Trunk: for digest, where that is not the user who registers, or ``user``."""
+    """Trunk: user name for digest, where it is not the one that registers, or ``user``."""
     outbound_proxy: PeerUri | None = None
-    """Trunk: where all its requests go first; it stands in their Route."""
+    """Trunk: a proxy to which all its requests are sent first, by a Route."""
     from_user: Literal["caller", "account"] = "caller"
-    """Trunk: who From names: the ``caller``, or the ``account`` (``user``, or who registers) with the caller's number
-    in P-Asserted-Identity."""
+    """Trunk: whom From names: the ``caller``, or the ``account`` (``user``, or who registers), with the caller's
+    number in P-Asserted-Identity."""
     called_from: Literal["request-uri", "to", "p-called-party-id"] = "request-uri"
-    """Trunk: where its calls name the number called."""
+    """Trunk: where calls from it have the number called."""
     diversion: Literal["both", "diversion", "history-info", "none"] = "both"
-    """In which headers its devices are told who was called first: Diversion (RFC 5806), History-Info (RFC 7044)."""
+    """The headers that tell its devices whom a forwarded call was for: Diversion (RFC 5806), History-Info (RFC
+    7044)."""
     trust_priority: bool = False
-    """Believe how urgent its calls say they are, in Priority (``emergency``, ``urgent``) or Resource-Priority (RFC
-    4412: ``esnet``, ``dsn``, ``drsn``, ``q735``, ``ets``, ``wps``)."""
+    """Whether its calls are believed when they say how urgent they are, in Priority (``emergency``, ``urgent``) or
+    Resource-Priority (RFC 4412: ``esnet``, ``dsn``, ``drsn``, ``q735``, ``ets``, ``wps``)."""
     transfer: Literal["pass", "serve", "refuse"] = "refuse"
-    """Transfers (REFER, RFC 3515): those by its devices are made by the server (``serve``), whoever is transferred;
-    or ``pass``ed on to who is to call, which calls through us then, where its line says ``pass`` too; or refused. So
-    is that a call takes the place of one of its dialogs (Replaces, RFC 3891)."""
+    """Transfers (REFER, RFC 3515) that its devices ask for. ``serve``: the server makes them, whatever the line of
+    the other side. ``pass``: REFER is passed on to the device that shall call, which then calls through us; its line
+    must say ``pass`` too. ``refuse``: refused, and so is a call that wants to take the place of one of its dialogs
+    (Replaces, RFC 3891)."""
     messages: Literal["pass", "refuse"] = "refuse"
-    """Messages outside calls (MESSAGE, RFC 3428) by its devices and to them: ``pass``ed on by the routes, as calls,
-    between lines that both pass them; or refused (405)."""
+    """Messages outside calls (MESSAGE, RFC 3428) from and to its devices. ``pass``: routed as calls are, between
+    lines that both say ``pass``. ``refuse``: refused (405)."""
     subscriptions: Literal["pass", "refuse"] = "refuse"
     """Subscriptions (SUBSCRIBE, RFC 6665) of its devices, and to it: busy lamps (``dialog``, RFC 4235) and waiting
-    messages (``message-summary``, RFC 3842); ``pass``ed by the routes, as calls, between lines that both pass them,
-    of which one at least has an agent. For a phone that is watched its agent notifies; who may watch it may pick up
-    what rings there. Or refused (405)."""
+    messages (``message-summary``, RFC 3842). ``pass``: routed as calls are, between lines that both say ``pass``, one
+    of which must have an agent. The state of a phone is reported by its agent, and who may watch it may pick up a
+    call that rings there. ``refuse``: refused (405)."""
     mailbox: NameOf = ""
-    """Phone: the trunk that keeps its messages: it is asked for what waits under the phone's number. Left out: a
-    device subscribes to a number that leads there."""
+    """Phone: the trunk that keeps its voice messages: it is asked what is waiting for the phone's number. Left out: a
+    device has to subscribe to a number that leads there."""
     stir_sign: StirSigning | None = None
-    """Trunk: sign who calls (STIR/SHAKEN)."""
+    """Trunk: signs who calls (STIR/SHAKEN)."""
     stir_verify: StirVerification | None = None
-    """Trunk: verify who calls (STIR/SHAKEN)."""
+    """Trunk: verifies who calls (STIR/SHAKEN)."""
     reliable: Literal["no", "supported", "required"] = "supported"
-    """Provisional responses that are acknowledged (PRACK, RFC 3262) on the dialogs with its devices: ``supported``
-    where a device wants them, or ``required``, so that a call of one that does not know them is refused (421)."""
+    """Reliable provisional responses (PRACK, RFC 3262) on the dialogs with its devices: ``supported``: for devices
+    that want them; ``required``: calls of a device without them are refused (421)."""
     session_id: bool = False
-    """Make a Session-ID (RFC 7989) in what its devices send without, so that a call has one name in all traces."""
+    """Add a Session-ID (RFC 7989) to calls of its devices that have none, so that a call has one name in all
+    traces."""
     session_timer: SessionTimerSettings | None = None
-    """Detect devices that vanished (RFC 4028)."""
+    """Detects devices that have vanished (RFC 4028)."""
     forward: Forward = Forward()
     """Call forwarding."""
     redirects: Literal["follow", "pass"] | None = None
-    """When it redirects a call (300, 301, 302): ``follow`` it with the rights of this line, or ``pass`` it to who
-    calls. Left out: a phone's is followed, a trunk's is passed."""
+    """When a device of it redirects a call (300, 301, 302): ``follow``: call the new number with the rights of this
+    line. ``pass``: tell the caller. Left out: ``follow`` for a phone, ``pass`` for a trunk."""
     numbers: tuple[Number, ...] = ()
-    """Numbers that reach this line; they go before all routes."""
+    """Numbers that reach this line; they are looked up before all routes."""
     caller_number: Number = ""
-    """Number to show for its calls, whatever the device says."""
+    """The number shown for its calls, whatever the device says."""
     user: Number = ""
-    """Phone: user name to register as, also for digest; left out: the line's name. Trunk that does not register: the
-    account, for Contact and digest."""
+    """Phone: the user name to register as, also for digest; left out: the line's name. Trunk that does not register:
+    the account, for Contact and digest."""
     password: Secret | None = None
-    """For digest, of a phone or of a trunk that does not register; of a station it may be left out: it is made from
-    the site key then."""
+    """Password for digest, of a phone or of a trunk that does not register. A station needs none: one is made from
+    the site key."""
     digest: tuple[Digest, ...] = DIGESTS
-    """Phone: what its password may be hashed with, offered in this order; many phones read the
-    first challenge only."""
+    """Phone: the hash algorithms offered for digest, in this order. Many phones read the first challenge only."""
     contacts: Annotated[int, Within(1, 32)] = 4
-    """Phone: devices registered at once; all of them ring."""
+    """Phone: how many devices may be registered at once; all of them ring."""
     expires: Annotated[int, Within(30, 86400)] = 3600
-    """Phone: longest registration granted."""
+    """Phone: the longest registration that is granted."""
     keep_alive: Annotated[float, Within(0, 3600)] = KEEP_ALIVE
-    """Phone: seconds, at most, between two OPTIONS to a device that registered over UDP, which keep the NAT before it
-    open; 0: none."""
+    """Phone: seconds between two OPTIONS to a device that registered over UDP, at most; they keep a NAT in front of
+    it open. 0: none."""
     station: StationSettings = StationSettings()
     """Station: what it does with its calls."""
     return_within: Annotated[float, Within(0, 3600)] = RETURN_WITHIN
-    """Web: seconds for which an answered call waits for a browser whose connection broke; then it is ended. 0: it
-    waits until the far end hangs up."""
+    """Web: seconds for which an answered call waits for a browser whose connection broke, before it is ended. 0:
+    until the far end hangs up."""
 
     def __post_init__(self) -> None:
         if not self.answer_within:
@@ -374,9 +380,10 @@ class Group:
     lines: tuple[NameOf, ...]
     """The lines."""
     hunt: Literal["order", "weight", "least-loaded"] = "order"
-    """``order``: as listed. ``weight``: at random by ``weights``. ``least-loaded``: fewest of its channels busy."""
+    """``order``: as listed. ``weight``: at random, by ``weights``. ``least-loaded``: the line with the smallest share
+    of busy channels first."""
     weights: Mapping[str, Annotated[int, Within(0, 1000)]] = field(default_factory=_no_weights)
-    """Line to weight, 1 where not said; 0: only when no other takes the call."""
+    """Weight of each line, 1 where none is given; 0: only when no other line takes the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,14 +397,14 @@ class Route:
     source: tuple[NameOf, ...] = field(default=(), metadata={"key": "from"})
     """Only for calls from these lines and groups; left out: from all."""
     strip: Annotated[int, Within(0, 64)] = 0
-    """Characters to take away at the front of the number called."""
+    """How many characters to remove at the front of the number called."""
     prefix: Number = ""
-    """What to put in front of it then."""
+    """What to put in front of it afterwards."""
     priority: Annotated[int, Within(0, 9)] = 0
-    """Calls over 0 may use the reserved capacity; for emergency numbers."""
+    """Calls by a route over 0 may use the reserved capacity; for emergency numbers."""
     ring: Annotated[float, Within(1, 600)] = 180.0
     """How long a target may ring before the next one is tried."""
     refuse: Annotated[int, Within(0, 699)] = 0
     """Instead of ``to``: refuse these calls with this status, 400 to 699."""
     name: NameOf = ""
-    """By which sentences call it; left out: its place in the file. Provisioned routes have one."""
+    """The name by which messages mention it; left out: its place in the file. Provisioned routes must have one."""

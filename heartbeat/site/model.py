@@ -43,21 +43,24 @@ class Failover:
     """``[failover]``: who may decide, and what happens afterwards."""
 
     voters: tuple[NameOf, ...] = ()
-    """Agents that vote, at most 7; left out: the first of the file. With an even number the stand-by votes too."""
+    """Agents that vote, at most 7; left out: the first agents of the file. With an even number of them the stand-by
+    votes too."""
     generation: Annotated[int, Within(1, 2**31 - 1)] = 1
-    """The number of this list of voters: raise it by one whenever the list changes, or the change is not taken."""
+    """The number of this list of voters. Raise it by one whenever you change the list, or the change is ignored."""
     quorum: Annotated[int, Within(0, 15)] = 0
-    """Votes that decide; 0 means the majority. A number that is not over half is refused."""
+    """How many votes decide; 0: the majority. A number that is not over half is refused."""
     takeover_without_quorum: bool = False
     """Let the stand-by take over when no majority can be reached. Two servers may then serve at once."""
     on_lost_quorum: Literal["hold", "stop"] = "hold"
-    """What a server without its lease does: go on serving and end nothing, or answer 503 to all."""
+    """What the active server does without its lease: go on serving and end nothing, or answer 503 to everything."""
     hold_down: Seconds = 30.0
-    """After an automatic takeover the next waits so long, unless the new server is silent at all voters there are."""
+    """Seconds after an automatic takeover before the next one, unless no voter that can be reached hears the new
+    server."""
     failback: Literal["stay", "return", "manual"] = "stay"
-    """After a takeover: stay with the new server, return to the main, or return when an operator says so."""
+    """After a takeover: stay with the new server, return to the main by itself, or return when an operator says
+    so."""
     return_after: Annotated[float, Within(1, 86400)] = 60.0
-    """For ``return``: how long the main must have been healthy."""
+    """With ``return``: how long the main must have been healthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,12 @@ class Trace:
     """``[trace]``: what each server and agent remembers of SIP messages."""
 
     memory: Annotated[int, Within(0, 64)] = 16
-    """Megabytes for the last messages in each process, a quarter of it for those of failed calls; 0: none is kept."""
+    """Megabytes for the last messages in each process, a quarter of it for those of failed calls; 0: no message is
+    kept."""
     collector: Endpoint | None = None
-    """Where each process sends a copy of its messages, secrets blanked, in HEP3: a HOMER collector, by UDP."""
+    """Where each process sends a copy of its messages in HEP3, with secrets blanked: a HOMER collector, by UDP."""
     collector_lines: tuple[NameOf, ...] = ()
-    """Only messages of calls on these lines; left out: all messages."""
+    """Send only messages of calls on these lines; left out: all messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,9 @@ class PostgresSettings:
     """``postgres`` of ``[records]``: a database in which each call has a row."""
 
     connect: str
-    """Where it is, in libpq's words: ``host=db.example.com dbname=calls user=holdfast sslmode=verify-full``."""
+    """The connection string of libpq: ``host=db.example.com dbname=calls user=holdfast sslmode=verify-full``."""
     password: Secret | None = None
-    """For the database, where it asks for one."""
+    """Password for the database, where it asks for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +91,9 @@ class WebhookSettings:
     """``webhook`` of ``[records]``: a URL that call records are posted to."""
 
     url: Url
-    """Where, as ``{"records": [...]}``."""
+    """The URL to which they are posted, as ``{"records": [...]}``."""
     key: Secret | None = None
-    """Signs what is posted (HMAC-SHA256), as of ``[hooks]``."""
+    """Key that signs what is posted (HMAC-SHA256), in the same way as for ``[hooks]``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ class Records:
     """``[records]``: what becomes of call records besides the files of each server."""
 
     keep: Annotated[int, Within(0, 36_500)] = 0
-    """Days after which a server removes its own; 0: it keeps them for ever."""
+    """Days after which a server removes its own records; 0: never."""
     postgres: PostgresSettings | None = None
     """A PostgreSQL database that gets them too (needs the extra ``postgres``)."""
     webhook: WebhookSettings | None = None
@@ -109,13 +113,15 @@ class HookSettings:
     """``[hooks]``: who is told of takeovers, and of warnings that appear and go, by each server."""
 
     command: tuple[str, ...] = ()
-    """A program and its arguments, run for each event, which it reads as JSON; no shell is between."""
+    """A program and its arguments, run for each event, which it reads as JSON from its standard input; no shell is
+    involved."""
     url: Url = ""
-    """Where each event is posted to as JSON."""
+    """A URL to which each event is posted as JSON."""
     key: Secret | None = None
-    """Signs what is posted (HMAC-SHA256)."""
+    """Key that signs what is posted (HMAC-SHA256)."""
     codes: tuple[str, ...] = ()
-    """Only events with these codes, like ``takeover``, ``trunk-out``, ``no-lease``, ``disk``; left out: all."""
+    """Report only events with these codes, like ``takeover``, ``trunk-out``, ``no-lease``, ``disk``; left out:
+    all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,12 @@ class Bans:
     hour."""
 
     after: Annotated[float, Within(0, 1_000_000)] = 200.0
-    """Requests of one host at once that were refused or could not be read; a wrong password counts as five, a
-    challenge as a fifth. 0: nobody is banned."""
+    """How many requests of one host in quick succession lead to a ban, of those that were refused or could not be
+    read. A wrong password counts as five, a challenge as a fifth. 0: nobody is banned."""
     within: Annotated[float, Within(1, 86400)] = 60.0
-    """Seconds in which so many are forgiven."""
+    """Seconds in which as many requests are forgiven."""
     time: Annotated[float, Within(1, 86400)] = 600.0
-    """Seconds of a ban."""
+    """Seconds that a ban lasts."""
     never: tuple[Source, ...] = ()
     """Addresses and networks that are never banned: a monitor, an office."""
 
@@ -151,9 +157,9 @@ class Shown:
     """One of ``others`` of ``tls``."""
 
     certificate: Path
-    """PEM: the certificate, then those that lead to its authority."""
+    """PEM file: the certificate, followed by those that lead to its authority."""
     key: Path
-    """PEM: its key."""
+    """PEM file: its private key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +167,21 @@ class Tls:
     """``tls`` of a server or an agent: who it is, and whom it believes (TLS 1.2 and newer). Read anew by a reload."""
 
     certificate: Path
-    """PEM file: its own certificate, then those that lead to the authority."""
+    """PEM file: its own certificate, followed by those that lead to the authority."""
     key: Path
-    """PEM file: the key, without a passphrase, readable for nobody but the user who runs the program."""
+    """PEM file: the private key, without a passphrase, readable only by the user who runs the program."""
     ca: Path | None = None
-    """PEM file: the authorities by which devices and carriers are believed; left out: those of the system."""
+    """PEM file: the authorities that may have signed certificates of devices and carriers; left out: those of the
+    system."""
     clients: Literal["ignored", "asked", "required"] = "ignored"
-    """Who connects is asked for a certificate of his own, and must have one (mutual TLS), or is not asked."""
+    """Whether those who connect are asked for a certificate: not (``ignored``), without obligation (``asked``), or
+    must have one (``required``, mutual TLS)."""
     others: tuple[Shown, ...] = ()
-    """Further certificates, shown to who asks for a name that they are for (SNI), and to peers of lines that
+    """Further certificates. One is shown to clients that ask for a name in it (SNI), and to peers of lines that
     ``advertise`` such a name."""
     warn_before: Annotated[float, Within(0, 365)] = 21.0
-    """Days before the end of a certificate from which on status warns; a quarter of its life where that is less."""
+    """Days before the end of a certificate from which on ``status`` warns; a quarter of its life where that is
+    less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,38 +191,39 @@ class Server:
     name: str
     """The table's name."""
     role: Literal["main", "standby"] = "main"
-    """Preferred role. A site has one main, and one stand-by or none."""
+    """Preferred role. A site has one main server, and one stand-by or none."""
     listen: tuple[Endpoint, ...] = ()
     """Where agents connect; TCP or TLS."""
     sip: tuple[Endpoint, ...] = ()
-    """Where the trunks that the servers own send their requests."""
+    """Addresses from which requests go to trunks of the servers' own, and to which their peers and direct telephones
+    send."""
     beat: Endpoint | None = None
-    """Where heartbeats of the other server come in, by UDP, TCP or TLS, the same for both; needed when there are two
-    servers."""
+    """The address that receives the other server's heartbeats, by UDP, TCP or TLS, the same for both servers;
+    required when there are two."""
     advertise: Host = ""
-    """Address to write into messages, when it is not the one listened at (NAT)."""
+    """The address to write into messages when it is not the one listened at (NAT)."""
     advertise_by: Mapping[str, Host] = field(default_factory=_no_hosts)
     """The same for single transports of ``sip``, like ``{ tls = "sbc.example.com" }``."""
     tls: Tls | None = None
-    """Its certificate; needed for TLS."""
+    """Its certificate; required for TLS."""
     capacity: Annotated[int, Within(1, 1_000_000)] = 5000
-    """Calls at once; beyond, new ones get 503 with Retry-After."""
+    """Calls at once; beyond that, new ones get 503 with Retry-After."""
     reserve: Annotated[float, Within(0, 0.9)] = 0.05
     """Share of the capacity that only calls with a priority may use."""
     api: Api | None = None
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None
-    """Bearer token of the API; needed for TCP."""
+    """Bearer token of the API; required for TCP."""
     api_view_token: Secret | None = None
-    """Another token of the API, with which one may look and change nothing."""
+    """Another token, which allows reading only."""
     api_provision_token: Secret | None = None
-    """Another one, with which one may look, and put and delete what is provisioned."""
+    """Another token, which allows reading, and putting and deleting what is provisioned."""
     api_user_header: Field = ""
-    """Header field in which a reverse proxy before the API says which user asks, like ``X-Remote-User``."""
+    """The header field in which a reverse proxy in front of the API names the user, like ``X-Remote-User``."""
     api_operators: tuple[str, ...] = ()
-    """Users whom the proxy names and who may change something; the others may look."""
+    """Users named by the proxy who may change something; all others may only look."""
     state: Path = Path("state")
-    """Directory for epochs, grants and boot counters; each program has a subdirectory of its own name in it."""
+    """Directory for epochs, votes and boot counters; each program has a subdirectory with its own name in it."""
     cdr: Path | None = None
     """Directory for call records; left out: ``cdr`` in its state directory."""
 
@@ -248,12 +258,12 @@ class Rtp:
     """``rtp`` of an agent: where its RTP relay, and its WebRTC gateway, receive."""
 
     address: Host = ""
-    """Numeric address to receive media at; left out: that of the first ``sip`` of the agent. Media of the other
-    family, IPv4 or IPv6, is received where the agent's ``sip`` listens at it."""
+    """Numeric address that receives media; left out: that of the agent's first ``sip``. Media of the other family
+    (IPv4 or IPv6) is received at the ``sip`` address of that family."""
     ports: tuple[Annotated[int, Within(1024, 65535)], Annotated[int, Within(1024, 65535)]] = (20000, 29999)
     """First and last port."""
     advertise: Host = ""
-    """Address to write into SDP, when it is another one (NAT); left out: that of the agent."""
+    """The address to write into SDP when it is another one (NAT); left out: that of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,20 +272,19 @@ class Webrtc:
     ``rtp``; it needs ``holdfast[web]``."""
 
     sessions: Annotated[int, Within(1, 10_000)] = 200
-    """Most calls at a time."""
+    """How many calls at once, at most."""
     ahead: Annotated[int, Within(1, 256)] = 8
-    """Calls for which ports and ICE candidates are prepared before they come: as many can begin at once."""
+    """For how many calls ports and ICE candidates are prepared in advance: as many can begin at the same moment."""
     stun: Host = ""
-    """STUN server (port 3478 where none is said), where browsers reach the agent at another address than those of
-    ``rtp``."""
+    """STUN server (default port 3478), for when browsers reach the agent at another address than those of ``rtp``."""
     turn: Host = ""
-    """TURN server (port 3478 where none is said), where they reach it only by one."""
+    """TURN server (default port 3478), for when browsers reach the agent only through one."""
     turn_transport: Literal["udp", "tcp"] = "udp"
-    """How the agent speaks to it."""
+    """How the agent talks to the TURN server."""
     turn_user: Number = ""
-    """User name for it."""
+    """User name for the TURN server."""
     turn_password: Secret | None = None
-    """Password for it."""
+    """Password for the TURN server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,30 +294,32 @@ class Agent:
     name: str
     """The table's name."""
     sip: tuple[Endpoint, ...] = ()
-    """Where its devices send their requests."""
+    """Addresses to which its devices send their requests."""
     advertise: Host = ""
-    """Address to write into messages to devices, when it is not the one listened at (NAT)."""
+    """The address to write into messages to devices when it is not the one listened at (NAT)."""
     advertise_by: Mapping[str, Host] = field(default_factory=_no_hosts)
     """The same for single transports of ``sip``, like ``{ tls = "sbc.example.com" }``."""
     tls: Tls | None = None
-    """Its certificate; needed for TLS."""
+    """Its certificate; required for TLS."""
     origins: tuple[Origin, ...] = ()
-    """Web pages whose browsers may connect by WebSocket, like ``https://phone.example.com``; ``*``: all; needed for
-    ``ws:`` and ``wss:``."""
+    """Origins of web pages from which browsers may connect by WebSocket, like ``https://phone.example.com``; ``*``:
+    all. Required for ``ws:`` and ``wss:``."""
     token_key: Secret | None = None
-    """Key by which a web application signs tokens (JWT, HS256) for the users of ``web`` lines; 32 bytes at least."""
+    """Key with which a web application signs tokens (JWT, HS256) for the users of ``web`` lines; at least 32
+    bytes."""
     page: Path | None = None
-    """Directory with web pages (``index.html``) that browsers get at its ``wss:`` and ``ws:`` listeners."""
+    """Directory with web pages (``index.html``), served to browsers at its ``wss:`` and ``ws:`` listeners."""
     api: Api | None = None
     """Where it answers commands; left out: the socket ``NAME.sock`` in its state directory."""
     api_token: Secret | None = None
-    """Bearer token of the API; needed for TCP."""
+    """Bearer token of the API; required for TCP."""
     state: Path = Path("state")
-    """Directory for epochs and grants; each program has a subdirectory of its own name in it."""
+    """Directory for epochs and votes; each program has a subdirectory with its own name in it."""
     rtp: Rtp = Rtp()
-    """For lines with ``media = "relay"``, and for calls between browsers and what is none."""
+    """Where media is received, for lines with ``media = "relay"`` and for calls between browsers and other
+    devices."""
     webrtc: Webrtc = Webrtc()
-    """For calls between browsers and what is none."""
+    """For calls between browsers and other devices."""
 
     def __post_init__(self) -> None:
         address = self.rtp.address or (self.sip[0].host if self.sip else "")
@@ -331,20 +342,21 @@ class Identity:
     """``[site]``: what all nodes of the site share."""
 
     name: NameOf
-    """The site's name, in every heartbeat."""
+    """The site's name, which is in every heartbeat."""
     key: Secret
-    """The site key: signs heartbeats and state tokens. At least 16 bytes. On the machine of an agent the agent's own
-    key may stand in its place (``b2bua agent-key``)."""
+    """The site key, which signs heartbeats and state tokens; at least 16 bytes. On an agent's machine the agent's own
+    key can be used in its place (``b2bua agent-key``)."""
     previous_key: Secret | None = None
-    """Another key that is accepted, while the key is being changed."""
+    """A second key that is accepted while the key is being changed."""
     realm: Host = ""
     """Realm and domain of phones; left out: the site's name."""
     ca: Path | None = None
-    """PEM file: the authorities by which servers are believed by agents and each other, where that is TLS: their
-    certificates are for the address that is connected to, or for the server's name. Left out: those of devices."""
+    """PEM file: the authorities that may have signed the servers' certificates, for TLS between servers and agents
+    and between servers. A server's certificate is for the address that is connected to, or for the server's name.
+    Left out: the authorities for devices."""
     provisioned: Literal["no", "first", "last"] = "no"
-    """Lines and routes that are put by API or command (``b2bua provision``) are part of the site; their routes are
-    looked at before those of this file (``first``) or after them (``last``)."""
+    """Whether lines and routes can be put by API or command (``b2bua provision``), and whether such routes are looked
+    at before those of this file (``first``) or after them (``last``)."""
 
     @property
     def keys(self) -> tuple[Secret, ...]:
