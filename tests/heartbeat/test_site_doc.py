@@ -26,8 +26,9 @@ def test_it_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert file.read_text() == (
         "a\n<!-- table ProbeSettings -->\n"
         "| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
-        "| `interval` | number, 0.1 to 3600 | `30` | Between two OPTIONS. |\n"
-        "| `misses` | whole number, 1 to 100 | `3` | Unanswered ones in a row until the trunk is out of service. |\n"
+        "| `interval` | number, 0.1 to 3600 | `30` | Time between two OPTIONS. |\n"
+        "| `misses` | whole number, 1 to 100 | `3` |"
+        " Unanswered OPTIONS in a row after which the trunk is out of service. |\n"
         "<!-- end -->\nb\n"
     )
     assert doc.main(["--check"]) == 0
