@@ -38,7 +38,7 @@ class AdminCommands:
         busy_out: Callable[[str, bool, float], None],
     ) -> None:
         """``history``: what was decided, the last one at the end; ``decided`` notes what an operator did there.
-        ``looks``: verbs that only look, and how each is begun. ``busy_out`` takes no new calls on a trunk of the
+        ``looks``: verbs that only look, and how each is begun. ``busy_out`` takes no new calls on a line of the
         server's own, or takes them again."""
         self._busy_out = busy_out
         self._looks = looks

@@ -8,12 +8,12 @@ from random import Random
 from typing import Final, Protocol
 
 from b2bua.call import Call, CallServices
+from b2bua.caller_identity import CallerIdentity
 from b2bua.pickup import Joiner
 from b2bua.replacement import UNDECIDED, Replacement
 from b2bua.routing import CallRequest
 from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
-from b2bua.trunk_callers import TrunkCallers
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.dialog import bare_uri
@@ -27,8 +27,8 @@ NO_ROOM: Final = ("Retry-After: 5",)
 """The header lines of a 503 for want of a channel."""
 
 
-class OwnTrunks(Protocol):
-    """The trunks of the server itself."""
+class AdmittedLines(Protocol):
+    """The lines of the server's own."""
 
     @property
     def senders(self) -> Senders: ...
@@ -36,7 +36,7 @@ class OwnTrunks(Protocol):
     def is_busied_out(self, line: str) -> bool: ...
 
     @property
-    def callers(self) -> TrunkCallers: ...
+    def caller_identity(self) -> CallerIdentity: ...
 
 
 class FormerCalls(Protocol):
@@ -55,22 +55,22 @@ class Admission:
     """One for the life of a server."""
 
     def __init__(
-        self, services: CallServices, node: str, trunks: OwnTrunks, replay: FormerCalls, chance: Random
+        self, services: CallServices, node: str, own_lines: AdmittedLines, replay: FormerCalls, chance: Random
     ) -> None:
         self.services = services
         self.node = node
         self.calls_seen = 0
         self._waiting: set[ServerTransaction] = set()
-        """INVITEs of trunks that wait for a certificate, and any that name a dialog which may be told still."""
-        self._trunks = trunks
+        """INVITEs of lines that wait for a certificate, and any that name a dialog which may be told still."""
+        self._own_lines = own_lines
         self._replay = replay
         self._chance = chance
 
     def invited(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """The first INVITE of a call, from that agent or from a trunk of the server's own."""
+        """The first INVITE of a call, from that agent or from a line of the server's own."""
         services = self.services
         stack = services.stack
-        line = (request.get("line") or "") if agent else self._trunks.senders.of(transaction, request, now)
+        line = (request.get("line") or "") if agent else self._own_lines.senders.of(transaction, request, now)
         if line is None:
             return
         known = services.site.lines.get(line.partition("/")[0])
@@ -119,7 +119,7 @@ class Admission:
                 self._admit(transaction, request, believed, "", line, now)
 
         try:
-            self._trunks.callers.verify(known.name, request, verified, now)
+            self._own_lines.caller_identity.verify(known.name, request, verified, now)
         except SipError:
             if decided:
                 raise
@@ -138,9 +138,9 @@ class Admission:
         return 503 if self._has_no_room(line, now) else 0
 
     def _has_no_room(self, line: str, now: float) -> bool:
-        """Whether a trunk of the server's own is to have no further call at the moment, which is counted."""
+        """Whether a line of the server's own is to have no further call at the moment, which is counted."""
         known = self.services.site.lines.get(line)
-        if known is None or not (self._trunks.is_busied_out(line) or self.services.lines.is_full(known, now)):
+        if known is None or not (self._own_lines.is_busied_out(line) or self.services.lines.is_full(known, now)):
             return False
         self.services.stack.counters["no channel"] += 1
         return True
@@ -153,7 +153,7 @@ class Admission:
         return True
 
     def drop(self, now: float) -> None:
-        """Another server leads: agents have kept for it what waits, and nothing of it is known to trunks."""
+        """Another server leads: agents have kept for it what waits, and nothing of it is known to devices."""
         stack = self.services.stack
         for transaction in self._waiting:
             if transaction.on_site_flow:

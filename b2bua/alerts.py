@@ -249,7 +249,7 @@ def why_out(core: Core, line: str) -> str:
     """Why a line takes no calls, as far as is known; empty when it does."""
     settings = core.site.lines[line]
     if settings.at_servers:
-        return core.trunks.why(line)
+        return core.own_lines.why(line)
     connection = core.agents.connections.get(settings.agent)
     told = connection.lines.get(line) if connection is not None else None
     return told.why if told is not None else ""

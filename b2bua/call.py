@@ -12,9 +12,11 @@ from typing import Any, Final, Protocol
 
 from b2bua.call_records import CallRecords
 from b2bua.call_state import changed, rings
+from b2bua.caller_identity import CallerIdentity
 from b2bua.cdr import Cdr
 from b2bua.cookies import Cookies
 from b2bua.destination import Destination
+from b2bua.device_leg import NO_DEVICE_LEGS, DeviceLeg, state_of
 from b2bua.diversion import diverted
 from b2bua.former_legs import FormerLegs
 from b2bua.lines import Lines
@@ -23,8 +25,6 @@ from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
 from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.subscription import Subscription
-from b2bua.trunk_callers import TrunkCallers
-from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, state_of
 from heartbeat.site.model import Site
 from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
@@ -93,19 +93,19 @@ class AgentDirectory(Protocol):
     def agent_of(self, flow: Flow) -> str: ...
 
 
-class TrunkDirectory(Protocol):
-    """The trunks of the server itself."""
+class OwnLineDirectory(Protocol):
+    """The lines of the server's own."""
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool: ...
 
     def destinations(self, line: str, now: float) -> list[Destination]: ...
 
     @property
-    def callers(self) -> TrunkCallers: ...
+    def caller_identity(self) -> CallerIdentity: ...
 
     def leg(
         self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False
-    ) -> TrunkLeg: ...
+    ) -> DeviceLeg: ...
 
     @property
     def former(self) -> FormerLegs: ...
@@ -187,6 +187,7 @@ class CallServices:
         "key",
         "lines",
         "node",
+        "own_lines",
         "progressed",
         "records",
         "router",
@@ -195,7 +196,6 @@ class CallServices:
         "stack",
         "started_at",
         "transfers",
-        "trunks",
     )
 
     transfers: TransferDirectory
@@ -210,7 +210,7 @@ class CallServices:
         lines: Lines,
         records: CallRecords,
         agents: AgentDirectory,
-        trunks: TrunkDirectory,
+        own_lines: OwnLineDirectory,
         site: Site,
         router: Router,
         key: bytes,
@@ -222,7 +222,7 @@ class CallServices:
         self.lines = lines
         self.records = records
         self.agents = agents
-        self.trunks = trunks
+        self.own_lines = own_lines
         self.site = site
         self.router = router
         self.key = key
@@ -270,8 +270,8 @@ class CallServices:
         """The header line that gives an agent the state to keep; a state is signed once."""
         if not agent:
             return ()
-        if call.trunk_legs:
-            trunk_moved(call)
+        if call.device_legs:
+            device_leg_moved(call)
         if call.signed is None or call.signed[0] is not call.state:
             call.signed = (call.state, (f"Call-State: {sign(call.state, self.key)}",))
         return call.signed[1]
@@ -323,7 +323,7 @@ class CallServices:
     def ready(self, target: RouteTarget, then: Callable[[float], None]) -> bool:
         """Whether a target can say where its calls go; False: ``then`` is called when it can."""
         line = self.site.lines.get(target.line)
-        return line is None or not line.at_servers or self.trunks.ready(line.name, then)
+        return line is None or not line.at_servers or self.own_lines.ready(line.name, then)
 
     def destinations(self, target: RouteTarget, now: float) -> list[Destination]:
         """Where the INVITE for a target goes, in the order to try; empty when nobody is there to take it."""
@@ -331,7 +331,7 @@ class CallServices:
         if line is None:
             return []
         if line.at_servers:
-            return self.trunks.destinations(line.name, now)
+            return self.own_lines.destinations(line.name, now)
         connection = self.agents.connections.get(line.agent)
         flow = connection.flow if connection is not None else None
         if flow is None:
@@ -355,6 +355,7 @@ class Call(Policy):
         "cancelled",
         "destination",
         "destinations",
+        "device_legs",
         "held",
         "last_ack",
         "lines",
@@ -368,7 +369,6 @@ class Call(Policy):
         "state",
         "target_of",
         "transfer",
-        "trunk_legs",
         "wall_offset",
     )
 
@@ -410,8 +410,8 @@ class Call(Policy):
         """The decision that routed it last, for ``explain``."""
         self.seen: Seen = NOTHING_SEEN
         """What the record tells besides the state."""
-        self.trunk_legs = NO_TRUNKS
-        """Legs with trunks of the server's own."""
+        self.device_legs = NO_DEVICE_LEGS
+        """Legs with lines of the server's own."""
         self.last_ack = b""
         """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
         self.transfer: TransferOf | None = None
@@ -426,7 +426,7 @@ class Call(Policy):
         return self.state.call_id
 
     def agent_of(self, leg: InviteUsage | None) -> str:
-        """The agent that a leg stands with, ``""`` for a trunk of the server's own."""
+        """The agent that a leg stands with, ``""`` for a line of the server's own."""
         if self.pickup is not None and leg is self.pickup.leg:
             return self.pickup.agent
         if (joining := self.bridge.joining) is not None and leg is joining.leg:
@@ -462,7 +462,7 @@ class Call(Policy):
         if state.caller_agent:
             self.bridge.offer(InviteUsage(stack, self.bridge, transaction.flow, dialog), transaction)
         else:
-            with_trunk(self, state.caller_line, transaction.flow, dialog).offer(transaction, request, now)
+            with_device_leg(self, state.caller_line, transaction.flow, dialog).offer(transaction, request, now)
         self.request = believed
         stack.reply(transaction, 100, now, lines=services.token_lines(self, state.caller_agent))
 
@@ -512,10 +512,11 @@ class Call(Policy):
             attempt=attempt or former.attempt,
         )
         if told is not None:
-            trunk = with_trunk(self, target.line, flow, dialog)
-            services.cookies.put(self, trunk.leg)
-            lines = [*trunk.lines_of(onward, told), *services.trunks.callers.signed(target.line, onward, told, now)]
-            trunk.invite(uri, lines, onward, ring_for, place.answer_within, now)
+            device_leg = with_device_leg(self, target.line, flow, dialog)
+            services.cookies.put(self, device_leg.leg)
+            signed = services.own_lines.caller_identity.signed(target.line, onward, told, now)
+            lines = [*device_leg.lines_of(onward, told), *signed]
+            device_leg.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
         lines = [*crossing(onward, SITE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
         lines += services.site_headers if onward.body else (*across(onward), *services.site_headers)
@@ -525,8 +526,8 @@ class Call(Policy):
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
         """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
-        if self.trunk_legs and (trunk := self.trunk_legs.pop(leg, None)) is not None:
-            trunk.stop()
+        if self.device_legs and (device_leg := self.device_legs.pop(leg, None)) is not None:
+            device_leg.stop()
         self.give_line(self.state.callee_line)
         self.seen = NOTHING_SEEN if response is None else refusal_of(response)
         plan = self.plan
@@ -587,7 +588,7 @@ class Call(Policy):
             self.bridge.limit(now + longest)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
-        _stop_trunks(self)
+        _stop_device_legs(self)
         _lose_pickup(self, now)
         self.services.records.write(self.state, self.wall_offset, status, by, now, reason, self.because, self.seen)
         if self.transfer is not None:
@@ -600,8 +601,8 @@ class Call(Policy):
         for name in self.lines:
             services.lines.give(name)
         self.lines = []
-        _stop_trunks(self)
-        self.trunk_legs = NO_TRUNKS
+        _stop_device_legs(self)
+        self.device_legs = NO_DEVICE_LEGS
         self.request = self.plan = self.target_of = None
         _drop_pickup(self)
         if self.transfer is not None:
@@ -658,15 +659,15 @@ def _drop_pickup(call: Call) -> None:
         pickup.leg.owner = call.services.discarded
 
 
-def trunk_moved(call: Call) -> bool:
-    """Take what a new server would need of a leg with a trunk of ours into the state; whether that is new."""
+def device_leg_moved(call: Call) -> bool:
+    """Take what a new server would need of a leg with a line of ours into the state; whether that is new."""
     state, bridge = call.state, call.bridge
     for leg, agent in ((bridge.origin, state.caller_agent), (bridge.target, state.callee_agent)):
-        if leg is None or agent or (trunk := call.trunk_legs.get(leg)) is None:
+        if leg is None or agent or (device_leg := call.device_legs.get(leg)) is None:
             continue
-        found = state_of(trunk, call.services.stack)
-        if found is not None and found.moved_from(state.trunk):
-            call.update(trunk=found)
+        found = state_of(device_leg, call.services.stack)
+        if found is not None and found.moved_from(state.device_leg):
+            call.update(device_leg=found)
             return True
     return False
 
@@ -683,7 +684,7 @@ def _tell_forwarded(call: Call, times: int, now: float) -> None:
     origin, state = call.bridge.origin, call.state
     if times <= 0 or origin is None or (invite := origin.server_invite.pending) is None:
         return
-    if (trunk := call.trunk_legs.get(origin)) is not None and trunk.eager:
+    if (device_leg := call.device_legs.get(origin)) is not None and device_leg.eager:
         return
     place = f"Call-Origin: {state.origin};{state.attempt};n={LAST_PLACE}"
     passed = Passed((place,) if state.caller_agent else (), b"")
@@ -731,7 +732,7 @@ def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, at
 
 
 def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
-    """The call has that dialog, which people may ask for, with an agent or with a trunk of its target."""
+    """The call has that dialog, which people may ask for, with an agent or with a line of its target."""
     line = call.plan.target.line if call.plan is not None else call.state.caller_line
     call.services.stack.call_ids.join(call.state.call_id, dialog.call_id, agent or line, line)
     return dialog
@@ -740,7 +741,7 @@ def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
 def onward_of(
     services: CallServices, plan: Plan, target: RouteTarget, place: Destination, flow: Flow, request: Request
 ) -> tuple[Request, str, Numbers | None]:
-    """The caller's request as the target is to have it by that flow, and its Request-URI; for a trunk of the server's
+    """The caller's request as the target is to have it by that flow, and its Request-URI; for a line of the server's
     own, what that is told of who calls whom.
     """
     # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
@@ -752,7 +753,7 @@ def onward_of(
     if place.device is None:
         return onward, with_params(place.uri, carried), None
     wanted = plain_number(target.request_number), carried
-    told = services.trunks.callers.told(target.line, place, flow, onward, wanted)
+    told = services.own_lines.caller_identity.told(target.line, place, flow, onward, wanted)
     return onward, told.uri(place.uri.partition(":")[2]) if place.place is not None else place.uri, told
 
 
@@ -764,24 +765,24 @@ def _new_dialog(stack: Stack, onward: Request, told: Numbers | None, place: Dest
     return DialogState(call_id, tag, "", sender, recipient, route_set=place.route)
 
 
-def with_trunk(call: Call, line: str, flow: Flow, dialog: DialogState) -> TrunkLeg:
-    """A further leg of the call, with a trunk of the server's own."""
-    trunk = call.services.trunks.leg(line, call.bridge, flow, dialog)
-    call.trunk_legs = {**call.trunk_legs, trunk.leg: trunk}
-    return trunk
+def with_device_leg(call: Call, line: str, flow: Flow, dialog: DialogState) -> DeviceLeg:
+    """A further leg of the call, with a line of the server's own."""
+    device_leg = call.services.own_lines.leg(line, call.bridge, flow, dialog)
+    call.device_legs = {**call.device_legs, device_leg.leg: device_leg}
+    return device_leg
 
 
-def without_trunk(call: Call, leg: InviteUsage) -> None:
-    """The call goes on without that leg, which is with a trunk of the server's own."""
-    trunk = call.trunk_legs[leg]
-    call.trunk_legs = {each: one for each, one in call.trunk_legs.items() if each is not leg} or NO_TRUNKS
-    trunk.stop()
+def without_device_leg(call: Call, leg: InviteUsage) -> None:
+    """The call goes on without that leg, which is with a line of the server's own."""
+    device_leg = call.device_legs[leg]
+    call.device_legs = {each: one for each, one in call.device_legs.items() if each is not leg} or NO_DEVICE_LEGS
+    device_leg.stop()
 
 
-def _stop_trunks(call: Call) -> None:
-    for trunk in call.trunk_legs.values():
-        if trunk.session.leg is not None:
-            trunk.stop()
+def _stop_device_legs(call: Call) -> None:
+    for device_leg in call.device_legs.values():
+        if device_leg.session.leg is not None:
+            device_leg.stop()
 
 
 def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[float], None]:
@@ -795,7 +796,7 @@ def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[fl
 
 
 def longest_of(site: Site, names: list[str]) -> float:
-    """How long a call on these lines may last: agents see to theirs, the server to its trunks; 0: without limit."""
+    """How long a call on these lines may last: agents see to theirs, the server to its own; 0: without limit."""
     longest = 0.0
     for name in names:
         line = site.lines.get(name)

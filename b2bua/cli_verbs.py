@@ -234,7 +234,7 @@ def busyout(site_path: str | None, node: str | None, line: str, end: bool, timeo
     """Take no new calls on a line, in neither direction; the calls on it go on. --end takes them again.
 
     Status warns of it until then. The line's agent keeps it over reloads and takeovers, and the active server over
-    restarts of the agent. Of a trunk of the servers' own each server keeps it until it is restarted.
+    restarts of the agent. Of a line of the servers' own each server keeps it until it is restarted.
     """
     site = command_line.open_site(site_path)
     commands.known_line(site, line)
@@ -257,7 +257,7 @@ def test_line(
 ) -> int:
     """Try what of a line works: names, OPTIONS, registration, with --call a call. Exit code 1: something does not.
 
-    Its agent tries it (a trunk of the servers' own: the active server), from where its calls would go. A phone's
+    Its agent tries it (a line of the servers' own: the active server), from where its calls would go. A phone's
     devices are asked by OPTIONS. A call rings for a while and is hung up as soon as it is answered: it may cost.
     """
     site = command_line.open_site(site_path)

@@ -14,9 +14,9 @@ from binascii import b2a_base64
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from b2bua import trunk_state
+from b2bua import device_leg_state
+from b2bua.device_leg_state import DeviceLegState, Timer
 from b2bua.state_token import CallState
-from b2bua.trunk_state import Timer, TrunkState
 
 FORMAT: Final = "hf1-"
 """In front of it: another dictionary, another order of values is another format."""
@@ -45,7 +45,7 @@ class OwnLeg(NamedTuple):
     origin: str = ""
     """The origin line that was described there, where that is not the other device's own."""
     sections: str = ""
-    """As of `TrunkState`, where the other device does not know all of them."""
+    """As of `DeviceLegState`, where the other device does not know all of them."""
 
 
 class Cookie(NamedTuple):
@@ -56,7 +56,7 @@ class Cookie(NamedTuple):
     calls: bool
     """It is the caller's."""
     own: OwnLeg
-    other: TrunkState
+    other: DeviceLegState
 
 
 def encode(cookie: Cookie, cipher: Cipher) -> str:
@@ -86,7 +86,7 @@ def encode(cookie: Cookie, cipher: Cipher) -> str:
     ]
     # of few calls, and told to no earlier version
     rest = f",{_json([own.origin, own.sections])[1:-1]}" if own.origin or own.sections else ""
-    whole = f"{_json(values)[:-1]},{trunk_state.encode(cookie.other)}{rest}]".encode()
+    whole = f"{_json(values)[:-1]},{device_leg_state.encode(cookie.other)}{rest}]".encode()
     packer = _PACKER.copy()
     sealed = cipher.seal(packer.compress(whole) + packer.flush())
     text = FORMAT + b2a_base64(sealed, newline=False).translate(_URL_SAFE).decode().rstrip("=")
@@ -137,7 +137,7 @@ def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
             own_origin,
             sections,
         )
-        return Cookie(state, bool(calls), own, trunk_state.decode(other))
+        return Cookie(state, bool(calls), own, device_leg_state.decode(other))
     except (ValueError, TypeError, LookupError, zlib.error):
         return None  # of another version
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from b2bua.call_state import changed, seat_taken
 from b2bua.contact_cookie import FORMAT, Cipher, Cookie, OwnLeg, decode, encode
+from b2bua.device_leg import DeviceLeg, state_of
+from b2bua.device_leg_state import Timer, is_continued, origin_of, sections_of
 from b2bua.state_token import CallState
-from b2bua.trunk_leg import TrunkLeg, state_of
-from b2bua.trunk_state import Timer, is_continued, origin_of, sections_of
 from sip.b2b.bridge import Bridge
 from sip.header_policy import passable_tag
 from sip.invite import InviteUsage
@@ -27,7 +27,7 @@ class CookieCall(Protocol):
     def state(self) -> CallState: ...
 
     @property
-    def trunk_legs(self) -> dict[InviteUsage, TrunkLeg]: ...
+    def device_legs(self) -> dict[InviteUsage, DeviceLeg]: ...
 
     @property
     def bridge(self) -> Bridge: ...
@@ -58,16 +58,16 @@ class Cookies:
         if not self.on:
             return
         state, *sides = _seats(call, dialled or call.bridge.target)
-        for trunk in call.trunk_legs.values():  # what it carries may be of another target, or of who was replaced
-            carry_nothing(trunk)
-        origin, target = (call.trunk_legs.get(leg) if leg is not None else None for leg in sides)
+        for each in call.device_legs.values():  # what it carries may be of another target, or of who was replaced
+            carry_nothing(each)
+        origin, target = (call.device_legs.get(leg) if leg is not None else None for leg in sides)
         if origin is not None and target is not None and not (state.caller_agent or state.callee_agent):
             # who comes in place of another one is answered under its own tag
             known = origin.leg.established or call.bridge.joining is not None
             self._carry(state, origin, target, True, known)
             self._carry(state, target, origin, False, known)
 
-    def _carry(self, state: CallState, carrier: TrunkLeg, about: TrunkLeg, calls: bool, known: bool) -> None:
+    def _carry(self, state: CallState, carrier: DeviceLeg, about: DeviceLeg, calls: bool, known: bool) -> None:
         """``known``: the caller has the tag by which it knows us."""
         path, dialog = carrier.leg.path, carrier.leg.dialog
         if path.reach is None or path.reach.contact_user:  # its peer wants to be called by that
@@ -101,9 +101,9 @@ class Cookies:
             return None
 
 
-def carry_nothing(trunk: TrunkLeg) -> None:
+def carry_nothing(device_leg: DeviceLeg) -> None:
     """Its device is told by our next Contact that it carries nothing: who is on the other side is to change."""
-    path = trunk.leg.path
+    path = device_leg.leg.path
     path.user = path.reach.contact_user if path.reach is not None else ""
 
 
@@ -113,7 +113,7 @@ def _seats(call: CookieCall, target: InviteUsage | None) -> tuple[CallState, Inv
     if joining is None:
         return state, origin, target
     joiner, called = joining.about, joining.instead_of is not origin
-    if not joiner.agent and joining.leg not in call.trunk_legs:  # it may not
+    if not joiner.agent and joining.leg not in call.device_legs:  # it may not
         return state, origin, target
     state = changed(state, **seat_taken(called, joiner.number, joiner.line, joiner.agent, joiner.dialog))
     return (state, origin, joining.leg) if called else (state, joining.leg, target)

@@ -1,4 +1,4 @@
-"""The call server: it admits calls, joins agents and trunks, and takes the site over (docs/wire.md).
+"""The call server: it admits calls, joins agents and lines of its own, and takes the site over (docs/wire.md).
 
 One object owns the SIP stack, the site's member (who leads) and the calls; its verbs are those of ``sip.actions``.
 """
@@ -20,11 +20,13 @@ from b2bua.call import Call, CallServices
 from b2bua.call_quality import relayed
 from b2bua.call_records import CallEnded, CallRecords, measuring
 from b2bua.cookies import Cookies, MakeCipher
+from b2bua.device_leg import DeviceLeg
 from b2bua.leadership import Leadership
 from b2bua.line_return import give_back
-from b2bua.line_tests import TrunkTester
+from b2bua.line_tests import OwnLineTester
 from b2bua.lines import Lines
 from b2bua.messages import PASSED, Messages, is_passed
+from b2bua.own_lines import OwnLines
 from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
 from b2bua.reign import Reign
@@ -34,8 +36,6 @@ from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.rehearsal import Rehearsals
 from b2bua.takeover.report import Takeovers
 from b2bua.transfer import Transfers
-from b2bua.trunk_leg import TrunkLeg
-from b2bua.trunks import Trunks
 from heartbeat.decision import Decided
 from heartbeat.line_tests import LineTests
 from heartbeat.member import Member
@@ -133,15 +133,15 @@ class Core:
         )
         self.leadership.agent_flow = self.agents.flow_of
         self.stack.receiver.overheard = self.agents.overheard
-        self.trunks = Trunks(
+        self.own_lines = OwnLines(
             self.stack, site, node, chance, secret, self.lines, self.agents.agent_of, self.decided, now
         )
-        self.leadership.serves = self.trunks.lead
-        self.line_tests = LineTests(TrunkTester(self.stack, self.trunks, site.realm).begin)
-        self.stack.receiver.expected = self.trunks.senders.expected
-        self.stack.admission.name_of = self.trunks.senders.owner
-        ban_by(self.stack, site.bans, self.trunks.senders.is_peer)
-        shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.trunks)
+        self.leadership.serves = self.own_lines.lead
+        self.line_tests = LineTests(OwnLineTester(self.stack, self.own_lines, site.realm).begin)
+        self.stack.receiver.expected = self.own_lines.senders.expected
+        self.stack.admission.name_of = self.own_lines.senders.owner
+        ban_by(self.stack, site.bans, self.own_lines.senders.is_peer)
+        shared = (self.stack, self.discarded, self.lines, self.records, self.agents, self.own_lines)
         self.services = passage.services = CallServices(*shared, site, self.router, self.key, chance, now)
         passage.authority = self.leadership
         self.services.cookies = self.cookies
@@ -158,8 +158,8 @@ class Core:
             served=lambda now: self.reign.served(now),
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations)
-        self.admission = Admission(self.services, node, self.trunks, self.recovery.restorations, chance)
-        self.dialog_fetch = DialogFetch(self.stack, self.trunks, self.recovery.cookies, chance, node)
+        self.admission = Admission(self.services, node, self.own_lines, self.recovery.restorations, chance)
+        self.dialog_fetch = DialogFetch(self.stack, self.own_lines, self.recovery.cookies, chance, node)
         self.messages = Messages(self.services, self.leadership, node)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         parts = (self.services, self.agents, self.leadership, self.recovery, self.messages, self.admission)
@@ -170,7 +170,7 @@ class Core:
         self.audits = Audits(self.services, self.agents, self.leadership)
         looks = {"rehearse": self.rehearsals.begin, "audit": self.audits.begin}
         self.admin_commands = AdminCommands(
-            self.services, self.leadership, self.agents, self.history, looks, self.decided, self.trunks.busy_out
+            self.services, self.leadership, self.agents, self.history, looks, self.decided, self.own_lines.busy_out
         )
         self.leadership.pump(now)
 
@@ -188,7 +188,7 @@ class Core:
         if self.beats.flow_changed(flow, state, now):
             return
         if not from_agent:
-            self.trunks.flow_changed(flow, state, now)
+            self.own_lines.flow_changed(flow, state, now)
         elif state == "open":
             self.agents.opened(flow, now)
         else:
@@ -197,11 +197,11 @@ class Core:
     def done(self, request: Action | Certified, result: Any, now: float) -> None:
         """A name was resolved, or the member's word is on disk (``result`` None, or why not)."""
         if isinstance(request, Resolve):
-            self.trunks.resolved(request.uri, result, now)
+            self.own_lines.resolved(request.uri, result, now)
         elif isinstance(request, Certified):
             self.stack.certified[request.flow] = result
-        elif isinstance(request, Fetch) and self.trunks.callers.stir is not None:
-            self.trunks.callers.stir.fetched(request.url, result, now)
+        elif isinstance(request, Fetch) and self.own_lines.caller_identity.stir is not None:
+            self.own_lines.caller_identity.stir.fetched(request.url, result, now)
         elif isinstance(request, Store):
             self.leadership.stored(request.value, None if result is None else str(result), now)
 
@@ -236,8 +236,8 @@ class Core:
         self.leadership.reload(site, self.keys or [self.key])
         self.agents.reload(site)
         self.agents.keys_changed(now)
-        self.trunks.load(site, now)
-        ban_by(self.stack, site.bans, self.trunks.senders.is_peer)
+        self.own_lines.load(site, now)
+        ban_by(self.stack, site.bans, self.own_lines.senders.is_peer)
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
@@ -264,7 +264,7 @@ class Core:
                 # no call comes to the address for beats, so who leads is nobody's business there
                 takes_calls = self.serving or transaction.flow.local in self.beats.locals
                 self.stack.respond_stateless(transaction, *_qualified(takes_calls))
-        elif method == "REGISTER" and self.trunks.senders.register(transaction, request, now):
+        elif method == "REGISTER" and self.own_lines.senders.register(transaction, request, now):
             pass
         elif method == "SUBSCRIBE" and agent and self.serving and "line" not in request:
             connection = self.agents.connections[agent]
@@ -298,7 +298,7 @@ class Core:
         call = owner.policy if isinstance(owner, Bridge) else None
         if isinstance(call, Call) and call.id in self.recovery.restorations.waiting:
             self.recovery.restorations.cancel(call.id, cancel, now)
-        elif isinstance(owner, (Bridge, TrunkLeg, Discarded)):
+        elif isinstance(owner, (Bridge, DeviceLeg, Discarded)):
             owner.cancelled(leg, invite, cancel, now)
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
@@ -338,7 +338,7 @@ class Core:
     def leave(self, now: float) -> None:
         """This process is about to end."""
         self.recovery.leave(now)
-        self.trunks.stop(now)
+        self.own_lines.stop(now)
         self.leadership.leave(now)
 
 

@@ -36,7 +36,7 @@ class Destination(NamedTuple):
     """One of those that a target has, in the order to try them."""
 
     uri: str
-    """The Request-URI; of a trunk of the server's own without its user part."""
+    """The Request-URI; of a trunk of the servers' own without its user part."""
     agent: str = ""
     """The agent there; ``""`` for a line of the server's own."""
     connection: Flow | None = None

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from b2bua.destination import Destination
-from b2bua.trunk_state import TrunkState
+from b2bua.device_leg_state import DeviceLegState
 from heartbeat.site.devices import host_of, phone_of
 from heartbeat.site.lines import DIGESTS, LineSettings
 from heartbeat.site.model import Server, Site
@@ -101,7 +101,7 @@ class DirectPhone:
     def _destination(self, binding: Binding) -> Destination:
         return Destination(binding.contact.uri, "", self._device.way_to(binding), self, None, binding.path)
 
-    def way_back(self, state: TrunkState, now: float) -> Flow:
+    def way_back(self, state: DeviceLegState, now: float) -> Flow:
         """By which flow the dialog of a former server goes on: that of its registration here; else where it was. Who
         cannot be reached there is waited for: the dialog goes along when it registers (`PhoneDevice.expect`)."""
         target = _uri_of(state.dialog.target)
@@ -116,7 +116,7 @@ class DirectPhone:
             self._device.expect(Binding(self.name, contact, flow, 0.0, "", 0))
         return flow
 
-    def is_reached(self, state: TrunkState, flow: Flow) -> bool:
+    def is_reached(self, state: DeviceLegState, flow: Flow) -> bool:
         """Whether something that is sent there arrives, as far as can be known: no NAT is between that has only ever
         seen the former server."""
         if self._device.is_by(flow):
@@ -243,7 +243,7 @@ def _nobody(line: str, there: Destination, now: float) -> None:
     pass
 
 
-def _device_of(found: list[Binding], target: Uri | None, state: TrunkState, alone: bool) -> Binding | None:
+def _device_of(found: list[Binding], target: Uri | None, state: DeviceLegState, alone: bool) -> Binding | None:
     """The one that has the dialog, of those that are registered; None where that is not sure, as another one's 481
     would end the call. ``alone``: there is no other one."""
     likeness = [_likeness(one, target, state) for one in found]
@@ -254,7 +254,7 @@ def _device_of(found: list[Binding], target: Uri | None, state: TrunkState, alon
     return best[0] if len({one.flow for one in best}) == 1 else None
 
 
-def _likeness(binding: Binding, target: Uri | None, state: TrunkState) -> int:
+def _likeness(binding: Binding, target: Uri | None, state: DeviceLegState) -> int:
     """How surely a binding is that of the device which has the dialog; 0: it may be any."""
     flow, contact = binding.flow, _uri_of(binding.contact.uri)
     if (flow.transport, flow.remote) == (state.transport, (state.host, state.port)):

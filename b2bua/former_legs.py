@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import partial
 from random import Random
 
+from b2bua.device_leg import DeviceLeg
+from b2bua.device_leg_state import DeviceLegState
 from b2bua.direct_phone import DirectPhone
 from b2bua.offer_crossing import Side
 from b2bua.target_refresh import TargetRefresh
-from b2bua.trunk_leg import TrunkLeg
-from b2bua.trunk_state import TrunkState
 from sip.actions import Flow
 from sip.device.phone_dialogs import Leg
 from sip.device.trunk import TrunkDevice
@@ -32,7 +32,7 @@ class FormerLegs:
         self.cold: frozenset[str] = frozenset()
         """Lines whose calls are dropped at a takeover."""
 
-    def way_back(self, line: str, state: TrunkState, now: float) -> Flow | str:
+    def way_back(self, line: str, state: DeviceLegState, now: float) -> Flow | str:
         """By which flow a leg is reached from here; or a sentence, why it is not."""
         device = self._devices.get(line)
         if device is None:
@@ -57,33 +57,35 @@ class FormerLegs:
         """Whether it is a line of the servers whose calls outlive one."""
         return line in self._devices and line not in self.cold
 
-    def refresh(self, trunk: TrunkLeg, state: TrunkState, now: float, heard: bool = False) -> None:
+    def refresh(self, device_leg: DeviceLeg, state: DeviceLegState, now: float, heard: bool = False) -> None:
         """Have the peer of a leg that a former server left in that ``state`` find us, unless it does by what that one
         has shown; a session timer of ours goes on by the same request. A telephone that cannot be reached is told
         once it comes here by itself; ``heard``: it just has, by that flow."""
-        leg, session = trunk.leg, trunk.session
+        leg, session = device_leg.leg, device_leg.session
         ours = session.timer is not None and session.timer.ours
-        phone = trunk.device if isinstance(trunk.device, DirectPhone) else None
+        phone = device_leg.device if isinstance(device_leg.device, DirectPhone) else None
         if phone is not None and not (heard or phone.is_reached(state, leg.path.flow)):
-            trunk.untold = True
+            device_leg.untold = True
         elif ours or leg.path.flow.transport != "udp" or self._stack.address(leg.path.flow) != state.shown:
-            self._tell(trunk, now)
+            self._tell(device_leg, now)
 
     def moved(self, leg: Leg, now: float) -> None:
         """A leg with a telephone is at home on another flow, by which that came."""
-        trunk = leg.owner
-        if isinstance(trunk, TrunkLeg) and trunk.untold:
-            self._tell(trunk, now)
+        device_leg = leg.owner
+        if isinstance(device_leg, DeviceLeg) and device_leg.untold:
+            self._tell(device_leg, now)
 
-    def _tell(self, trunk: TrunkLeg, now: float) -> None:
-        trunk.untold = False
-        deadlines, update = self._stack.deadlines, trunk.takes_update
-        beyond = partial(_beyond, trunk)
-        TargetRefresh(deadlines, self._random, trunk.leg, trunk.session, update, beyond, trunk.hang_up, now)
+    def _tell(self, device_leg: DeviceLeg, now: float) -> None:
+        device_leg.untold = False
+        deadlines, update = self._stack.deadlines, device_leg.takes_update
+        beyond = partial(_beyond, device_leg)
+        TargetRefresh(
+            deadlines, self._random, device_leg.leg, device_leg.session, update, beyond, device_leg.hang_up, now
+        )
 
 
-def _beyond(trunk: TrunkLeg) -> Side | None:
+def _beyond(device_leg: DeviceLeg) -> Side | None:
     """The other side of its call, where that is a line of the servers, too, and can be reached."""
-    other = trunk.bridge.other(trunk.leg)
+    other = device_leg.bridge.other(device_leg.leg)
     owner = other.owner if other is not None and other.established and not other.ended else None
-    return Side(owner.leg, owner.session) if isinstance(owner, TrunkLeg) and not owner.untold else None
+    return Side(owner.leg, owner.session) if isinstance(owner, DeviceLeg) and not owner.untold else None

@@ -114,7 +114,7 @@ def _session(value: str) -> str:
 
 
 def peer_of(core: Core, flow: Flow) -> str:
-    """Who has the other end of a flow: an agent, a trunk of ours; ``""`` where it is not known."""
+    """Who has the other end of a flow: an agent, a line of ours; ``""`` where it is not known."""
     host = flow.remote[0]
     agent = core.agents.agent_of(flow)
-    return agent or (owner if (owner := core.trunks.senders.owner(host)) != host else "")
+    return agent or (owner if (owner := core.own_lines.senders.owner(host)) != host else "")

@@ -1,11 +1,11 @@
-"""Tests of trunks that this server owns (``sip.device.line_test``): what they need of a trunk."""
+"""Tests of lines that this server owns (``sip.device.line_test``): what they need of a line."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from b2bua.destination import Destination
-from b2bua.trunks import Trunks
+from b2bua.own_lines import OwnLines
 from heartbeat.console.view import Refused
 from heartbeat.site.devices import identity_of
 from sip.device.line_test import Asked, LineTest, Opening, Tested, invite_of, shown
@@ -14,39 +14,39 @@ from sip.layer import Stack
 from sip.wire.errors import SipError
 
 
-class TrunkTester:
+class OwnLineTester:
     """Of one server."""
 
-    def __init__(self, stack: Stack, trunks: Trunks, realm: str) -> None:
+    def __init__(self, stack: Stack, own_lines: OwnLines, realm: str) -> None:
         self._stack = stack
-        self._trunks = trunks
+        self._own_lines = own_lines
         self._realm = realm
 
     def begin(self, name: str, number: str, caller: str, ring: float, now: float) -> LineTest:
-        """Test that trunk; call ``number`` by it, unless it is empty, as ``caller`` (empty: its account). Raises
+        """Test that line; call ``number`` by it, unless it is empty, as ``caller`` (empty: its account). Raises
         `Refused`."""
-        stack, trunks, realm = self._stack, self._trunks, self._realm
-        settings, device = trunks.lines.get(name), trunks.device(name)
+        stack, own_lines, realm = self._stack, self._own_lines, self._realm
+        settings, device = own_lines.lines.get(name), own_lines.device(name)
         if settings is None or device is None:
             raise Refused(f"{name or '(no line given)'} is no line of this server's own: its agent tests it", 404)
         account = settings.register.user if settings.register is not None else settings.user
         scheme = identity_of(settings).scheme
 
         def places(now: float) -> Sequence[Asked]:
-            return [_asked(one, scheme) for one in trunks.reachable(name, now)]
+            return [_asked(one, scheme) for one in own_lines.reachable(name, now)]
 
         def opening(number: str, now: float) -> Opening | str:
-            found = trunks.reachable(name, now)
+            found = own_lines.reachable(name, now)
             if settings.is_phone:
                 return "only trunks are called for a test: a phone would ring"
             if not found:
                 return "there is nobody to call"
             request = invite_of(caller or account or name, number, realm)
             try:
-                told = trunks.callers.told(name, found[0], found[0].flow, request)
+                told = own_lines.caller_identity.told(name, found[0], found[0].flow, request)
             except SipError as error:
                 return str(error)
-            lines = trunks.callers.headers(name, request, told)
+            lines = own_lines.caller_identity.headers(name, request, told)
             call_id, tag = stack.token() + stack.token(), stack.token()
             state = DialogState(call_id, tag, "", told.sender, told.recipient, route_set=found[0].route)
             return Opening(told.uri(found[0].uri.partition(":")[2]), found[0].flow, state, tuple(lines))
@@ -54,7 +54,7 @@ class TrunkTester:
         tested = Tested(
             stack,
             tuple(peer.uri for peer in settings.peer),
-            lambda then, now: trunks.ready(name, then),
+            lambda then, now: own_lines.ready(name, then),
             places,
             lambda: (None if settings.is_phone else device.registered, device.why),
             device.digest,

@@ -25,7 +25,7 @@ class Lines:
         return load
 
     def is_full(self, line: LineSettings, now: float) -> bool:
-        """Whether a trunk of the server's own has no channel left, or its calls come faster than its ``cps``."""
+        """Whether a line of the server's own has no channel left, or its calls come faster than its ``cps``."""
         load = self.loads.get(line.name)
         return load is not None and (load.busy >= line.channels or (line.cps > 0 and load.paced(line.cps, now)))
 

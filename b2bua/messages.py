@@ -16,9 +16,7 @@ from typing import Final, Protocol
 
 from b2bua.call import LONGEST_WAIT, CallServices, onward_of
 from b2bua.destination import Destination
-from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal, RouteTarget
-from b2bua.state_token import origin_of
-from b2bua.trunk_subscriptions import (
+from b2bua.device_subscriptions import (
     OF_DIALOGS,
     SITE,
     Far,
@@ -31,6 +29,8 @@ from b2bua.trunk_subscriptions import (
     known_by,
     number_there,
 )
+from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal, RouteTarget
+from b2bua.state_token import origin_of
 from heartbeat.site.lines import LineSettings
 from sip.actions import UNREACHABLE, Flow
 from sip.b2b.policy import LATER
@@ -49,8 +49,8 @@ from sip.wire.uri import Uri, user_of
 
 MOST: Final = 2000
 """Messages under way at once; beyond, 503 with Retry-After."""
-MOST_OF_TRUNK: Final = 20
-"""Of one trunk of ours; agents count those of theirs."""
+MOST_OF_LINE: Final = 20
+"""Of one line of ours; agents count those of theirs."""
 LONGEST_AWAY: Final = 8.0
 """Seconds for which an agent that starts anew is waited for with what is inside a subscription."""
 PASSED: Final = frozenset({"MESSAGE", "SUBSCRIBE", "NOTIFY"})
@@ -73,7 +73,7 @@ class Passing:
         "generation",
         "line",
         "messages",
-        "of_trunk",
+        "of_own_line",
         "origin",
         "places",
         "plan",
@@ -89,7 +89,7 @@ class Passing:
         request: Request,
         origin: str,
         plan: Plan,
-        of_trunk: bool,
+        of_own_line: bool,
         now: float,
     ) -> None:
         self.messages = messages
@@ -103,12 +103,12 @@ class Passing:
         self.generation = 0
         self.line = plan.line
         """That it came from."""
-        self.of_trunk = of_trunk
-        """That is a trunk of ours."""
+        self.of_own_line = of_own_line
+        """That is a line of ours."""
         self.dialog: Dialog | None = None
-        """Of a subscription, the one with the peer of a trunk of ours to which it went."""
+        """Of a subscription, the one with the peer of a line of ours to which it went."""
         self.places: list[Destination] = []
-        """Of a trunk of ours, those that are left to try."""
+        """Of a line of ours, those that are left to try."""
         self.provable = b""
         """What went there without credentials."""
 
@@ -133,16 +133,16 @@ class Messages:
         self.under_way: set[Passing] = set()
 
     def requested(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """One of these of an agent's device, or of a trunk of ours."""
+        """One of these of an agent's device, or of a line of ours."""
         services, method = self._services, request.method
-        stack, trunks = services.stack, services.trunks
+        stack, own_lines = services.stack, services.own_lines
         line: str | None
         if agent:
             line = (request.get("line") or "").partition("/")[0]
         elif request.to_tag:  # telephones at servers have no subscriptions
-            line = trunks.senders.line_of(transaction.flow)
+            line = own_lines.senders.line_of(transaction.flow)
         else:
-            line = trunks.senders.of(transaction, request, now)
+            line = own_lines.senders.of(transaction, request, now)
         if line is None:
             return
         known = services.site.lines.get(line)
@@ -150,11 +150,11 @@ class Messages:
             stack.respond_stateless(transaction, *refused_outside_dialogs(method))
             return
         theirs = 0 if agent else sum(one.line == line for one in self.under_way)
-        if len(self.under_way) >= MOST or theirs >= MOST_OF_TRUNK:
+        if len(self.under_way) >= MOST or theirs >= MOST_OF_LINE:
             stack.respond_stateless(transaction, 503, LATER.lines)
             return
         try:
-            request = request if agent or request.to_tag else trunks.callers.believed(line, request)
+            request = request if agent or request.to_tag else own_lines.caller_identity.believed(line, request)
             called, caller = user_of(request.uri), user_of(bare_uri(request.get("from") or ""))
         except SipError:
             stack.respond_stateless(transaction, 404)
@@ -173,8 +173,8 @@ class Messages:
         """Which lines it may go to, or the status with which it is refused."""
         lines = self._services.site.lines
         if request.to_tag:  # the other end of a subscription, as it named itself in Contact
-            line, from_trunk = lines.get(asked.called), lines[asked.line or ""].at_servers
-            if line is None or not (from_trunk or _is_at(line, request.uri)):
+            line, from_own_line = lines.get(asked.called), lines[asked.line or ""].at_servers
+            if line is None or not (from_own_line or _is_at(line, request.uri)):
                 return 481
             return _to(line.name, asked, "it has the other end of the subscription")
         of_mailbox = request.method == "SUBSCRIBE" and is_of_messages(request)
@@ -208,12 +208,12 @@ class Messages:
             self.under_way.discard(one)
             return
         passed = one.request.method
-        if line is None or not line.passes(passed) or (line.at_servers and one.of_trunk and passed != "MESSAGE"):
+        if line is None or not line.passes(passed) or (line.at_servers and one.of_own_line and passed != "MESSAGE"):
             self.failed(one, 405, None, now)
             return
         if line.at_servers:
             if one.places or services.ready(target, lambda then: self.pass_on(one, then)):
-                self._to_trunk(one, now)
+                self._to_device(one, now)
             return
         places = services.destinations(target, now)
         if not places:
@@ -228,20 +228,20 @@ class Messages:
             stack.via(place.flow, branch),
             *(_same_dialog(request, one) if method in OF_DIALOGS else self._own_head(request)),
             f"Max-Forwards: {max_forwards_left(request)}",
-            *(self._heard(one) if one.of_trunk and request.to_tag else crossing(request, DEVICE_HOP)),
+            *(self._heard(one) if one.of_own_line and request.to_tag else crossing(request, DEVICE_HOP)),
             f"Call-Origin: {one.origin};{one.attempt}",
             *services.site_headers,
         ]
         uri = place.uri
         if request.to_tag:
-            uri = known_by(line.agent, line.name) if one.of_trunk else request.uri
+            uri = known_by(line.agent, line.name) if one.of_own_line else request.uri
         stack.request(method, request_bytes(method, uri, lines, request.body), branch, place.flow, one, now)
 
     def _heard(self, one: Passing) -> list[str]:
-        return self._services.trunks.callers.heard(one.line, one.request)
+        return self._services.own_lines.caller_identity.heard(one.line, one.request)
 
-    def _to_trunk(self, one: Passing, now: float) -> None:
-        """Send it to the next place of a trunk of ours."""
+    def _to_device(self, one: Passing, now: float) -> None:
+        """Send it to the next place of a line of ours."""
         if one.request.to_tag:
             self._inside(one, now)
             return
@@ -259,7 +259,7 @@ class Messages:
             self.failed(one, 404, None, now)
             return
         assert told is not None
-        headers = services.trunks.callers.headers(target.line, onward, told)
+        headers = services.own_lines.caller_identity.headers(target.line, onward, told)
         if onward.method in OF_DIALOGS:
             dialog = dialog_of(onward, Far(uri, place.route), told.sender, told.recipient)
             self._send(one, dialog, None, headers, flow, place, now)
@@ -282,7 +282,7 @@ class Messages:
             stack.request("MESSAGE", one.provable, branch, flow, one, now, place)
 
     def _inside(self, one: Passing, now: float) -> None:
-        """Send what an agent says in a subscription with the peer of a trunk to where that is."""
+        """Send what an agent says in a subscription with the peer of a line to where that is."""
         services, request, target = self._services, one.request, one.plan.target
         far, places = decode(request.uri), services.destinations(target, now)
         if far is None or not far.target or not places or places[0].device is None:
@@ -291,7 +291,7 @@ class Messages:
         place = places[0]
         assert place.device is not None
         dialog = dialog_of(request, far, request.from_untagged, request.to_untagged)
-        headers = services.trunks.callers.said(target.line, request)
+        headers = services.own_lines.caller_identity.said(target.line, request)
         path = DialogPath(place.flow, place.device.reach)
 
         def go(flow: Flow, now: float) -> None:
@@ -313,7 +313,7 @@ class Messages:
         place: Destination,
         now: float,
     ) -> None:
-        """Send a request in a subscription to the peer of a trunk; ``far``: where that is, once it has said so."""
+        """Send a request in a subscription to the peer of a line; ``far``: where that is, once it has said so."""
         stack, request = self._services.stack, one.request
         if flow is UNREACHABLE or not one.asked.open:
             self.failed(one, 503, None, now)
@@ -340,7 +340,7 @@ class Messages:
 
     def answered(self, one: Passing, transaction: ClientTransaction, response: Response, now: float) -> None:
         """The agent's answer: that of its device, or a refusal by its fence, after which it is sent again; or that of
-        a trunk of ours."""
+        a line of ours."""
         agents, flow, place = self._services.agents, transaction.flow, transaction.context
         data, one.provable = one.provable, b""
         if response.status in (401, 407) and isinstance(place, Destination) and place.device is not None and data:
@@ -394,7 +394,7 @@ class Messages:
         stack, request = self._services.stack, one.request
         if request.method not in OF_DIALOGS or "contact" not in response or response.status >= 300:
             return []
-        if one.of_trunk:
+        if one.of_own_line:
             known = decode(request.uri) if request.to_tag else Far("", tuple(elements(request, "record-route")))
             return [contact_for_peer(stack, one.asked.flow, one.plan.target.line, known)]
         if one.dialog is not None:
@@ -403,8 +403,8 @@ class Messages:
 
     def _heard_back(self, one: Passing, response: Response) -> list[str]:
         """The header lines of an answer, as who asked gets them."""
-        callers = self._services.trunks.callers
-        if one.of_trunk:
+        callers = self._services.own_lines.caller_identity
+        if one.of_own_line:
             return callers.said(one.line, response)
         return crossing(response, DEVICE_HOP) if one.dialog is None else callers.heard(one.plan.target.line, response)
 
@@ -417,7 +417,7 @@ class Messages:
 
 
 def is_passed(request: Request, lines: Mapping[str, LineSettings]) -> bool:
-    """Whether that of a trunk of ours is one of these. In a dialog that is one of a subscription, not of a call, it
+    """Whether that of a line of ours is one of these. In a dialog that is one of a subscription, not of a call, it
     names the line of an agent."""
     if request.method == "MESSAGE":
         return not request.to_tag
@@ -445,6 +445,6 @@ def _is_at(line: LineSettings, uri: str) -> bool:
 
 def _same_dialog(request: Request, one: Passing) -> list[str]:
     """Its dialog is one between two agents: they know it by the same names (docs/wire.md)."""
-    if one.of_trunk:
+    if one.of_own_line:
         return from_peer(request, one.line)
     return [request.line(name) for name in ("from", "to", "call-id", "cseq", "contact") if name in request]

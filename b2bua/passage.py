@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
-from b2bua.call import Call, CallServices, trunk_moved, wait_for, without_trunk
+from b2bua.call import Call, CallServices, device_leg_moved, wait_for, without_device_leg
 from b2bua.call_state import held_after
+from b2bua.device_leg import DeviceLeg
 from b2bua.replacement import joined
 from b2bua.transfer import Ask
-from b2bua.trunk_leg import TrunkLeg
 from sip.b2b.bridge import (
     ACKNOWLEDGED,
     ANSWERED,
@@ -59,7 +59,7 @@ class ServerPassage(Passage):
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         services = self.services
-        if leg.path.reach is not None:  # a trunk of ours; an agent's connection may be lost at the moment
+        if leg.path.reach is not None:  # a line of ours; an agent's connection may be lost at the moment
             return ()
         if method != "BYE":
             return services.site_headers
@@ -76,7 +76,7 @@ class ServerPassage(Passage):
         first: bool,
         now: float,
     ) -> Passed | None:
-        if call.trunk_legs:
+        if call.device_legs:
             lines, body = _crossed(call, event, leg, other, message)
             if event is REQUESTED and other is not None and message.method in ("REFER", "NOTIFY"):
                 lines = _of_transfer(self, call, leg, other, message, lines)
@@ -101,11 +101,11 @@ class ServerPassage(Passage):
             joining = call.bridge.joining
             if joining is not None and other is joining.leg and 200 <= message.status < 300:
                 lines += joined(call, joining, now)
-            _note_trunk(call, other, lines)
+            _note_device_leg(call, other, lines)
         elif event is ACKNOWLEDGED:
             if agent := call.agent_of(other):
                 lines += self.services.site_headers
-                if other is not call.bridge.origin or (call.trunk_legs and trunk_moved(call)):
+                if other is not call.bridge.origin or (call.device_legs and device_leg_moved(call)):
                     lines += self.services.token_lines(call, agent)
                     call.signed = None  # both agents have it
         elif event is FAILED:
@@ -114,8 +114,8 @@ class ServerPassage(Passage):
         elif call.agent_of(other):
             lines.append(f"Call-Origin: {call.agent_of(leg) or self.node};{message.branch};1")
             lines += self.services.site_headers
-            _note_trunk(call, other, lines)
-        if call.trunk_legs and event in _TOLD:
+            _note_device_leg(call, other, lines)
+        if call.device_legs and event in _TOLD:
             self.services.cookies.put(call)
         if self.services.former_tokens:
             self.services.renew(call, other, lines)
@@ -131,12 +131,12 @@ class ServerPassage(Passage):
         max_forwards: int,
         now: float,
     ) -> None:
-        trunk = call.trunk_legs.get(leg)
-        if trunk is not None and _waits(self, call, trunk, method, asked, now):
+        there = call.device_legs.get(leg)
+        if there is not None and _waits(self, call, there, method, asked, now):
             return
-        lines = [*passed.lines, *(trunk.session.asking() if trunk is not None and method == "INVITE" else ())]
+        lines = [*passed.lines, *(there.session.asking() if there is not None and method == "INVITE" else ())]
         if method == "PRACK" and isinstance(asked, ServerTransaction):
-            asking = call.trunk_legs.get(asked.context)
+            asking = call.device_legs.get(asked.context)
             if asking is not None and asking.offers_anew:  # what it acknowledges was acknowledged on its own hop
                 method = "UPDATE"
         # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
@@ -153,13 +153,13 @@ class ServerPassage(Passage):
         passed: Passed | None = None,
         tag: str = "",
     ) -> None:
-        trunk = call.trunk_legs.get(asked.context) if isinstance(call, Call) and call.trunk_legs else None
-        if trunk is not None and status >= 200:
+        device_leg = call.device_legs.get(asked.context) if isinstance(call, Call) and call.device_legs else None
+        if device_leg is not None and status >= 200:
             if (shown := for_device(status, (passed or NOTHING).lines)) != status:
                 status, reason = shown, ""
             if asked.request is not None and asked.request.method in ("INVITE", "UPDATE", "PRACK"):
                 lines, body = passed or NOTHING
-                status, lines = trunk.answer(asked.request, status, lines, now)
+                status, lines = device_leg.answer(asked.request, status, lines, now)
                 passed = Passed(lines, body)
         lines, body = passed or NOTHING
         asked.context.reply(asked, status, now, reason, lines, body, tag)
@@ -172,13 +172,13 @@ class ServerPassage(Passage):
         asked = transaction.context
         if not isinstance(asked, Ask) or (response is not None and response.status < 200):
             return
-        if isinstance(call, Call) and response is not None and (trunk := call.trunk_legs.get(leg)) is not None:
-            response.body = trunk.heard(response)
+        if isinstance(call, Call) and response is not None and (device_leg := call.device_legs.get(leg)) is not None:
+            response.body = device_leg.heard(response)
         asked.transfer.heard(asked.what, response, now)
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
-        """A trunk of the server's own is answered at once, as an agent answers its devices."""
-        return isinstance(call, Call) and leg in call.trunk_legs
+        """A line of the server's own is answered at once, as an agent answers its devices."""
+        return isinstance(call, Call) and leg in call.device_legs
 
     def unanswered(self, call: Call, leg: InviteUsage, transaction: ClientTransaction) -> int:
         if transaction.method != "BYE" and call.agent_of(leg):
@@ -200,8 +200,8 @@ class ServerPassage(Passage):
     ) -> bool:
         """A refusal by an agent's fence ends nothing: when it has adopted us, what was asked is asked again."""
         if response.status != 403:
-            trunk = call.trunk_legs.get(leg) if call is not None and call.trunk_legs else None
-            return trunk is not None and trunk.by_reinvite(transaction, response, now)
+            device_leg = call.device_legs.get(leg) if call is not None and call.device_legs else None
+            return device_leg is not None and device_leg.by_reinvite(transaction, response, now)
         connection = self.services.agents.by_flow.get(leg.flow)
         if connection is None or not self.authority.heard_refusal(
             response, self.services.agents.agent_of(leg.flow), now
@@ -253,19 +253,19 @@ def _end_refused(call: Call, leg: InviteUsage) -> None:
     """Who was to take the place of another one may have been refused that."""
     if leg.ended:
         call.bridge.joining = None
-        if leg in call.trunk_legs:
-            without_trunk(call, leg)
+        if leg in call.device_legs:
+            without_device_leg(call, leg)
 
 
 def _waits(
-    passage: ServerPassage, call: Call, trunk: TrunkLeg, method: str, asked: ServerTransaction | str, now: float
+    passage: ServerPassage, call: Call, device_leg: DeviceLeg, method: str, asked: ServerTransaction | str, now: float
 ) -> bool:
     """Whether a request waits for a telephone that is not here yet. It is to be asked again: in 64*T1 it would come
     to 408, which ends the dialog of who asks. Who hangs up, or takes another one's place, tries it all the same.
     """
-    if not trunk.untold or not isinstance(asked, ServerTransaction) or method == "BYE" or call.bridge.joining:
+    if not device_leg.untold or not isinstance(asked, ServerTransaction) or method == "BYE" or call.bridge.joining:
         return False
-    trunk.session.offers.refuse()
+    device_leg.session.offers.refuse()
     passage.reply(call, asked, 500, now, passed=LATER)
     return True
 
@@ -277,9 +277,9 @@ _TOLD: Final = frozenset({ANSWERED, CHANGED, REQUESTED, RESPONDED})
 def _crossed(
     call: Call, event: str, leg: InviteUsage, other: InviteUsage | None, message: Message
 ) -> tuple[list[str], bytes]:
-    """The lines and the body of a message that comes from a trunk of the server's own, or goes to one."""
-    here = call.trunk_legs.get(leg) if event is not FAILED else None
-    there = call.trunk_legs.get(other) if other is not None else None
+    """The lines and the body of a message that comes from a line of the server's own, or goes to one."""
+    here = call.device_legs.get(leg) if event is not FAILED else None
+    there = call.device_legs.get(other) if other is not None else None
     dropped, more = AS_IT_IS
     tells = not TELLING.isdisjoint(message.names)
     if tells and here is not None:
@@ -310,12 +310,12 @@ def _crossed(
 def _of_transfer(
     passage: ServerPassage, call: Call, leg: InviteUsage, other: InviteUsage, request: Request, lines: list[str]
 ) -> list[str]:
-    """The lines of a REFER that a trunk of the server's own has sent or gets, or of a NOTIFY of how it goes: the
+    """The lines of a REFER that a line of the server's own has sent or gets, or of a NOTIFY of how it goes: the
     number in the form of that side, at the address of who sends it; the ``id`` of Event is a CSeq of one hop.
     """
     if request.method == "NOTIFY":
         return [*without(lines, "event"), f"Event: {EVENT}"] if is_of_transfer(request) else lines
-    refer, here, there = ReferTo.of(request), call.trunk_legs.get(leg), call.trunk_legs.get(other)
+    refer, here, there = ReferTo.of(request), call.device_legs.get(leg), call.device_legs.get(other)
     number = refer.uri.dialled
     if here is not None:
         number = rewritten(here.identity.from_device_called, number)
@@ -346,9 +346,9 @@ def _note_reliable(call: Call, response: Response, lines: list[str], other: Invi
         lines += marks(response)
 
 
-def _note_trunk(call: Call, other: InviteUsage | None, lines: list[str]) -> None:
-    """The peer of a trunk of the server's own is to be reached elsewhere from now on: the agent keeps that."""
-    if call.trunk_legs and (agent := call.agent_of(other)) and trunk_moved(call):
+def _note_device_leg(call: Call, other: InviteUsage | None, lines: list[str]) -> None:
+    """The peer of a line of the server's own is to be reached elsewhere from now on: the agent keeps that."""
+    if call.device_legs and (agent := call.agent_of(other)) and device_leg_moved(call):
         lines += call.services.token_lines(call, agent)
 
 

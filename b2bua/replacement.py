@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from b2bua.call import Call, CallServices, with_trunk, without_trunk
+from b2bua.call import Call, CallServices, with_device_leg, without_device_leg
 from b2bua.call_state import seat_taken
 from b2bua.pickup import Joiner, pick_up
 from b2bua.state_token import MOST_CHARACTERS
@@ -136,9 +136,9 @@ class Replacement:
         if joiner.agent:
             leg = InviteUsage(stack, call.bridge, invite.flow, dialog)
         else:
-            trunk = with_trunk(call, joiner.line, invite.flow, dialog)
-            trunk.take(request, now)
-            leg = trunk.leg
+            device_leg = with_device_leg(call, joiner.line, invite.flow, dialog)
+            device_leg.take(request, now)
+            leg = device_leg.leg
         replace_leg(call.bridge, Joining(leg, former, joiner), invite, now)
 
 
@@ -151,9 +151,9 @@ def joined(call: Call, joining: Joining, now: float) -> tuple[str, ...]:
     call.give_line(call.state.callee_line if called else call.state.caller_line)
     call.take_line(line, now)
     call.update(**seat_taken(called, joiner.number, line, joiner.agent, joiner.dialog))
-    if joining.instead_of in call.trunk_legs:
-        without_trunk(call, joining.instead_of)
-        call.update(trunk=None)
+    if joining.instead_of in call.device_legs:
+        without_device_leg(call, joining.instead_of)
+        call.update(device_leg=None)
     return call.services.token_lines(call, joiner.agent)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from b2bua.device_leg import DeviceLeg
 from b2bua.direct_phone import DirectPhone, DirectPhones
-from b2bua.trunk_leg import TrunkLeg
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Server
 from heartbeat.site.sources import SourceTable
@@ -88,9 +88,9 @@ class Senders:
         site_flows = self._stack.site_flows
         if leg.flow in site_flows or flow in site_flows:
             return self._agent_of(leg.flow) == self._agent_of(flow) != ""
-        trunk = leg.owner
-        if isinstance(trunk, TrunkLeg) and isinstance(trunk.device, DirectPhone):
+        device_leg = leg.owner
+        if isinstance(device_leg, DeviceLeg) and isinstance(device_leg.device, DirectPhone):
             # from wherever it proves itself (`PhoneReach.admits`), which an ACK cannot
-            return method != "ACK" or trunk.device.name in self._phones.names(flow)
+            return method != "ACK" or device_leg.device.name in self._phones.names(flow)
         line = self.line_of(flow)
         return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_hosts(leg.dialog)

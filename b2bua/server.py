@@ -99,8 +99,8 @@ class Process(program.Process[Core]):
         self.results: Counter[str] = Counter()
         self.call_metrics = CallMetrics()
         self._fetcher = signed_callers.fetching(self.pump, core.done)
-        taken = signed_callers.take_up(core.stack, site.name, _own_trunks(site), lambda: core.records.wall_offset)
-        core.trunks.callers.stir = taken[0] if taken is not None else None
+        taken = signed_callers.take_up(core.stack, site.name, _own_lines(site), lambda: core.records.wall_offset)
+        core.own_lines.caller_identity.stir = taken[0] if taken is not None else None
         self._crypto = taken[1] if taken is not None else None
         self.hooks = Hooks(site, node)
         answers = Answers(self, boottime, lambda: self.audited.note)
@@ -141,7 +141,7 @@ class Process(program.Process[Core]):
                 self.hooks.tell(TAKEOVER, TAKEOVER, event.because)
 
     def misses(self, site: Site) -> Iterable[str]:
-        return signed_callers.unmet(_own_trunks(site), self._crypto)
+        return signed_callers.unmet(_own_lines(site), self._crypto)
 
     def directories(self) -> dict[str, Path]:
         return {**super().directories(), "cdr": self._cdr_dir}
@@ -186,7 +186,7 @@ def _servers(core: Core) -> Mapping[str, Server]:
     return core.site.servers
 
 
-def _own_trunks(site: Site) -> list[LineSettings]:
+def _own_lines(site: Site) -> list[LineSettings]:
     return [line for line in site.lines.values() if line.at_servers]
 
 

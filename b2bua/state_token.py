@@ -16,14 +16,14 @@ from hashlib import blake2b
 from json.encoder import encode_basestring_ascii as _json
 from typing import Any, Final, NamedTuple, cast
 
-from b2bua import trunk_state
-from b2bua.trunk_state import TrunkState
+from b2bua import device_leg_state
+from b2bua.device_leg_state import DeviceLegState
 from heartbeat.mac import is_mac_of, mac_of
 
 VERSION: Final = "1"
 LONGEST: Final = 1024
-"""Bytes of a token without the leg of a trunk."""
-LONGEST_WITH_TRUNK: Final = 2048
+"""Bytes of a token without the leg with a device."""
+LONGEST_WITH_DEVICE_LEG: Final = 2048
 """Bytes of a token; longer ones are not believed."""
 
 MOST_CHARACTERS: Final = 65
@@ -43,7 +43,7 @@ class CallState(NamedTuple):
     counter: int = 0
     """Counts the tokens of this call, over all servers."""
     origin: str = ""
-    """Agent and branch of the first INVITE: ``gw1;z9hG4bK…``; a server's name for its own trunks."""
+    """Agent and branch of the first INVITE: ``gw1;z9hG4bK…``; a server's name for its own lines."""
     attempt: int = 0
     """The place in the hunting: how many targets were tried, this one included."""
     plan: str = ""
@@ -71,8 +71,8 @@ class CallState(NamedTuple):
     """The line of who transferred it last, or has it made."""
     forwarded_by: str = ""
     """The line whose forwarding led to the present target."""
-    trunk: TrunkState | None = None
-    """The leg with a trunk of the server's own, once it is answered."""
+    device_leg: DeviceLegState | None = None
+    """The leg with a line of the server's own, once it is answered."""
 
 
 class TokenError(ValueError):
@@ -95,13 +95,13 @@ def sign(state: CallState, key: bytes) -> str:
     """The token for a state (some 5 microseconds), never longer than ``LONGEST``.
 
     Of a plan that is too long the last targets are left out; numbers that are too long even so are cut. One with the
-    leg of a trunk is never longer than ``LONGEST_WITH_TRUNK``, else that leg is left out.
+    leg with a device is never longer than ``LONGEST_WITH_DEVICE_LEG``, else that leg is left out.
     """
     token = _signed(state, state.plan, key)
-    if state.trunk is not None:
-        if len(token) <= LONGEST_WITH_TRUNK:
+    if state.device_leg is not None:
+        if len(token) <= LONGEST_WITH_DEVICE_LEG:
             return token
-        state = state._replace(trunk=None)
+        state = state._replace(device_leg=None)
         token = _signed(state, state.plan, key)
     plan = state.plan
     while len(token) > LONGEST and plan:
@@ -129,10 +129,10 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
 
 def _rest(state: CallState) -> str:
     """The members that few calls have."""
-    if state.trunk is not None:
+    if state.device_leg is not None:
         return (
             f",{_json(state.dialled)},{_json(state.part)},{_json(state.transferred_by)},{_json(state.forwarded_by)}"
-            f",{trunk_state.encode(state.trunk)}"
+            f",{device_leg_state.encode(state.device_leg)}"
         )
     if state.transferred_by or state.forwarded_by:
         forwarded = f",{_json(state.forwarded_by)}" if state.forwarded_by else ""
@@ -142,7 +142,7 @@ def _rest(state: CallState) -> str:
 
 def read(token: str, keys: Sequence[bytes]) -> CallState:
     """The state in a token signed with any of the keys; raises :class:`TokenError` with a sentence."""
-    if len(token) > LONGEST_WITH_TRUNK:
+    if len(token) > LONGEST_WITH_DEVICE_LEG:
         raise TokenError("the state token is longer than any that is made here")
     text, _, mac = token.rpartition(".")
     if not is_mac_of(mac, text, keys):
@@ -154,7 +154,7 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
         counter, call_id, payload = rest.split(".")
         values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
         state = _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:20])
-        return state if len(values) < 21 else state._replace(trunk=_trunk(values[20]))
+        return state if len(values) < 21 else state._replace(device_leg=_device_leg(values[20]))
     except (ValueError, TypeError, LookupError):
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 
@@ -165,10 +165,10 @@ def is_signed(token: str, key: bytes) -> bool:
     return is_mac_of(mac, text, (key,))
 
 
-def _trunk(values: list[Any]) -> TrunkState | None:
-    """The leg of a trunk; one that cannot be read is lost, and not its call."""
+def _device_leg(values: list[Any]) -> DeviceLegState | None:
+    """The leg with a device; one that cannot be read is lost, and not its call."""
     try:
-        return trunk_state.decode(values)
+        return device_leg_state.decode(values)
     except (ValueError, TypeError, LookupError):
         return None
 

@@ -1,4 +1,4 @@
-"""Tells the peer of a trunk of the server's own that its calls are at another server (RFC 3261 section 12.2): by an
+"""Tells the device of a line of the server's own that its calls are at another server (RFC 3261 section 12.2): by an
 UPDATE, where the peer takes that, else by a re-INVITE that changes nothing, with our Contact in it. Where nobody here
 knows what would change nothing, its offer is asked for, and the other side answers it (`b2bua.offer_crossing`).
 """

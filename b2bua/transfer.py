@@ -19,9 +19,9 @@ from typing import Any, Final, NamedTuple, Protocol
 from b2bua.call import Call, CallServices
 from b2bua.call_state import held_after
 from b2bua.cookies import carry_nothing
+from b2bua.device_leg import NO_DEVICE_LEGS
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.transfer_parts import call_of, invite_for, joined_state, side_of, take_from, take_target
-from b2bua.trunk_leg import NO_TRUNKS
 from sip.b2b.bridge import ENDED, REPLACED, TALKING, seat, take_back
 from sip.b2b.policy import Party
 from sip.device.header_rules import field_of
@@ -170,13 +170,13 @@ class Transfers:
                 leg.reply(transaction, 481, now)
 
     def _refusal(self, call: Call, leg: InviteUsage, request: Request) -> int:
-        """The status that refuses to pass a REFER on, of a trunk of the server's own or to one; 0: it is passed. What
+        """The status that refuses to pass a REFER on, of a line of the server's own or to one; 0: it is passed. What
         agents have, they refuse themselves.
         """
-        if call.trunk_legs == NO_TRUNKS:
+        if call.device_legs == NO_DEVICE_LEGS:
             return 0
         lines = self.services.site.lines
-        names = [_line_of(call, each).partition("/")[0] for each in call.trunk_legs]
+        names = [_line_of(call, each).partition("/")[0] for each in call.device_legs]
         if any((line := lines.get(name)) is None or line.transfer != "pass" for name in names):
             return 603
         try:
@@ -229,7 +229,7 @@ class Transfer:
         self.call = call
         self.referrer = referrer
         self.agent = agent
-        """That of the referrer; ``""`` where a trunk of the server's own refers."""
+        """That of the referrer; ``""`` where a line of the server's own refers."""
         self.line = line
         self.state = state
         self.generation = 0
@@ -507,7 +507,7 @@ def _is_busy(call: Call, leg: InviteUsage) -> bool:
 
 
 def _site_lines(transfer: Transfer, leg: InviteUsage, number: int) -> tuple[str, ...]:
-    """The header lines of the site on what is asked of that leg; none for a trunk of the server's own."""
+    """The header lines of the site on what is asked of that leg; none for a line of the server's own."""
     if leg.path.reach is not None:
         return ()
     branch = transfer.request.branch if transfer.request is not None else ""
@@ -518,14 +518,14 @@ def _site_lines(transfer: Transfer, leg: InviteUsage, number: int) -> tuple[str,
 def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...], body: bytes, now: float) -> None:
     """A re-INVITE of ours."""
     call = call_of(leg)
-    trunk = call.trunk_legs.get(leg) if call is not None else None
-    if call is not None and trunk is not None:
+    device_leg = call.device_legs.get(leg) if call is not None else None
+    if call is not None and device_leg is not None:
         call.services.cookies.put(call)
         if what in (OFFER, STAYS):
-            carry_nothing(trunk)
-        body, lines = trunk.told(_request("INVITE", lines, body)), (*lines, *trunk.session.asking())
+            carry_nothing(device_leg)
+        body, lines = device_leg.told(_request("INVITE", lines, body)), (*lines, *device_leg.session.asking())
     lines = (ALLOW, *lines, *_site_lines(transfer, leg, KEYS[what] + transfer.tries))
-    leg.send("INVITE", lines, body, now, Ask(transfer, what), no_timeout=trunk is None)
+    leg.send("INVITE", lines, body, now, Ask(transfer, what), no_timeout=device_leg is None)
 
 
 def _ask_who_stays(transfer: Transfer, now: float) -> None:
@@ -556,8 +556,8 @@ def _acknowledge(
     """Send the ACK of what was asked, with the answer to the offer in the 2xx."""
     services = transfer.transfers.services
     lines, body = (_content(answer), answer.body) if answer is not None else ((), b"")
-    if (trunk := call.trunk_legs.get(leg)) is not None:
-        leg.acknowledge(lines, trunk.told(_request("ACK", lines, body)), now)
+    if (device_leg := call.device_legs.get(leg)) is not None:
+        leg.acknowledge(lines, device_leg.told(_request("ACK", lines, body)), now)
     else:
         leg.acknowledge((*lines, *services.site_headers, *services.token_lines(call, agent)), body, now)
 
@@ -711,8 +711,8 @@ def _part(transfer: Transfer, _: None, now: float) -> None:
         transfer.transfers.services.discarded.hang_up(transfer.referrer, REPLACED, now)
     call = transfer.call
     call.bridge.leaving = call.transfer = None
-    if transfer.referrer in call.trunk_legs:
-        call.trunk_legs[transfer.referrer].stop()
+    if transfer.referrer in call.device_legs:
+        call.device_legs[transfer.referrer].stop()
 
 
 def _fail(transfer: Transfer, status: int, now: float) -> None:

@@ -24,7 +24,7 @@ class Side(NamedTuple):
     """With its channel."""
     agent: str
     dialog: str
-    """Call-ID of its server dialog; ``""`` with a trunk of the server's own."""
+    """Call-ID of its server dialog; ``""`` with a line of the server's own."""
 
 
 def side_of(state: CallState, is_caller: bool) -> Side:
@@ -44,7 +44,7 @@ def joined_state(
         former,
         attempt=1 if made is None else made.attempt,
         plan="",
-        trunk=None,  # told anew: its numbers are those of now, as the time is that is counted from
+        device_leg=None,  # told anew: its numbers are those of now, as the time is that is counted from
         caller=stays.number,
         caller_line=stays.line,
         caller_agent=stays.agent,
@@ -102,17 +102,17 @@ def take_from(call: Call, other: Call, target: InviteUsage) -> None:
 
 def _take_leg(call: Call, other: Call, target: InviteUsage) -> None:
     let_go(other.bridge, target)
-    trunk = other.trunk_legs.get(target)
-    if trunk is None:
+    device_leg = other.device_legs.get(target)
+    if device_leg is None:
         target.owner = call.bridge
         return
-    other.trunk_legs = {leg: one for leg, one in other.trunk_legs.items() if leg is not target}
-    call.trunk_legs = {**call.trunk_legs, target: trunk}
-    trunk.bridge = call.bridge
+    other.device_legs = {leg: one for leg, one in other.device_legs.items() if leg is not target}
+    call.device_legs = {**call.device_legs, target: device_leg}
+    device_leg.bridge = call.bridge
 
 
 def call_of(leg: InviteUsage) -> Call | None:
-    """The call of a leg, of an agent's or a trunk of the server's own."""
+    """The call of a leg, of an agent's or a line of the server's own."""
     owner = leg.owner
     bridge = owner if isinstance(owner, Bridge) else getattr(owner, "bridge", None)
     policy = bridge.policy if isinstance(bridge, Bridge) else None

@@ -121,7 +121,7 @@ def _trunks(core: Core) -> Iterator[v.Trunk]:
         if line.kind == "trunk":
             load = core.lines.loads.get(line.name)
             busy = load.busy if load is not None else 0
-            registered = core.trunks.registered(line.name) if line.at_servers else None
+            registered = core.own_lines.registered(line.name) if line.at_servers else None
             yield v.Trunk(line.name, load is None or load.in_service, line.channels, busy, registered)
 
 
@@ -135,7 +135,7 @@ def line_counts(core: Core) -> v.LineCounts:
             busy += load.busy if load is not None else 0
     told = [each for connection in core.agents.connections.values() for each in connection.lines.values()]
     registered = sum(1 for each in told if each.contacts)
-    registered += sum(1 for line in core.site.lines_of("") if line.is_phone and core.trunks.registered(line.name))
+    registered += sum(1 for line in core.site.lines_of("") if line.is_phone and core.own_lines.registered(line.name))
     return v.LineCounts(total, inside, total - inside, busy, registered)
 
 
@@ -262,7 +262,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
             continue
         connection = core.agents.connections.get(line.agent)
         told = connection.lines.get(line.name) if connection is not None else None
-        contacts = core.trunks.contacts(line.name, now)
+        contacts = core.own_lines.contacts(line.name, now)
         load = core.lines.loads.get(line.name)
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
@@ -299,7 +299,7 @@ def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool
     """Whether a phone is registered, as its agent told; of a line of the server's own whether we are with its
     carrier, or it is here. None: it registers nowhere, or we do not know."""
     if line.at_servers:
-        return core.trunks.registered(line.name)
+        return core.own_lines.registered(line.name)
     return told.contacts > 0 if told is not None and line.is_phone else None
 
 

@@ -8,9 +8,9 @@ from typing import Final, NamedTuple
 
 from b2bua.call import Call, CallServices, longest_of
 from b2bua.contact_cookie import Cookie
+from b2bua.device_leg import DeviceLeg, resume
+from b2bua.device_leg_state import DeviceLegState, place_of, resumed
 from b2bua.takeover.verdicts import KEPT, Verdicts
-from b2bua.trunk_leg import TrunkLeg, resume
-from b2bua.trunk_state import TrunkState, place_of, resumed
 from sip.actions import Flow
 from sip.b2b.bridge import JOINED, phase_of
 from sip.dialog import UAC, UAS, DialogState, contact_uri
@@ -62,8 +62,8 @@ class CookieRecovery:
         if cookie is None or not self._is_former(cookie) or cookie.own.tag != request.to_tag:
             return False
         line, flow = _lines(cookie)[0], transaction.flow
-        if not services.trunks.senders.is_of(line, flow):
-            proved = services.trunks.senders.of(transaction, request, now)
+        if not services.own_lines.senders.is_of(line, flow):
+            proved = services.own_lines.senders.of(transaction, request, now)
             if proved != line:
                 return proved is None
         facts = Facts(
@@ -92,8 +92,8 @@ class CookieRecovery:
         other = cookie.other
         if not other.dialog.local_tag:  # the caller was called by the tag of who answered (`passable_tag`)
             other = other._replace(dialog=other.dialog._replace(local_tag=passable_tag(facts.remote_tag)))
-        there = services.trunks.former.way_back(other_line, other, now)
-        here = services.trunks.former.is_hot(own_line)
+        there = services.own_lines.former.way_back(other_line, other, now)
+        here = services.own_lines.former.is_hot(own_line)
         if isinstance(there, str) or not here:
             return None
         epoch, wall = services.records.epoch, services.records.wall_offset
@@ -119,7 +119,7 @@ class CookieRecovery:
             UAS if cookie.calls else UAC,
         )
         told = cookie.own
-        own = TrunkState(
+        own = DeviceLegState(
             dialog,
             *place_of(flow),
             "",
@@ -130,22 +130,22 @@ class CookieRecovery:
         )
         mine = self._leg(call, own_line, flow, own, cookie.calls, lasted, now)
         theirs = self._leg(call, other_line, there, other, not cookie.calls, lasted, now)
-        call.trunk_legs = {mine.leg: mine, theirs.leg: theirs}
+        call.device_legs = {mine.leg: mine, theirs.leg: theirs}
         if longest := longest_of(services.site, call.lines):
             call.bridge.limit(now - lasted + longest)
         call.bridge.step(JOINED, None, False, None, now)
         services.cookies.put(call)
         if tell:
-            services.trunks.former.refresh(mine, own, now, heard=True)
-        services.trunks.former.refresh(theirs, other, now)
+            services.own_lines.former.refresh(mine, own, now, heard=True)
+        services.own_lines.former.refresh(theirs, other, now)
         self._verdicts.note(call.id, KEPT, BY_COOKIE)
         return mine.leg
 
     def _leg(
-        self, call: Call, line: str, flow: Flow, state: TrunkState, as_origin: bool, lasted: float, now: float
-    ) -> TrunkLeg:
+        self, call: Call, line: str, flow: Flow, state: DeviceLegState, as_origin: bool, lasted: float, now: float
+    ) -> DeviceLeg:
         services = self._services
-        made = services.trunks.leg(line, call.bridge, flow, resumed(state.dialog, lasted), True)
+        made = services.own_lines.leg(line, call.bridge, flow, resumed(state.dialog, lasted), True)
         resume(made, state, b"", b"", lasted, now)
         made.leg.ack.prepare(state.acknowledged, (), b"")
         call.bridge.attach(made.leg, as_origin)

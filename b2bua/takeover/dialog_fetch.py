@@ -13,8 +13,8 @@ from random import Random
 from typing import Final
 
 from b2bua.destination import Destination
+from b2bua.own_lines import OwnLines
 from b2bua.takeover.cookie_recovery import CookieRecovery, Facts
-from b2bua.trunks import Trunks
 from sip.actions import UNREACHABLE
 from sip.layer import Stack
 from sip.packages.dialog_info import CONTENT_TYPE, PACKAGE, told_dialogs
@@ -68,9 +68,9 @@ class Asked:
 class DialogFetch:
     """One for the life of a server."""
 
-    def __init__(self, stack: Stack, trunks: Trunks, cookies: CookieRecovery, random: Random, node: str) -> None:
+    def __init__(self, stack: Stack, own_lines: OwnLines, cookies: CookieRecovery, random: Random, node: str) -> None:
         self._stack = stack
-        self._trunks = trunks
+        self._own_lines = own_lines
         self._cookies = cookies
         self._random = random
         self._node = node
@@ -78,15 +78,15 @@ class DialogFetch:
         self.asked: dict[str, Asked] = {}
         """By Call-ID."""
         self._of_line: Counter[str] = Counter()
-        trunks.phones.came = self.came
+        own_lines.phones.came = self.came
 
     def begin(self, now: float) -> None:
         """The site of another server is ours."""
         if not self._cookies.possible:
             return
         self._until = now + LATE
-        for line, settings in self._trunks.lines.items():
-            for there in self._trunks.reachable(line, now) if settings.is_phone else ():
+        for line, settings in self._own_lines.lines.items():
+            for there in self._own_lines.reachable(line, now) if settings.is_phone else ():
                 self._add(line, there, now + self._random.uniform(0.0, SPREAD))
 
     def end(self) -> None:
@@ -121,7 +121,7 @@ class DialogFetch:
         branch = stack.branch()
         lines = [
             stack.via(flow, branch),
-            f"From: <sip:{self._node}@{self._trunks.realm}>;tag={one.tag}",
+            f"From: <sip:{self._node}@{self._own_lines.realm}>;tag={one.tag}",
             f"To: <{there.uri}>",
             f"Call-ID: {one.call_id}",
             "CSeq: 1 SUBSCRIBE",
@@ -148,7 +148,7 @@ class DialogFetch:
     def notified(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Take the NOTIFY of one that was asked; False for any other."""
         one = self.asked.get(request.call_id)
-        if one is None or request.to_tag != one.tag or not self._trunks.senders.is_of(one.line, transaction.flow):
+        if one is None or request.to_tag != one.tag or not self._own_lines.senders.is_of(one.line, transaction.flow):
             return False
         try:
             if Event.parse(request.get("event") or "").package != PACKAGE:

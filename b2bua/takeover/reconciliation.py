@@ -11,9 +11,9 @@ from typing import Final
 from b2bua.agents import AgentConnection
 from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
+from b2bua.takeover.device_leg_recovery import FORMER
 from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations, Told
-from b2bua.takeover.trunk_recovery import FORMER
 from sip.dialog import Dialog, dialog_key
 
 WORK: Final = "restore some"

@@ -60,8 +60,8 @@ class Seen(NamedTuple):
     counter: int
     state: CallState | None
     """What its token says; ``None`` where it is not believed."""
-    cold_trunk: str = ""
-    """The trunk of the servers' own on its other side, where that is cold."""
+    cold_line: str = ""
+    """The line of the servers' own on its other side, where that is cold."""
 
 
 class Heard(NamedTuple):
@@ -104,12 +104,12 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     missing = state.callee_agent if callers else state.caller_agent
     if any(each.over and each.by_server is bool(callers) for each in seen):
         return None  # the end of one side is on its way to the other
-    if not missing and (trunk := legs[0].cold_trunk):
-        return RELEASED, f"{trunk} is cold: its calls are dropped"
-    if not missing and state.trunk is not None:
-        return KEPT, "one leg is handed over, that with a trunk of the servers is in its token"
+    if not missing and (line := legs[0].cold_line):
+        return RELEASED, f"{line} is cold: its calls are dropped"
+    if not missing and state.device_leg is not None:
+        return KEPT, "one leg is handed over, that with a line of the servers is in its token"
     if not missing:
-        return RELEASED, "its other side is a trunk of the servers' own, of which its token does not tell"
+        return RELEASED, "its other side is a line of the servers' own, of which its token does not tell"
     if missing not in heard.known:
         return RELEASED, f"{missing} is no agent of this site any more"
     if missing in heard.complete:
@@ -117,8 +117,8 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     return WAITING, f"its other side is at {missing}, which has not told what it has"
 
 
-def _cold_trunk(state: CallState, site: Site) -> str:
-    """The trunk of the servers' own that has a side of a call, where its calls are dropped; else ``""``."""
+def _cold_line(state: CallState, site: Site) -> str:
+    """The line of the servers' own that has a side of a call, where its calls are dropped; else ``""``."""
     for agent, channel in ((state.caller_agent, state.caller_line), (state.callee_agent, state.callee_line)):
         line = None if agent else site.lines.get(channel.partition("/")[0])
         if line is not None and line.recovery == "cold":
@@ -235,7 +235,7 @@ class Rehearsals:
             told.has_sent,
             told.counter,
             state,
-            "" if state is None else _cold_trunk(state, self._services.site),
+            "" if state is None else _cold_line(state, self._services.site),
         )
 
     def _heard_all(self, now: float) -> None:

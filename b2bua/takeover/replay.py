@@ -32,7 +32,7 @@ PROGRESSED: Final = "the set-up of a call went on"
 LOOK: Final = "look whether all is restored"
 LOOK_EVERY: Final = 0.1
 """Seconds."""
-TRUNK: Final = "a trunk of the servers' own"
+OWN_LINE: Final = "a line of the servers' own"
 """Stands in the transactions of one, in place of an agent."""
 
 
@@ -58,7 +58,7 @@ class Replay:
         self._cancelled = cancelled
         self._unrestored = unrestored
         self._looks = False
-        restorations.trunk_made = self.trunk_made
+        restorations.device_leg_made = self.device_leg_made
         restorations.unrestored = unrestored
         self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
         """By the dialog that they wait for; the agent stands in their transactions."""
@@ -79,7 +79,7 @@ class Replay:
         """A request in a dialog that is not here (yet), of an agent, or, where none is named, of a line of the
         servers' own; False when it is to be answered 481."""
         if not agent:
-            return self._cookies.requested(transaction, request, now) or self._of_trunk(transaction, request, now)
+            return self._cookies.requested(transaction, request, now) or self._of_device(transaction, request, now)
         key = dialog_key(request.call_id, request.to_tag)
         told = self._index.get(key)
         if told is not None and (leg := self._leg_of(told, now)) is not None:
@@ -98,13 +98,13 @@ class Replay:
             connection.fetch(request.call_id, now)
         return True
 
-    def _of_trunk(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
+    def _of_device(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Dialogs with lines of our own are made again with the other legs of their calls. Nothing is known of them
         before, so their requests wait until all is restored that agents have told; those of strangers, too, where
         telephones may come from anywhere, but few."""
         key, known = (
             dialog_key(request.call_id, request.to_tag),
-            self._services.trunks.senders.has_dialogs(transaction.flow),
+            self._services.own_lines.senders.has_dialogs(transaction.flow),
         )
         if known is False or not self._unrestored(now) or (known is None and len(self._waiting) >= MOST_STRANGE):
             return False
@@ -114,12 +114,12 @@ class Replay:
         if not self._looks:
             self._looks = True
             self._stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
-        transaction.context = TRUNK
+        transaction.context = OWN_LINE
         self._waiting.setdefault(key, []).append((transaction, request))
         return True
 
-    def trunk_made(self, leg: InviteUsage, now: float) -> None:
-        """A leg with a trunk is there again; what waited for it goes on once its call is whole."""
+    def device_leg_made(self, leg: InviteUsage, now: float) -> None:
+        """A leg with a device is there again; what waited for it goes on once its call is whole."""
         if leg.dialog.key in self._waiting:
             self._stack.deadlines.set(now, self, PROGRESSED)
 
@@ -140,7 +140,7 @@ class Replay:
 
     def due(self, cause: str, now: float) -> None:
         if cause is LOOK:
-            self._looks = any(waiting[0][0].context is TRUNK for waiting in self._waiting.values())
+            self._looks = any(waiting[0][0].context is OWN_LINE for waiting in self._waiting.values())
             if self._looks and self._unrestored(now):
                 self._stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
                 return
@@ -149,7 +149,7 @@ class Replay:
             leg = self._stack.legs.get(key)
             if isinstance(leg, InviteUsage):
                 self._deliver(key, leg, now)
-            elif waiting[0][0].context is TRUNK:
+            elif waiting[0][0].context is OWN_LINE:
                 if not self._unrestored(now):
                     self._deliver(key, None, now)
             elif not self._may_come(waiting[0][0].context, key, waiting[0][1]):

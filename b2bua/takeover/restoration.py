@@ -20,7 +20,7 @@ from b2bua.media_seen import seen_told
 from b2bua.pickup import GONE, Joiner, Pickup, picks_up
 from b2bua.routing import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, is_signed, read
-from b2bua.takeover import orphaned_calls, trunk_recovery
+from b2bua.takeover import device_leg_recovery, orphaned_calls
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import Index, ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
@@ -90,7 +90,7 @@ class Restoration:
         self.until = 0.0
         """How long its first INVITE waits."""
         self.why = ""
-        """Why its leg with a trunk of the servers' own is lost."""
+        """Why its leg with a line of the servers' own is lost."""
 
 
 class Told(NamedTuple):
@@ -128,8 +128,8 @@ class Restorations:
         """Calls of which one leg is known."""
         self.waiting: dict[str, Restoration] = {}
         """Calls whose first INVITE waits."""
-        self.trunk_made: Callable[[InviteUsage, float], None] = _nobody
-        """Told of each leg that was made again with a trunk of the servers' own."""
+        self.device_leg_made: Callable[[InviteUsage, float], None] = _nobody
+        """Told of each leg that was made again with a line of the servers' own."""
         self.unrestored: Callable[[float], bool] = _none
         """Whether there are calls of which agents may tell, or have told, and which are not restored."""
 
@@ -289,19 +289,19 @@ class Restorations:
         return connection is None or connection.complete
 
     def ring_on(self, state: CallState, records: list[ToldDialog], now: float) -> bool:
-        """Go on with a call of a trunk of the servers' own that rings; False where its INVITE is not known, or a
+        """Go on with a call of a line of the servers' own that rings; False where its INVITE is not known, or a
         former server had cancelled the attempt: the caller may have given up, and nobody else tells."""
         services = self.services
         attempt = [each for each in records if each.live and each.record.attempt == state.attempt]
         if not attempt or orphaned_calls.is_given_up(attempt[-1]):  # unless one had picked it up
             attempt = [each for each in records if _picks_up(state, each)]
         call = Call(services, state, wall_offset_of(state, records, services.records.wall_offset))
-        if call.id in services.calls or not attempt or not trunk_recovery.rings_for(call, now):
+        if call.id in services.calls or not attempt or not device_leg_recovery.rings_for(call, now):
             return False
-        trunk_recovery.offer_again(call, attempt[-1], now)
+        device_leg_recovery.offer_again(call, attempt[-1], now)
         services.calls[call.id] = call
         call.take_line(state.caller_line, now)
-        self.verdicts.note(call.id, REPLAYED, "it rings on: the INVITE of its trunk was in its token")
+        self.verdicts.note(call.id, REPLAYED, "it rings on: the INVITE of its caller was in its token")
         self.resume(call, now)
         return True
 
@@ -400,7 +400,7 @@ def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float
     for each in told.records:
         if each.talks:
             _attach(machine, one, call, each, now)
-            _attach_trunk(machine, one, call, each, now)
+            _attach_device_leg(machine, one, call, each, now)
     if call.bridge.origin is not None and call.bridge.target is not None:
         machine.step(one, BOTH_KNOWN, None, now)
 
@@ -426,8 +426,8 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
     call, services = one.call, machine.services
     assert call is not None
     both = "both of its legs were handed over"
-    if call.trunk_legs:
-        both = f"one leg was handed over, that with {', '.join(_trunks_of(call))} was in its token"
+    if call.device_legs:
+        both = f"one leg was handed over, that with {', '.join(_own_lines_of(call))} was in its token"
     machine.verdicts.note(call.id, KEPT, both)
     bridge, awaited = call.bridge, one.awaited
     if awaited and is_paid_by_transfer(call.state, awaited):
@@ -439,9 +439,9 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
         # else that ACK is of an earlier INVITE than the 2xx
         ack = parse(one.last_ack)
         for leg in bridge.legs:
-            if leg.ack.pending and (trunk := call.trunk_legs.get(leg)) is not None:
+            if leg.ack.pending and (device_leg := call.device_legs.get(leg)) is not None:
                 assert isinstance(ack, Request)
-                trunk_recovery.acknowledge(trunk, ack, now)
+                device_leg_recovery.acknowledge(device_leg, ack, now)
             elif leg.ack.pending:
                 lines = [*crossing(ack), *services.site_headers]
                 if leg is bridge.target:
@@ -536,7 +536,7 @@ def _route(machine: Restorations, one: Restoration, former: CallState | None, no
     call = one.call
     assert call is not None
     _drop_told(machine, call, None)
-    trunk_recovery.call_off(machine.services, former, now)
+    device_leg_recovery.call_off(machine.services, former, now)
     plan = machine.plan_of(former)
     if call.cancelled is not None:
         cancel(call, call.cancelled, now)
@@ -551,7 +551,7 @@ def _write_record(machine: Restorations, one: Restoration, told: Told, now: floa
     state, ended = told
     for each in ended:
         machine.index.remove(each)
-    trunk_recovery.call_off(machine.services, state, now)
+    device_leg_recovery.call_off(machine.services, state, now)
     if state is not None and state.part:
         last = [each for each in ended if each.call_id in (state.caller_dialog, state.callee_dialog)]
         for each in ended:
@@ -644,28 +644,28 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
         one.awaited = ack.origin if ack.state == ACK_AWAITED else one.awaited
 
 
-def _attach_trunk(machine: Restorations, one: Restoration, call: Call, told: ToldDialog, now: float) -> None:
-    """Make the leg with a trunk of the servers' own, beside the one of that record; or take its INVITE up again, the
+def _attach_device_leg(machine: Restorations, one: Restoration, call: Call, told: ToldDialog, now: float) -> None:
+    """Make the leg with a line of the servers' own, beside the one of that record; or take its INVITE up again, the
     answer to which is on its way."""
     bridge = call.bridge
-    if bridge.target is not None and trunk_recovery.rings_for(call, now):
-        machine.adopt(call, partial(trunk_recovery.offer_again, call, told), now)
+    if bridge.target is not None and device_leg_recovery.rings_for(call, now):
+        machine.adopt(call, partial(device_leg_recovery.offer_again, call, told), now)
         return
-    if (bridge.origin is None) is (bridge.target is None) or not call.state.answered or call.trunk_legs:
+    if (bridge.origin is None) is (bridge.target is None) or not call.state.answered or call.device_legs:
         return
-    if not trunk_recovery.line_of(call):
+    if not device_leg_recovery.line_of(call):
         return
-    made = trunk_recovery.recover(call, told, now)
+    made = device_leg_recovery.recover(call, told, now)
     if isinstance(made, str):
         one.why = made
     else:
-        machine.trunk_made(made.leg, now)
+        machine.device_leg_made(made.leg, now)
 
 
-def _trunks_of(call: Call) -> list[str]:
-    """The trunks of its legs."""
+def _own_lines_of(call: Call) -> list[str]:
+    """The lines of its device legs."""
     lines = []
-    for leg in call.trunk_legs:
+    for leg in call.device_legs:
         line = call.state.caller_line if leg is call.bridge.origin else call.state.callee_line
         lines.append(line.partition("/")[0])
     return lines

@@ -263,6 +263,6 @@ def test_all_reasons_of_a_cancel_cross() -> None:
 
 def test_a_trunk_without_an_address_is_passed_over() -> None:
     hunt = Hunt()
-    hunt.bench.core.trunks._devices["one"]._places._found.clear()
+    hunt.bench.core.own_lines._devices["one"]._places._found.clear()
     hunt.left.call("1")
     assert hunt.rings() == "two"

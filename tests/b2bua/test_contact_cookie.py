@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from b2bua.contact_cookie import FORMAT, LONGEST, Cookie, OwnLeg, decode, encode
 from b2bua.cookie_cipher import CookieCipher
+from b2bua.device_leg_state import DeviceLegState, Timer
 from b2bua.state_token import CallState
-from b2bua.trunk_state import Timer, TrunkState
 from sip.dialog import UAS, DialogState
 
 CIPHER, OTHER = CookieCipher(b"k" * 32), CookieCipher(b"o" * 32)
@@ -17,7 +17,7 @@ DIALOG = DialogState(
     "3c26700b8a12@192.0.2.61", "8f3a77b01c2d", "as7f3e1", '"Desk" <sip:desk@paris>', "<sip:1062@paris>", 1, 7,
     "sip:desk@192.0.2.61:5060;transport=udp;ob", ("<sip:192.0.2.9;lr>",), UAS,
 )  # fmt: skip
-LEG = TrunkState(
+LEG = DeviceLegState(
     DIALOG, "udp", "192.0.2.61", 5060, "192.0.2.1:5060", 3, True, "- 3917 2 IN IP4 192.0.2.61", Timer(1800, 90, True)
 )
 STATE = CallState(

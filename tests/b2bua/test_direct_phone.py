@@ -45,7 +45,7 @@ class DirectFixture(TakeoverFixture):
 
 
 def line(bench: Bench, name: str = "desk") -> tuple[bool | None, str]:
-    return bench.core.trunks.registered(name), bench.core.trunks.why(name)
+    return bench.core.own_lines.registered(name), bench.core.own_lines.why(name)
 
 
 def test_it_registers_by_its_password_and_is_called_at_its_contact() -> None:

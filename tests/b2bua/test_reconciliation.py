@@ -140,7 +140,7 @@ def test_a_call_with_a_cold_trunk_of_the_former_server_is_released(back: bool) -
     fixture.die()
     bench = fixture.succeed()
     bye = mine.take("BYE")
-    assert "trunk of the former server: own is cold" in str(bye.get("reason"))
+    assert "line of the former server: own is cold" in str(bye.get("reason"))
     mine.answer(bye, 200)
     assert len(bench.cdrs) == 1
     fixture.gone()

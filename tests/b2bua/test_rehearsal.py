@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 
+from b2bua.device_leg_state import DeviceLegState
 from b2bua.state_token import CallState
 from b2bua.takeover.rehearsal import Heard, Seen, judge
-from b2bua.trunk_state import TrunkState
 from heartbeat.console.view import Refused
 from sip.dialog import DialogState
 from tests.b2bua.fake_agent import ServerFixture
 from tests.consoles import ordered, seen
 
 STATE = CallState("c1", caller_agent="gw1", callee_agent="gw2", callee_dialog="b", answered=5.0)
-TRUNK = TrunkState(DialogState("b", "ours", "theirs", "<sip:a@x>", "<sip:b@y>"), "udp", "127.0.0.1", 5080, "x:5060")
+DEVICE_LEG = DeviceLegState(
+    DialogState("b", "ours", "theirs", "<sip:a@x>", "<sip:b@y>"), "udp", "127.0.0.1", 5080, "x:5060"
+)
 RINGING = STATE._replace(answered=0.0)
 BOTH = Heard(frozenset({"gw1", "gw2"}), frozenset({"gw1", "gw2"}))
 ONLY_GW1 = Heard(frozenset({"gw1"}), frozenset({"gw1", "gw2"}))
@@ -45,17 +47,17 @@ RINGS_B = leg(True, RINGING, talks=False)
         (
             [leg(state=STATE._replace(callee_agent=""))],
             BOTH,
-            ("released", "its other side is a trunk of the servers' own, of which its token does not tell"),
+            ("released", "its other side is a line of the servers' own, of which its token does not tell"),
         ),
         (
-            [leg(state=STATE._replace(callee_agent="", trunk=TRUNK), cold_trunk="old")],
+            [leg(state=STATE._replace(callee_agent="", device_leg=DEVICE_LEG), cold_line="old")],
             BOTH,
             ("released", "old is cold: its calls are dropped"),
         ),
         (
-            [leg(state=STATE._replace(callee_agent="", trunk=TRUNK))],
+            [leg(state=STATE._replace(callee_agent="", device_leg=DEVICE_LEG))],
             BOTH,
-            ("kept", "one leg is handed over, that with a trunk of the servers is in its token"),
+            ("kept", "one leg is handed over, that with a line of the servers is in its token"),
         ),
         ([A, B._replace(over=True)], BOTH, None),  # the end of one side is on its way to the other
         ([A._replace(over=True), B._replace(over=True)], BOTH, None),

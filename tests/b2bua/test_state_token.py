@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2bua.call_state import changed
+from b2bua.device_leg_state import JUMP, DeviceLegState, Timer, described, sections_of
 from b2bua.state_token import (
     LONGEST,
     LONGEST_BRANCH,
-    LONGEST_WITH_TRUNK,
+    LONGEST_WITH_DEVICE_LEG,
     MOST_EPOCHS,
     CallState,
     TokenError,
@@ -23,7 +24,6 @@ from b2bua.state_token import (
     read,
     sign,
 )
-from b2bua.trunk_state import JUMP, Timer, TrunkState, described, sections_of
 from heartbeat.mac import mac_of
 from sip.dialog import UAC, DialogState
 from sip.wire import sdp
@@ -31,8 +31,8 @@ from sip.wire import sdp
 KEY = b"k" * 16
 
 
-def trunk(host: str = "192.0.2.77", routes: int = 0) -> TrunkState:
-    """The leg of a trunk, as a carrier has it."""
+def device_leg(host: str = "192.0.2.77", routes: int = 0) -> DeviceLegState:
+    """The leg with a trunk, as a carrier has it."""
     route = f"<sip:{'proxy-' * 12}{host};transport=udp;lr>"
     dialog = DialogState(
         "f3a1c2d4e5b60718293a4b5c6d7e8f90",
@@ -47,7 +47,7 @@ def trunk(host: str = "192.0.2.77", routes: int = 0) -> TrunkState:
         UAC,
     )
     origin = f"- 1545994562 1545994563 IN IP4 {host}"
-    return TrunkState(dialog, "udp", host, 5060, "198.51.100.9:5060", 2, True, origin, Timer(1800, 90, True))
+    return DeviceLegState(dialog, "udp", host, 5060, "198.51.100.9:5060", 2, True, origin, Timer(1800, 90, True))
 
 
 STATE = CallState(
@@ -232,8 +232,8 @@ def test_what_was_dialled_is_in_a_token_where_it_is_another_number() -> None:
 
 
 def test_what_a_later_version_adds_to_a_token_is_passed_over() -> None:
-
-    dialled = STATE._replace(dialled="2000", part="c2", transferred_by="vera/1", forwarded_by="vera", trunk=trunk())
+    dialled = STATE._replace(dialled="2000", part="c2", transferred_by="vera/1", forwarded_by="vera")
+    dialled = dialled._replace(device_leg=device_leg())
     head, _, payload = sign(dialled, KEY).rpartition(".")[0].rpartition(".")
     values = [*json.loads(urlsafe_b64decode(payload)), "more", 1]
     text = f"{head}.{urlsafe_b64encode(json.dumps(values).encode()).decode()}"
@@ -242,18 +242,18 @@ def test_what_a_later_version_adds_to_a_token_is_passed_over() -> None:
 
 def test_the_leg_of_a_trunk_is_in_the_token_and_costs_what_wire_md_says() -> None:
     answered = STATE._replace(plan="")
-    assert len(sign(answered._replace(trunk=trunk()), KEY)) - len(sign(answered, KEY)) < 560
+    assert len(sign(answered._replace(device_leg=device_leg()), KEY)) - len(sign(answered, KEY)) < 560
     for routes in (0, 1, 4):
-        token = sign(answered._replace(trunk=trunk(routes=routes)), KEY)
-        assert len(token) <= LONGEST_WITH_TRUNK and read(token, [KEY]).trunk == trunk(routes=routes)
+        token = sign(answered._replace(device_leg=device_leg(routes=routes)), KEY)
+        assert len(token) <= LONGEST_WITH_DEVICE_LEG and read(token, [KEY]).device_leg == device_leg(routes=routes)
 
 
 @pytest.mark.parametrize("called", ["", "CANCEL sip:x SIP/2.0"])
 def test_the_sections_that_a_trunk_knows_are_in_the_token_where_there_are_several(called: str) -> None:
-    known = trunk()._replace(called=called, sections="m=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n")
-    assert read(sign(STATE._replace(trunk=known), KEY), [KEY]).trunk == known
-    assert known.moved_from(trunk()._replace(called=called))
-    assert not trunk()._replace(called=called).moved_from(known)
+    known = device_leg()._replace(called=called, sections="m=audio 0 RTP/AVP 0\nm=video 0 RTP/AVP 96\n")
+    assert read(sign(STATE._replace(device_leg=known), KEY), [KEY]).device_leg == known
+    assert known.moved_from(device_leg()._replace(called=called))
+    assert not device_leg()._replace(called=called).moved_from(known)
 
 
 @pytest.mark.parametrize(
@@ -276,19 +276,19 @@ def test_one_section_says_it_all(description: bytes, told: str) -> None:
 @pytest.mark.parametrize("local", [b"", b"v=0\r\no=- 9 4 IN IP4 192.0.2.7\r\nm=audio 4000 RTP/AVP 0\r\n"])
 def test_whoever_goes_on_counts_on_from_where_the_one_before_may_have_got(local: bytes) -> None:
     """Each describes less often than once a second, and the token is told at the answer alone."""
-    seen = [sdp.origin_of(described(trunk(), local, b"", lasted).newest) for lasted in (-1.0, 0.0, 7.9, 60.0)]
+    seen = [sdp.origin_of(described(device_leg(), local, b"", lasted).newest) for lasted in (-1.0, 0.0, 7.9, 60.0)]
     assert [one.version - 1545994563 for one in seen] == [JUMP, JUMP, JUMP + 7, JUMP + 60]
     assert len({one._replace(version=0) for one in seen}) == 1
 
 
 def test_the_leg_of_a_trunk_that_is_too_long_is_left_out() -> None:
-    long = sign(STATE._replace(trunk=trunk(routes=30)), KEY)
+    long = sign(STATE._replace(device_leg=device_leg(routes=30)), KEY)
     assert len(long) <= LONGEST and read(long, [KEY]) == STATE
 
 
 def test_a_token_of_any_length_beyond_is_not_believed() -> None:
     with pytest.raises(TokenError, match="longer than any"):
-        read("1" * (LONGEST_WITH_TRUNK + 1), [KEY])
+        read("1" * (LONGEST_WITH_DEVICE_LEG + 1), [KEY])
 
 
 @pytest.mark.parametrize("said", ["more", None, [1, 2], ["a"] * 18, {}])

@@ -142,7 +142,7 @@ def test_a_trunk_whose_offer_is_refused_takes_no_place() -> None:
     b.take("ACK")
     assert c.statuses[-1] == 488 and not a.asked
     (call,) = fixture.bench.core.calls.values()
-    assert len(call.trunk_legs) == 2
+    assert len(call.device_legs) == 2
     fixture.hang_up(a, b)
     fixture.nothing_left()
 
@@ -160,7 +160,7 @@ def test_nothing_is_left_of_a_trunk_whose_offer_an_agent_never_answers() -> None
     fixture.bench.after(33.0)
     assert c.statuses == [100, 500] and not a.asked
     (call,) = fixture.bench.core.calls.values()
-    assert len(call.trunk_legs) == 1
+    assert len(call.device_legs) == 1
 
 
 def test_who_is_to_be_replaced_by_a_trunk_hangs_up_meanwhile() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2bua.trunk_subscriptions import Far, decode, encode
+from b2bua.device_subscriptions import Far, decode, encode
 from sip.dialog import contact_uri
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Peer

@@ -1,4 +1,4 @@
-"""Subscriptions with a trunk of the server's own (RFC 6665): one dialog between its peer and an agent, of which no
+"""Subscriptions with a line of the server's own (RFC 6665): one dialog between its peer and an agent, of which no
 server knows anything that another one would not.
 
 Call-ID and tags cross as they are. Where the peer is stands in the Contact that the agent has for it, and what of the
@@ -21,14 +21,14 @@ from sip.wire.uri import Uri
 
 PARAM: Final = "far"
 SITE: Final = "servers"
-"""The host of a Contact that agents have for the peer of a trunk."""
+"""The host of a Contact that agents have for the peer of a line."""
 LONGEST: Final = 2000
 """Characters of a value; of more, the way back is lost."""
 OF_DIALOGS: Final = frozenset({"SUBSCRIBE", "NOTIFY"})
 
 
 class Far(NamedTuple):
-    """Where the peer of a trunk is, in the dialog of a subscription."""
+    """Where the peer of a line is, in the dialog of a subscription."""
 
     target: str = ""
     """The URI of its Contact; ``""`` where its own request will say."""
@@ -61,12 +61,12 @@ def known_by(agent: str, line: str) -> str:
 
 
 def contact_for_agent(line: str, far: Far) -> str:
-    """The Contact line by which an agent reaches the peer of a trunk."""
+    """The Contact line by which an agent reaches the peer of a line."""
     return f"Contact: <sip:{line}@{SITE};transport=tcp{encode(far)}>"
 
 
 def contact_for_peer(stack: Stack, flow: Flow, line: str, far: Far | None) -> str:
-    """The Contact line by which the peer of a trunk reaches that line of an agent; ``far``: its routes are known."""
+    """The Contact line by which the peer of a line reaches that line of an agent; ``far``: its routes are known."""
     more = encode(Far("", far.route_set)) if far is not None else ""
     return f"Contact: <{stack.contact_uri(flow, line)}{more}>"
 

@@ -1,4 +1,4 @@
-"""The device side of a call's leg with a trunk of the server's own (``sip.device``), in front of the bridge."""
+"""The device side of a call's leg with a line of the server's own (``sip.device``), in front of the bridge."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from random import Random
 from typing import Final
 
 from b2bua.destination import OwnDevice
+from b2bua.device_leg_state import DeviceLegState, Timer, described, head_of, origin_of, place_of, sections_of
 from b2bua.offer_crossing import OfferCrossing
 from b2bua.target_refresh import TargetRefresh
-from b2bua.trunk_state import Timer, TrunkState, described, head_of, origin_of, place_of, sections_of
 from sip.actions import Flow
 from sip.b2b.bridge import CHANGED, SETUP, TALKING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Passed
@@ -29,7 +29,7 @@ from sip.transaction import ClientTransaction, ServerTransaction, cancel_of
 from sip.wire.message import Message, Request, Response
 
 
-class TrunkLeg:
+class DeviceLeg:
     """Owns the leg, does what stays on its hop, and tells the bridge all else."""
 
     __slots__ = (
@@ -68,7 +68,7 @@ class TrunkLeg:
         self.bridge = bridge
         self.device = device
         self.identity = identity
-        """What is believed of the trunk, and what it is told, of who calls whom."""
+        """What is believed of the device, and what it is told, of who calls whom."""
         self._timer = timer
         self._reliable: Reliability = reliable
         self._transfer = transfer
@@ -82,14 +82,14 @@ class TrunkLeg:
         self.eager = False
         """What comes plainly may have to go on reliably."""
         self.described: dict[str, Passed] = {}
-        """Answers that came reliably and were told the trunk plainly, by early dialog: its 2xx has to have them."""
+        """Answers that came reliably and were told the device plainly, by early dialog: its 2xx has to have them."""
         self.takes_update = False
-        """The trunk has said that it takes UPDATE."""
+        """The device has said that it takes UPDATE."""
         self.untold = False
         """A former server had it, and the device cannot be told yet where it is now."""
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """The trunk calls."""
+        """The device calls."""
         self.take(request, now)
         if request.body:
             self.session.heard(request)
@@ -106,7 +106,7 @@ class TrunkLeg:
     def invite(
         self, uri: str, lines: Sequence[str], request: Request, ring_for: float, within: float, now: float
     ) -> None:
-        """Call the trunk with the caller's ``request``, in these lines."""
+        """Call the device with the caller's ``request``, in these lines."""
         session = self.session
         session.leg = self.leg
         session.called(self._timer, now)
@@ -123,7 +123,7 @@ class TrunkLeg:
     # What crosses.
 
     def lines_of(self, request: Request, told: Numbers) -> list[str]:
-        """The header lines of the caller's INVITE as the trunk gets them."""
+        """The header lines of the caller's INVITE as the device gets them."""
         lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more, *TOLD[self._transfer]]
         if self._transfer != "refuse":
             lines += naming_lines(request, self._named_there)
@@ -134,17 +134,17 @@ class TrunkLeg:
         return [*lines, *asking(self._reliable, request)]
 
     def _named_there(self, dialog: DialogId) -> DialogId:
-        """A dialog that is named as the servers know it, as the trunk does when it is one of its own."""
+        """A dialog that is named as the servers know it, as the device does when it is one of its own."""
         leg = self.leg.stack.legs.get(dialog_key(dialog.call_id, dialog.local_tag))
-        if not isinstance(leg, InviteUsage) or not isinstance(leg.owner, TrunkLeg):
+        if not isinstance(leg, InviteUsage) or not isinstance(leg.owner, DeviceLeg):
             return dialog
         if leg.dialog.remote_tag != dialog.remote_tag:
             return dialog
         return dialog._replace(local_tag=dialog.remote_tag, remote_tag=dialog.local_tag)
 
     def heard(self, message: Message) -> bytes:
-        """A message of the trunk crosses: what it describes counts, an answer in an ACK at once. Its body, as the far
-        side gets it."""
+        """A message of the device crosses: what it describes counts, an answer in an ACK at once. Its body, as the
+        far side gets it."""
         if not message.body:
             return b""
         body = self.session.heard(message)
@@ -159,17 +159,17 @@ class TrunkLeg:
         return body
 
     def told(self, message: Message) -> bytes:
-        """The body of a message as the trunk gets it."""
+        """The body of a message as the device gets it."""
         body = self.session.told(message) if message.body else b""
         if isinstance(message, Request):
             if message.method == "INVITE":
                 self._offered = bool(body)
-            elif message.method in ("ACK", "PRACK") and body:  # the answer to what the trunk has offered
+            elif message.method in ("ACK", "PRACK") and body:  # the answer to what the device has offered
                 self.session.offers.accept()
         return body
 
     def told_early(self, response: Message, lines: list[str]) -> list[str]:
-        """The lines of a provisional response as the trunk gets it: reliably, where it and what it says want that."""
+        """Lines of a provisional response as the device gets it: reliably, where it and what is said want that."""
         invite = self.leg.server_invite.pending
         if not isinstance(response, Response):
             return lines
@@ -180,17 +180,17 @@ class TrunkLeg:
         return lines
 
     def answer_of(self, response: Message, lines: list[str]) -> tuple[list[str], bytes]:
-        """The lines and the body of a 2xx to the trunk's INVITE that lacks the answer, which came reliably before."""
+        """Lines and body of a 2xx to the device's INVITE that lacks the answer, which came reliably before."""
         described = self.described.get(response.to_tag) if isinstance(response, Response) else None
         return (lines, b"") if described is None else ([*lines, *described.lines], self.session.offers.last_local)
 
     @property
     def offers_anew(self) -> bool:
-        """The trunk's last request made an offer in a session that is agreed."""
+        """The device's last request made an offer in a session that is agreed."""
         return self.session.offers.state == REMOTE_CHANGE
 
     def answer(self, request: Request, status: int, lines: Sequence[str], now: float) -> tuple[int, Sequence[str]]:
-        """Status and lines of a final answer to the trunk, which accepts its offer or refuses it."""
+        """Status and lines of a final answer to the device, which accepts its offer or refuses it."""
         method, offers = request.method, self.session.offers
         if method != "INVITE" and description_in(request) is None:
             status = 200 if status in (405, 501) else status
@@ -271,7 +271,7 @@ class TrunkLeg:
                 acknowledge(self.bridge, leg, (), b"", now)
 
     def _updated(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """The trunk has answered an UPDATE, ours or one that was passed on."""
+        """The device has answered an UPDATE, ours or one that was passed on."""
         if isinstance(asked := transaction.context, TargetRefresh):
             asked.answered(leg, transaction, response, now)
             return
@@ -331,10 +331,10 @@ class TrunkLeg:
         self.bridge.release(reason, now, "server", status)
 
 
-def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
+def state_of(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState | None:
     """What a new server needs to go on with that leg, or to call it off where we call and it rings; None where it is
     over, or nothing was heard of it."""
-    leg, timer, asked, called = trunk.leg, trunk.session.timer, "", ""
+    leg, timer, asked, called = device_leg.leg, device_leg.session.timer, "", ""
     if leg.ended:
         return None
     if not leg.established:
@@ -345,14 +345,14 @@ def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
             asked = head_of(theirs.request)
         else:
             return None
-    flow, offers = leg.path.flow, trunk.session.offers
+    flow, offers = leg.path.flow, device_leg.session.offers
     newest = offers.export().newest
-    return TrunkState(
+    return DeviceLegState(
         leg.dialog.export(),
         *place_of(flow),
         stack.address(flow),
         leg.ack.cseq,
-        trunk.takes_update,
+        device_leg.takes_update,
         origin_of(newest),
         None if timer is None else Timer(timer.interval, timer.min_se, timer.ours),
         asked,
@@ -361,13 +361,15 @@ def state_of(trunk: TrunkLeg, stack: Stack) -> TrunkState | None:
     )
 
 
-def resume(trunk: TrunkLeg, state: TrunkState, local: bytes, remote: bytes, lasted: float, now: float) -> None:
+def resume(
+    device_leg: DeviceLeg, state: DeviceLegState, local: bytes, remote: bytes, lasted: float, now: float
+) -> None:
     """Go on where a former server stopped, by what `state_of` told; ``local`` and ``remote`` are the descriptions
     that the other side gave that server last, and got."""
-    session = trunk.session
-    session.leg = trunk.leg
+    session = device_leg.session
+    session.leg = device_leg.leg
     session.offers = OfferAnswer(described(state, local, remote, lasted))
-    trunk.takes_update = state.by_update
+    device_leg.takes_update = state.by_update
     if (told := state.timer) is not None:
         session.timer = SessionTimer(told.interval, told.min_se, now)
         session.timer.ours, session.timer.by_update = told.ours, state.by_update
@@ -378,5 +380,5 @@ def _updates(asked: ServerTransaction) -> bool:
     return asked.request is not None and asked.request.method == "UPDATE"
 
 
-NO_TRUNKS: Final[dict[InviteUsage, TrunkLeg]] = {}
-"""The trunk legs of a call between agents; nothing is put into it."""
+NO_DEVICE_LEGS: Final[dict[InviteUsage, DeviceLeg]] = {}
+"""The device legs of a call between agents; nothing is put into it."""

@@ -1,4 +1,4 @@
-"""Who calls whom at trunks of the server's own: as they are believed and told (`sip.device.identity`), and as their
+"""Who calls whom at lines of the server's own: as they are believed and told (`sip.device.identity`), and as their
 signatures say (`sip.device.stir`)."""
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ GONE: Final = IdentityPolicy(trusted=False)
 """Of a line that a reload took away while a message of it was under way."""
 
 
-class TrunkCallers:
-    """Of all trunks of this server."""
+class CallerIdentity:
+    """Of all lines of this server."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -41,27 +41,27 @@ class TrunkCallers:
         """Verifies and signs, where a line wants that; given once it is made."""
         self._lines: Mapping[str, LineSettings] = {}
         self._realm = ""
-        self.identities: dict[str, IdentityPolicy] = {}
-        """What is believed of each trunk, and what it is told."""
+        self.policies: dict[str, IdentityPolicy] = {}
+        """What is believed of each line, and what it is told."""
 
     def load(self, lines: Mapping[str, LineSettings], realm: str) -> None:
         """Live by these settings, at start and at a reload."""
         self._lines, self._realm = lines, realm
-        self.identities = {name: identity_of(line) for name, line in lines.items()}
+        self.policies = {name: identity_of(line) for name, line in lines.items()}
         if self.stir is not None:
             self.stir.load(lines.values())
 
     def believed(self, line: str, request: Request) -> Request:
-        """The INVITE of a trunk in the site's form, as an agent passes on those of its devices. Raises
+        """The INVITE of a line in the site's form, as an agent passes on those of its devices. Raises
         :class:`~sip.wire.errors.SipError`."""
-        return self._believed(line, request, from_device(self.identities[line], request, self._realm))
+        return self._believed(line, request, from_device(self.policies[line], request, self._realm))
 
     def _believed(self, line: str, request: Request, told: Numbers) -> Request:
         dropped = NOTHING if self._lines[line].trust_priority else FIELDS
-        return told_by(request, told, self._realm, self.identities[line].from_device_headers, dropped)
+        return told_by(request, told, self._realm, self.policies[line].from_device_headers, dropped)
 
     def verify(self, line: str, request: Request, then: Callable[[Request, int, float], None], now: float) -> None:
-        """Go on with the INVITE of a trunk in the site's form, with what is found of who calls, and with the status
+        """Go on with the INVITE of a line in the site's form, with what is found of who calls, and with the status
         that refuses it, 0 for none; at once, or when a certificate is here. Raises as `believed`."""
         if self.stir is None or self._lines[line].stir_verify is None:
             then(self.believed(line, request), 0, now)
@@ -73,7 +73,7 @@ class TrunkCallers:
             else:  # gone meanwhile: it is a stranger's
                 then(request, 403, now)
 
-        told = from_device(self.identities[line], request, self._realm)
+        told = from_device(self.policies[line], request, self._realm)
         self.stir.verify(self._lines[line], request, told, verified, now)
 
     def told(
@@ -84,28 +84,28 @@ class TrunkCallers:
         request: Request,
         wanted: tuple[str, NumberParams] | None = None,
     ) -> Numbers:
-        """Who calls whom by the INVITE of the site's form, as the trunk is told there, by that flow; ``wanted``: see
+        """Who calls whom by the INVITE of the site's form, as the line is told there, by that flow; ``wanted``: see
         `sip.device.identity.to_device`."""
         own = self._lines[line].advertise or self._stack.address(flow)
         there = host_port(to.uri)[0] if to.place is not None else self._realm
-        return to_device(self.identities[line], request, host_of(own), there, wanted)
+        return to_device(self.policies[line], request, host_of(own), there, wanted)
 
     def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
-        """The header lines of a request of the site's form outside calls, as the trunk gets them."""
+        """The header lines of a request of the site's form outside calls, as the line gets them."""
         lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more]
-        return ruled(self.identities[line].to_device_headers, lines)
+        return ruled(self.policies[line].to_device_headers, lines)
 
     def heard(self, line: str, message: Message) -> list[str]:
-        """The header lines of a message of a trunk, inside a dialog or an answer, as others get them."""
-        dropped, more = asserted_by_device(self.identities.get(line, GONE), message, "")
+        """The header lines of a message of a line, inside a dialog or an answer, as others get them."""
+        dropped, more = asserted_by_device(self.policies.get(line, GONE), message, "")
         return [*crossing(message, DEVICE_HOP | dropped), *more]
 
     def said(self, line: str, message: Message) -> list[str]:
-        """Those of a message of the site's form, as the trunk gets them."""
-        identity = self.identities.get(line, GONE)
+        """Those of a message of the site's form, as the line gets them."""
+        identity = self.policies.get(line, GONE)
         dropped, more = asserted_to_device(identity, message, identity.domain)
         return ruled(identity.to_device_headers, [*crossing(message, DEVICE_HOP | dropped), *more])
 
     def signed(self, line: str, request: Request, told: Numbers, now: float) -> list[str]:
-        """The header lines by which a call to a trunk says who calls, where the line wants that."""
+        """The header lines by which a call to a line says who calls, where the line wants that."""
         return self.stir.signed(self._lines[line], request, told, now) if self.stir is not None else []

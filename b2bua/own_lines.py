@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from b2bua.caller_identity import CallerIdentity
 from b2bua.destination import Destination
+from b2bua.device_leg import DeviceLeg
 from b2bua.direct_phone import DirectPhone, DirectPhones
 from b2bua.former_legs import FormerLegs
 from b2bua.lines import Lines
 from b2bua.senders import Senders
-from b2bua.trunk_callers import TrunkCallers
-from b2bua.trunk_leg import TrunkLeg
 from heartbeat.site.devices import policy_of, shown_to_devices, site_addresses
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
@@ -30,8 +30,8 @@ from sip.packages.line_dialog import BUSIED_BY
 from sip.wire.headers import bracketed
 
 
-class Trunks:
-    """All that this server has."""
+class OwnLines:
+    """All of them at this server, with the far side of each."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class Trunks:
             stack, node, map(str, server.sip), server.advertise, site_addresses(site), server.advertise_by
         )
         self.names = NameLookups(stack)
-        self.callers = TrunkCallers(stack)
+        self.caller_identity = CallerIdentity(stack)
         self.lines: dict[str, LineSettings] = {}
         self.realm = site.realm
         self._busied_out: dict[str, str] = {}
-        """Trunks that take no new calls, by an operator's order, and by whose."""
+        """Those that take no new calls, by an operator's order, and by whose."""
         self._devices: dict[str, TrunkDevice | DirectPhone] = {}
         self.former = FormerLegs(stack, random, node, self._devices)
         self.phones = DirectPhones(stack, self.flows, random, secret, site.realm, self.former.moved)
@@ -75,7 +75,7 @@ class Trunks:
         server = site.servers[self._node]
         self.lines = {line.name: line for line in site.lines.values() if line.at_servers}
         self.realm = site.realm
-        self.callers.load(self.lines, site.realm)
+        self.caller_identity.load(self.lines, site.realm)
         self._busied_out = {name: why for name, why in self._busied_out.items() if name in self.lines}
         self.senders.load(self.lines.values())
         self.former.cold = frozenset(name for name, line in self.lines.items() if line.recovery == "cold")
@@ -147,10 +147,10 @@ class Trunks:
             if isinstance(device, TrunkDevice):
                 device.stop(now)
 
-    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False) -> TrunkLeg:
+    def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False) -> DeviceLeg:
         """A leg of a call with that line; ``established`` as of `InviteUsage`."""
-        identity, settings = self.callers.identities[line], self.lines[line]
-        return TrunkLeg(
+        identity, settings = self.caller_identity.policies[line], self.lines[line]
+        return DeviceLeg(
             self._stack,
             self._random,
             bridge,
@@ -169,7 +169,7 @@ class Trunks:
         self.names.resolved(uri, result, now)
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool:
-        """Whether a trunk can say where its calls go; False: ``then`` is called when it can, as its names are looked
+        """Whether a line can say where its calls go; False: ``then`` is called when it can, as its names are looked
         up or its registrar is asked."""
         device = self._devices.get(line)
         if device is None or device.ready:
@@ -178,7 +178,7 @@ class Trunks:
         return False
 
     def destinations(self, line: str, now: float) -> list[Destination]:
-        """Where a call to a trunk goes, in the order to try."""
+        """Where a call to a line goes, in the order to try."""
         return [] if self.why(line) else self.reachable(line, now)
 
     def reachable(self, line: str, now: float) -> list[Destination]:

@@ -1,4 +1,4 @@
-"""What survives of a call's leg with a trunk of the server's own: it goes into the state token that the agent of the
+"""What survives of a call's leg with a line of the server's own: it goes into the state token that the agent of the
 other leg keeps (docs/wire.md). What was described there is not in it: that agent has it, but for the origin line.
 """
 
@@ -32,7 +32,7 @@ class Timer(NamedTuple):
     """We refresh."""
 
 
-class TrunkState(NamedTuple):
+class DeviceLegState(NamedTuple):
     """See the module."""
 
     dialog: DialogState
@@ -56,7 +56,7 @@ class TrunkState(NamedTuple):
     sections: str = ""
     """The ``m=`` lines that the peer knows, refused, where there are several: the other side may know fewer."""
 
-    def moved_from(self, former: TrunkState | None) -> bool:
+    def moved_from(self, former: DeviceLegState | None) -> bool:
         """Whether a peer has to be told, or asked, by other values than ``former``'s: a token with those would not
         do."""
         if former is None or bool(self.asked) != bool(former.asked) or bool(self.called) != bool(former.called):
@@ -75,7 +75,7 @@ class TrunkState(NamedTuple):
         )
 
 
-def encode(state: TrunkState) -> str:
+def encode(state: DeviceLegState) -> str:
     """The text in a token."""
     dialog = state.dialog
     return _json(
@@ -105,11 +105,11 @@ def encode(state: TrunkState) -> str:
     )
 
 
-def decode(values: Sequence[Any]) -> TrunkState:
+def decode(values: Sequence[Any]) -> DeviceLegState:
     """Of the list that a token has. Raises ValueError, TypeError or LookupError."""
     dialog = _dialog(*values[:8], tuple(map(str, values[8])), UAC if values[9] else UAS)
     timer = values[17]
-    return TrunkState(
+    return DeviceLegState(
         dialog,
         str(values[10]),
         str(values[11]),
@@ -139,7 +139,7 @@ def resumed(dialog: DialogState, lasted: float) -> DialogState:
     return dialog._replace(local_cseq=dialog.local_cseq + JUMP + max(0, int(lasted)))
 
 
-def described(state: TrunkState, local: bytes, remote: bytes, lasted: float) -> OfferAnswerState:
+def described(state: DeviceLegState, local: bytes, remote: bytes, lasted: float) -> OfferAnswerState:
     """The session there, by what the agent of the other leg gave the former server last (``local``), and got; ``b""``
     where no agent tells that. What is described next goes on under the same origin (RFC 3264 section 8). ``lasted``:
     seconds since the answer."""

@@ -264,20 +264,20 @@ def test_the_token_follows_the_peer_to_where_its_calls_are() -> None:
     trunk = Peer(fixture.bench, "trunk", port=5080)
     theirs, mine = _called(fixture, trunk, UPDATES)
     first = read(mine.token, [SITE_KEY])
-    assert first.trunk is not None and first.trunk.dialog.target == "sip:trunk@127.0.0.1:5080"
+    assert first.device_leg is not None and first.device_leg.dialog.target == "sip:trunk@127.0.0.1:5080"
     trunk.name = "moved"
     fixture.bench.after(0.02)  # over UDP a re-INVITE keeps its distance from the ACK before it
     mine.say("INVITE", body=HOLD)
     theirs.accept(body=SDP)
     after = read(mine.token, [SITE_KEY])
-    assert after.trunk is not None and after.trunk.dialog.target == "sip:moved@127.0.0.1:5080"
+    assert after.device_leg is not None and after.device_leg.dialog.target == "sip:moved@127.0.0.1:5080"
     mine.ack()
     fixture.bench.after(1)
     trunk.name = "further"
     theirs.say("INVITE", body=SDP)
     mine.accept()
     last = read(mine.token, [SITE_KEY])
-    assert last.trunk is not None and last.trunk.dialog.target == "sip:further@127.0.0.1:5080"
+    assert last.device_leg is not None and last.device_leg.dialog.target == "sip:further@127.0.0.1:5080"
     assert first.counter < after.counter < last.counter
 
 

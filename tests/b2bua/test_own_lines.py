@@ -1,4 +1,4 @@
-"""Trunks that the servers own: names, connections, OPTIONS to peers, sources."""
+"""Lines that the servers own, by trunks: names, connections, OPTIONS to peers, sources."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_requests_belong_to_the_trunk_of_their_source() -> None:
         caller = Peer(b, f"x{port}", host, port)
         caller.call("2")
         assert list(b.core.calls.values())[-1].state.caller_line == line
-    assert b.core.trunks.senders.line_of(Flow("udp", "127.0.0.1:5060", ("127.0.0.4", 1))) == ""
+    assert b.core.own_lines.senders.line_of(Flow("udp", "127.0.0.1:5060", ("127.0.0.4", 1))) == ""
 
 
 def test_a_reload_asks_for_new_names_and_keeps_known_addresses() -> None:
@@ -326,10 +326,10 @@ def test_a_carrier_s_challenge_is_answered_here() -> None:
 def test_a_trunk_that_is_busied_out_refuses_calls_both_ways_and_keeps_what_it_has() -> None:
     fixture = TrunkFixture()
     a, b = fixture.talk()
-    fixture.bench.core.trunks.busy_out("in", True, fixture.bench.now)
+    fixture.bench.core.own_lines.busy_out("in", True, fixture.bench.now)
     assert fixture.left.call("1002").statuses == [503]
-    fixture.bench.core.trunks.busy_out("in", False, fixture.bench.now)
-    fixture.bench.core.trunks.busy_out("out", True, fixture.bench.now)
+    fixture.bench.core.own_lines.busy_out("in", False, fixture.bench.now)
+    fixture.bench.core.own_lines.busy_out("out", True, fixture.bench.now)
     assert fixture.left.call("1003").statuses[-1] == 503
     fixture.hang_up(a, b)
 

@@ -30,8 +30,8 @@ class Fixture(TrunkFixture):
         core = self.bench.core
         core.records.wall_offset = time.time() - self.bench.now
         self.fetches: list[Fetch] = []
-        core.trunks.callers.stir = Stir(core.stack, "paris", lambda: core.records.wall_offset, crypto())
-        core.trunks.load(core.site, self.bench.now)
+        core.own_lines.caller_identity.stir = Stir(core.stack, "paris", lambda: core.records.wall_offset, crypto())
+        core.own_lines.load(core.site, self.bench.now)
         taken = core.to_do
 
         def to_do() -> list[Any]:
@@ -117,7 +117,7 @@ def test_what_becomes_of_a_call_that_waits(signed: Signed, how: str) -> None:
     elif how == "another server":
         core.reign.step_down(now)
     else:
-        core.trunks.load(without(core.site, "in"), now)
+        core.own_lines.load(without(core.site, "in"), now)
     fixture.answer(signed.chain)
     assert len(core.calls) == (how == "twice")
     if how == "twice":
@@ -137,7 +137,7 @@ def test_calls_that_have_waited_get_no_more_channels_than_others(signed: Signed,
     assert fixture.waiting
     core = fixture.bench.core
     if out:
-        core.trunks.busy_out("in", True, fixture.bench.now)
+        core.own_lines.busy_out("in", True, fixture.bench.now)
     fixture.answer(signed.chain)
     assert core.lines.loads["in"].busy == (0 if out else 2)
     assert [call.statuses[-1] for call in calls].count(503) == (6 if out else 4)

@@ -1,4 +1,5 @@
-"""Legs with trunks of the servers' own, made again of what the token of the other leg tells (``b2bua.trunk_state``).
+"""Legs with devices of the servers' own lines, made again of what the token of the other leg tells
+(``b2bua.device_leg_state``).
 
 Nothing is asked of the peer before the leg is there; then it is told where its calls are now
 (``b2bua.target_refresh``), unless it finds that by itself.
@@ -9,24 +10,24 @@ from __future__ import annotations
 from typing import Final
 
 from b2bua.call import Call, CallServices, longest_of
+from b2bua.device_leg import DeviceLeg, resume
+from b2bua.device_leg_state import resumed
 from b2bua.state_token import CallState
 from b2bua.takeover.records import ToldDialog
-from b2bua.trunk_leg import NO_TRUNKS, TrunkLeg, resume
-from b2bua.trunk_state import resumed
 from sip.actions import Flow
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.packages.line_dialog import ACK_PENDING, request_of
 from sip.transaction import ClientTransaction
 from sip.wire.message import Request, Response, parse
 
-FORMER: Final = "its other side was a trunk of the former server"
+FORMER: Final = "its other side was a line of the former server"
 ACK_AGAIN: Final = 5.0
 """Seconds after an answer in which its ACK is sent once more: the server may have died with it. Longer ago it did not
 in any takeover that a lease allows."""
 
 
 def line_of(call: Call) -> str:
-    """The trunk that its absent leg is with; ``""`` where it is an agent's."""
+    """The line that its absent leg is with; ``""`` where it is an agent's."""
     state, bridge = call.state, call.bridge
     if bridge.origin is None and not state.caller_agent:
         return state.caller_line.partition("/")[0]
@@ -35,57 +36,57 @@ def line_of(call: Call) -> str:
     return ""
 
 
-def recover(call: Call, told: ToldDialog, now: float) -> TrunkLeg | str:
-    """Make the leg with a trunk that a call lacks, by the token and by what was ``told`` of its other leg; or a
+def recover(call: Call, told: ToldDialog, now: float) -> DeviceLeg | str:
+    """Make the leg with a device that a call lacks, by the token and by what was ``told`` of its other leg; or a
     sentence, why it is lost."""
-    services, bridge, record, trunk = call.services, call.bridge, told.record, call.state.trunk
+    services, bridge, record, leg_state = call.services, call.bridge, told.record, call.state.device_leg
     as_origin = bridge.origin is None
     dialog = call.state.caller_dialog if as_origin else call.state.callee_dialog
-    if trunk is None or trunk.asked or trunk.called or dialog not in ("", trunk.dialog.call_id):
+    if leg_state is None or leg_state.asked or leg_state.called or dialog not in ("", leg_state.dialog.call_id):
         return FORMER
     line = line_of(call)
-    flow = services.trunks.former.way_back(line, trunk, now)
+    flow = services.own_lines.former.way_back(line, leg_state, now)
     if isinstance(flow, str):
         return f"{FORMER}: {flow}"
     lasted = now - (call.state.answered - call.wall_offset)
-    made = services.trunks.leg(line, bridge, flow, resumed(trunk.dialog, lasted), True)
-    resume(made, trunk, record.sdp_sent, record.sdp_received, lasted, now)
-    services.stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
-    if trunk.acknowledged:
+    made = services.own_lines.leg(line, bridge, flow, resumed(leg_state.dialog, lasted), True)
+    resume(made, leg_state, record.sdp_sent, record.sdp_received, lasted, now)
+    services.stack.call_ids.join(call.id, leg_state.dialog.call_id, line, line)
+    if leg_state.acknowledged:
         ack = parse(told.last_ack) if told.last_ack else None
         paid = ack is not None or record.ack.state == ACK_PENDING
         if lasted < ACK_AGAIN and paid and not told.changing:  # else it has gone on since
-            made.leg.ack.expect(trunk.acknowledged)
+            made.leg.ack.expect(leg_state.acknowledged)
         else:
-            made.leg.ack.prepare(trunk.acknowledged, (), b"")
+            made.leg.ack.prepare(leg_state.acknowledged, (), b"")
     bridge.attach(made.leg, as_origin)
-    call.trunk_legs = {made.leg: made} if call.trunk_legs is NO_TRUNKS else {**call.trunk_legs, made.leg: made}
+    call.device_legs = {**call.device_legs, made.leg: made}
     if longest := longest_of(services.site, call.lines):
         bridge.limit(now - lasted + longest)
-    services.trunks.former.refresh(made, trunk, now)
+    services.own_lines.former.refresh(made, leg_state, now)
     return made
 
 
 def offer_again(call: Call, told: ToldDialog, now: float) -> None:
-    """Take the first INVITE of a trunk as a former server has left it, from the token; ``told`` is the leg of who is
+    """Take the first INVITE of a device as a former server has left it, from the token; ``told`` is the leg of who is
     being called."""
-    services, trunk = call.services, call.state.trunk
-    assert trunk is not None
+    services, leg_state = call.services, call.state.device_leg
+    assert leg_state is not None
     line, opening = line_of(call), _opening(told)
     body = told.record.sdp_received
-    head = trunk.asked + "\r\nContent-Type: application/sdp" if body else trunk.asked
+    head = leg_state.asked + "\r\nContent-Type: application/sdp" if body else leg_state.asked
     request = parse(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
     assert isinstance(request, Request)
-    flow = services.trunks.former.way_back(line, trunk, now)
+    flow = services.own_lines.former.way_back(line, leg_state, now)
     assert isinstance(flow, Flow)
     stack = services.stack
-    made = services.trunks.leg(line, call.bridge, flow, trunk.dialog)
+    made = services.own_lines.leg(line, call.bridge, flow, leg_state.dialog)
     transaction = stack.receiver.resume(request, flow)
     transaction.last = stack.response(request, 100, "Trying", (), b"", "")
-    call.trunk_legs = {made.leg: made}
+    call.device_legs = {made.leg: made}
     made.offer(transaction, request, now)
-    call.request = opening or services.trunks.callers.believed(line, request)
-    stack.call_ids.join(call.id, trunk.dialog.call_id, line, line)
+    call.request = opening or services.own_lines.caller_identity.believed(line, request)
+    stack.call_ids.join(call.id, leg_state.dialog.call_id, line, line)
 
 
 class CallOff:
@@ -101,22 +102,22 @@ class CallOff:
 def call_off(services: CallServices, state: CallState | None, now: float) -> None:
     """Have a line of ours stop ringing for a former server: it is called once more, or nobody wants it any more
     (RFC 3261 section 9.1: the CANCEL is that of the INVITE, whoever sends it)."""
-    trunk = state.trunk if state is not None else None
-    if state is None or trunk is None or not trunk.called or state.answered:
+    leg_state = state.device_leg if state is not None else None
+    if state is None or leg_state is None or not leg_state.called or state.answered:
         return
-    flow = services.trunks.former.way_back(state.callee_line.partition("/")[0], trunk, now)
-    data = trunk.called.encode("latin-1")
+    flow = services.own_lines.former.way_back(state.callee_line.partition("/")[0], leg_state, now)
+    data = leg_state.called.encode("latin-1")
     cancel = parse(data)
     if not isinstance(flow, str) and isinstance(cancel, Request):
         services.stack.request("CANCEL", data, cancel.branch, flow, CallOff(), now)
 
 
 def rings_for(call: Call, now: float) -> bool:
-    """Whether its caller is a trunk whose INVITE can be taken up again."""
-    trunk, line = call.state.trunk, line_of(call)
-    if call.state.answered or call.bridge.origin is not None or trunk is None or not trunk.asked or not line:
+    """Whether its caller is a device whose INVITE can be taken up again."""
+    leg_state, line = call.state.device_leg, line_of(call)
+    if call.state.answered or call.bridge.origin is not None or leg_state is None or not leg_state.asked or not line:
         return False
-    return not isinstance(call.services.trunks.former.way_back(line, trunk, now), str)
+    return not isinstance(call.services.own_lines.former.way_back(line, leg_state, now), str)
 
 
 def _opening(told: ToldDialog) -> Request | None:
@@ -128,7 +129,7 @@ def _opening(told: ToldDialog) -> Request | None:
     return None
 
 
-def acknowledge(trunk: TrunkLeg, ack: Request, now: float) -> None:
+def acknowledge(device_leg: DeviceLeg, ack: Request, now: float) -> None:
     """Send the ACK of an agent on, which a former server may not have done."""
-    body = trunk.told(ack)
-    trunk.leg.acknowledge(crossing(ack, DEVICE_HOP), body, now)
+    body = device_leg.told(ack)
+    device_leg.leg.acknowledge(crossing(ack, DEVICE_HOP), body, now)
