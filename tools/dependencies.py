@@ -31,18 +31,18 @@ NOT_THE_PRODUCT: Final = ("test", "check", "fuzz")
 _OURS: Final = "holdfast"
 
 PURPOSES: Final = {
-    "uvloop": "the loop and its sockets",
+    "uvloop": "the event loop and its sockets",
     "dnspython": "DNS of SIP (RFC 3263)",
     "click": "commands",
     "rich": "tables and colours in a terminal",
-    "aiohttp": "the API, the page, hooks, what is fetched by HTTP",
-    "pydantic": "the site file's shape",
+    "aiohttp": "the API, the page, hooks, fetching by HTTP",
+    "pydantic": "reading the site file",
     "prometheus-client": "metrics",
-    "websockets": "frames of WebSocket (RFC 6455)",
+    "websockets": "WebSocket frames (RFC 6455)",
     "pjsua2-python": "the telephone of a station",
-    "cryptography": "signatures of callers; what telephones carry for servers, sealed",
+    "cryptography": "signed callers; encryption of the state that telephones carry for servers",
     "pylibsrtp": "SRTP",
-    "aiortc": "ICE, DTLS and codecs of calls with browsers",
+    "aiortc": "ICE, DTLS and codecs for calls with browsers",
     "psycopg": "call records in PostgreSQL",
 }
 """What each direct dependency is for."""
@@ -60,18 +60,18 @@ _HEAD: Final = """\
 # What it is made of
 
 Written by `python -m tools.dependencies --write`; do not edit. The product itself is [BSD-3-Clause](../LICENSE).
-What it needs besides comes from PyPI and is listed here with its licence (SPDX). An extra is installed by `pip
-install '.[NAME]'` where somebody asks for what it brings; servers and agents run without any. Two want a look
-before you pass the product on: `pjsua2-python` (extra `station`) is under the GPL, and a process of a station alone
+The packages that it needs come from PyPI and are listed here with their licences (SPDX). An extra is installed by
+`pip install '.[NAME]'` where it is wanted; servers and agents run without any. Note two licences before you
+distribute the product: `pjsua2-python` (extra `station`) is under the GPL, and only the process of a station
 loads it ([stations.md](stations.md)); `psycopg` (extra `postgres`) is under the LGPL.
 
     make audit
 
-installs the product with all of its extras in an environment of its own (`build/audit`), and there looks whether
-this page is still true, asks PyPI's database of advisories about each package in its version (`pip-audit`; exit
-code 1 when it knows a weakness), and writes `build/audit/sbom.json`, a bill of materials in CycloneDX's form, for
-your own scanners. Run it before each rollout: versions are bounded from below only, so that mends of others reach
-you without a new version of ours.
+installs the product with all its extras into a separate environment (`build/audit`) and checks there whether
+this page is still true. It asks PyPI's database of advisories about each package in its version (`pip-audit`; exit
+code 1 when it knows a weakness), and writes `build/audit/sbom.json`, a bill of materials in CycloneDX format, for
+your own scanners. Run it before each rollout: only the lowest versions are fixed, so that corrections of these
+packages reach you without a new version of Holdfast.
 """
 
 

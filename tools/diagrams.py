@@ -60,36 +60,36 @@ MACHINES: Final = (
         Bridge,
         {key: entry for key, entry in TABLE.items() if key[0] != OVER and key[1] not in ANYWHERE},
         "routing",
-        "Of servers and agents alike; the package `sip.b2b` says what each decides itself. A call taken over\n"
-        "stands in *ringing* or *talking*, and what is asked of a leg that is absent waits for *absent leg found*.\n"
-        "Left out here: requests inside dialogs and their answers cross in every phase and change none; *released*\n"
-        "leads from every phase to *ending*, *dropped* to the end.",
+        "Servers and agents use the same table; the package `sip.b2b` says what each decides itself. A call\n"
+        "that is taken over begins in *ringing* or *talking*, and requests for a missing leg wait for *absent leg\n"
+        "found*. Not drawn: requests inside dialogs and their answers, which are passed on in every phase and\n"
+        "change none; *released*, which leads from every phase to *ending*; and *dropped*, which leads to the end.",
     ),
     Machine(
         "A call under restoration",
         Restorations,
         restoration.TABLE,
         restoration.UNKNOWN,
-        "After a takeover, or when an agent comes back: a call of which records tell. *one leg*: what its parties\n"
-        "ask of the other one waits. *invite waits*: its first INVITE came again, and where it rings is not told\n"
-        "yet. *both legs*: it goes on as *the call* above. *over*: nothing is left to restore; the call may live.",
+        "After a takeover, or when an agent comes back, records report a call. *one leg*: requests from one party\n"
+        "to the other wait. *invite waits*: its first INVITE was repeated, and it is not known yet where it rings.\n"
+        "*both legs*: it goes on as *the call* above. *over*: nothing is left to restore; the call itself may go on.",
     ),
     Machine(
         "A transfer that the server makes",
         Transfer,
         transfer.TABLE,
         transfer.CALLING,
-        '`transfer = "serve"`. *calling*: the target is called, in an attended transfer asked for an offer;\n'
-        "*asking*: the party that stays is to answer that; *joined*: they talk, and the referrer is to hang up;\n"
-        "*failed*: it is told so, and the call is as before.",
+        '`transfer = "serve"`. *calling*: the target is called, or in an attended transfer asked for an offer;\n'
+        "*asking*: the party that stays has to answer this offer; *joined*: the two talk, and the referrer has to\n"
+        "hang up; *failed*: the referrer is told so, and the call is as before.",
     ),
     Machine(
         "A call that is picked up",
         Pickup,
         pickup.TABLE,
         pickup.TAKEN,
-        "It rings elsewhere. *taken*: who picks up has its 200; *asking*: it is to answer what the caller has\n"
-        "offered; *agreed*: the call has it. When nothing comes of it the call rings on.",
+        "The call rings at another telephone. *taken*: the one that picks up has its 200; *asking*: it has to\n"
+        "answer the caller's offer; *agreed*: it has the call. If it fails, the call rings on where it rang.",
     ),
     Machine(
         "The role of a call server",
@@ -105,22 +105,25 @@ MACHINES: Final = (
         Candidate,
         Candidate.TABLE,
         "none",
-        "Held by a stand-by to lead, and by a holding leader, that met a promise above its epoch, to lead under a\n"
-        "newer one. *ready* is the wait for the release in a planned switchover; *won* lasts until the disk has it.",
+        "A stand-by holds one to become the leader; a holding leader that met a promise above its epoch holds one\n"
+        "to lead under a newer epoch. In *ready* the candidate waits for the release in a planned switchover;\n"
+        "*won* lasts until the proof is on disk.",
     ),
     Machine(
         "A trunk watched by OPTIONS",
         Probe,
         Probe.TRANSITIONS,
         "unknown",
-        "*gone* is the last of `misses` in a row, or a 503 with Retry-After. Only *down* is out of service.",
+        "*gone* is the last of `misses` unanswered ones in a row, or a 503 with Retry-After. The trunk is out of\n"
+        "service only in *down*.",
     ),
     Machine(
         "Registering with a carrier",
         Registration,
         Registration.TRANSITIONS,
         "idle",
-        "*asked again*: a challenge, or a longer time is wanted. *rest*: stop without a word to the carrier.",
+        "*asked again*: the registrar sent a challenge, or wants a longer time. *rest*: stop without telling the\n"
+        "carrier.",
     ),
     Machine(
         "Offer and answer in a dialog",
@@ -162,8 +165,8 @@ MACHINES: Final = (
         Subscription,
         Subscription.TABLE,
         "asked",
-        "RFC 6665 section 4.1. One that is to last is followed by a new one, which brings the whole list: before\n"
-        "its time is over, and a while after the agent refused or ended it. A fetch only brings its NOTIFYs.",
+        "RFC 6665 section 4.1. A lasting subscription is replaced by a new one, which brings the whole list, before\n"
+        "it expires, and some time after the agent refused or ended it. A fetch only brings its NOTIFYs.",
     ),
     Machine(
         "A subscription, the agent's side",

@@ -14,18 +14,18 @@ PAGE: Final = ROOT / "docs" / "torture.md"
 
 RFC_4475: Final = {
     "wsinv": ("3.1.1.1", "take folded lines, odd spaces, compact names and leading zeros"),
-    "intmeth": ("3.1.1.2", "take a method of any token characters, and say 501 of it"),
-    "esc01": ("3.1.1.3", "take escapes in URIs, and pass them on as they are"),
-    "escnull": ("3.1.1.4", "take %00 in a user: it is part of the name and ends nothing"),
-    "esc02": ("3.1.1.5", "take % where it is no escape: in methods and names of header fields"),
-    "lwsdisp": ("3.1.1.6", "take a name that stands right before <"),
+    "intmeth": ("3.1.1.2", "accept any token characters in a method, and answer 501"),
+    "esc01": ("3.1.1.3", "accept escapes in URIs, and pass them on unchanged"),
+    "escnull": ("3.1.1.4", "accept %00 in a user: it is part of the name and does not end it"),
+    "esc02": ("3.1.1.5", "accept % where it is not an escape: in methods and names of header fields"),
+    "lwsdisp": ("3.1.1.6", "accept a display name directly before <"),
     "longreq": ("3.1.1.7", "take very long values, and more than thirty Vias"),
-    "dblreq": ("3.1.1.8", "leave out what stands behind the message in a datagram"),
+    "dblreq": ("3.1.1.8", "ignore what follows the message in a datagram"),
     "semiuri": ("3.1.1.9", "take a semicolon as part of the user"),
-    "transports": ("3.1.1.10", "take transports in Via that nobody knows"),
+    "transports": ("3.1.1.10", "accept unknown transports in Via"),
     "mpart01": ("3.1.1.11", "frame by Content-Length, whatever bytes are in the body"),
-    "unreason": ("3.1.1.12", "take a reason phrase beyond ASCII; it answers nothing here, and is dropped"),
-    "noreason": ("3.1.1.13", "take an empty reason phrase; it answers nothing here, and is dropped"),
+    "unreason": ("3.1.1.12", "accept a reason phrase beyond ASCII; here the response matches no request, and is dropped"),
+    "noreason": ("3.1.1.13", "accept an empty reason phrase; here the response matches no request, and is dropped"),
     "badinv01": ("3.1.2.1", "400: separators with nothing between them"),
     "clerr": ("3.1.2.2", "400: Content-Length says more than there is"),
     "ncl": ("3.1.2.3", "an error: a negative Content-Length"),
@@ -48,7 +48,7 @@ RFC_4475: Final = {
 }
 """Section, and what it asks, in our words."""
 OURS: Final = {
-    "3.2.1": "take it for a client of RFC 2543, and compare more than the branch",
+    "3.2.1": "treat it as from an RFC 2543 client, and compare more than the branch",
     "3.3.1": "answer what can be answered; without these fields nothing can",
     "3.3.2": "416",
     "3.3.3": "416",
@@ -71,21 +71,21 @@ OURS: Final = {
     "4.10": "take it: three colons in a row are a known mistake",
 }
 """By section: of RFC 4475 those with a 3 in front, the others of RFC 5118."""
-_HEAD: Final = """# Messages that are hard to read
+_HEAD: Final = """# Messages that are hard to parse
 
-What an agent answers to each message of RFC 4475 section 3.1 by UDP, from the peer of a trunk, and to messages of the
-kinds of its sections 3.2 to 3.4 and of RFC 5118. None of them may stop or slow anything
-(`tests/interop/test_bad_messages.py` sends them to real programs, with a call standing).
+This page shows what an agent answers to each message of RFC 4475 section 3.1, sent over UDP by the peer of a trunk, and
+to messages of the kinds in its sections 3.2 to 3.4 and in RFC 5118. None of them may stop or slow anything
+(`tests/interop/test_bad_messages.py` sends them to real programs during a call).
 `python -m tests.security.torture_table` writes this page from the tests.
 
-| RFC, section | message | what it asks | we answer |
+| RFC, section | message | what the RFC wants | our answer |
 | --- | --- | --- | --- |
 """
 
 
 def _said(status: int) -> str:
     """For people."""
-    return {0: "nothing", 100: "100, and it goes on"}.get(status, str(status))
+    return {0: "nothing", 100: "100, and the call is made"}.get(status, str(status))
 
 
 def page() -> str:
