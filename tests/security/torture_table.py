@@ -24,7 +24,10 @@ RFC_4475: Final = {
     "semiuri": ("3.1.1.9", "take a semicolon as part of the user"),
     "transports": ("3.1.1.10", "accept unknown transports in Via"),
     "mpart01": ("3.1.1.11", "frame by Content-Length, whatever bytes are in the body"),
-    "unreason": ("3.1.1.12", "accept a reason phrase beyond ASCII; here the response matches no request, and is dropped"),
+    "unreason": (
+        "3.1.1.12",
+        "accept a reason phrase beyond ASCII; here the response matches no request, and is dropped",
+    ),
     "noreason": ("3.1.1.13", "accept an empty reason phrase; here the response matches no request, and is dropped"),
     "badinv01": ("3.1.2.1", "400: separators with nothing between them"),
     "clerr": ("3.1.2.2", "400: Content-Length says more than there is"),
