@@ -76,7 +76,7 @@ OURS: Final = {
 """By section: of RFC 4475 those with a 3 in front, the others of RFC 5118."""
 _HEAD: Final = """# Messages that are hard to parse
 
-This page shows what an agent answers to each message of RFC 4475 section 3.1, sent over UDP by the peer of a trunk, and
+This page shows what an agent answers to each message of RFC 4475 section 3.1, sent over UDP by a trunk's peer, and
 to messages of the kinds in its sections 3.2 to 3.4 and in RFC 5118. None of them may stop or slow anything
 (`tests/interop/test_bad_messages.py` sends them to real programs during a call).
 `python -m tests.security.torture_table` writes this page from the tests.
