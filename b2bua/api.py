@@ -9,7 +9,7 @@ from typing import Final
 from heartbeat.console import server
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.metrics import text_of
-from heartbeat.console.other_servers import OtherServers
+from heartbeat.console.other_nodes import OtherNodes
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.view import ConsoleProcess, ServerStatus
 from heartbeat.console.web_page import read_files
@@ -29,10 +29,10 @@ ORDERS: Final = VERBS - {PROVISION}
 
 
 async def serve(
-    process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float], others: OtherServers | None = None
+    process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float], others: OtherNodes | None = None
 ) -> server.Served:
     """Offer a server's views and verbs at that socket; ``clock`` is the one its core is told; ``others`` passes on
-    what is meant for another server."""
+    what is meant for another node."""
     files = read_files(Path(__file__).parent / "page")
     return await server.serve(process, VIEWS, VERBS, at, clock, metrics, files, others)
 

@@ -20,7 +20,7 @@ from heartbeat.console.client import Client, ask_all, near
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, limit_option, watch_option
 from heartbeat.console.errors import ConsoleError, Unreachable
-from heartbeat.console.schema import as_json
+from heartbeat.console.schema import as_json, can_be_shown
 from heartbeat.site.provisioned import BEFORE, KINDS
 
 PATIENCE: Final = 25.0
@@ -117,15 +117,12 @@ def _in_words(table: dict[str, Any]) -> str:
 def audit_log(site_path: str | None, node: str | None, shape: str, watch: float | None, limit: int) -> int:
     """Who ordered, provisioned, or tried to log in, at servers and agents, in the order of time.
 
-    Each keeps its own, in audit.jsonl in its state directory; those of other machines whose API is a socket there are
-    not asked, and named. Exit code 1 where another one does not answer.
+    Each keeps its own, in audit.jsonl in its state directory. Those of other machines are asked by a server that is
+    here; where none is, they are not asked, and named. Exit code 1 where one that is asked does not answer.
     """
     site = command_line.open_site(site_path)
     names = [node] if node else [*site.servers, *site.agents]
-    clients = near(
-        commands.server_client(site, name) if name in site.servers else commands.agent_client(site, name)
-        for name in names
-    )
+    clients = near(commands.node_client(site, name) for name in names)
     elsewhere = [name for name in names if name not in {client.name for client in clients}]
     return commands.show(lambda: _audited(clients, elsewhere, limit), shape, watch)
 
@@ -133,10 +130,17 @@ def audit_log(site_path: str | None, node: str | None, shape: str, watch: float 
 def _audited(clients: list[Client], elsewhere: list[str], limit: int) -> Screen:
     rows, silent = list[Entry](), list[str]()
     for client, answer in zip(clients, ask_all(clients, "audit-log", limit=str(limit)).values(), strict=True):
-        if isinstance(answer, ConsoleError):
-            silent.append(answer.sentence)
-        else:
-            rows += client.read(Entries, answer).entries
+        try:
+            if isinstance(answer, ConsoleError):
+                raise answer
+            # each speaks for itself alone
+            rows += [
+                replace(row, node=client.name)
+                for row in client.read(Entries, answer).entries[:limit]
+                if can_be_shown(row.time)
+            ]
+        except ConsoleError as error:
+            silent.append(error.sentence)
     if len(silent) == len(clients):
         raise Unreachable("\n".join(silent))
     rows = sorted(rows, key=lambda row: row.time)[-limit:]

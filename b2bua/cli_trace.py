@@ -83,5 +83,4 @@ def _known(site: Site, about: str) -> KnownCall | None:
 
 
 def _everybody(site: Site) -> list[Client]:
-    servers = [commands.server_client(site, node) for node in site.servers]
-    return [*servers, *(commands.agent_client(site, name) for name in site.agents)]
+    return [commands.node_client(site, name) for name in (*site.servers, *site.agents)]

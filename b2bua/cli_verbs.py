@@ -263,7 +263,7 @@ def test_line(
     site = command_line.open_site(site_path)
     commands.known_line(site, line)
     settings = site.lines[line.partition("/")[0]]
-    client = active_client(site, None) if settings.at_servers else commands.agent_client(site, settings.agent)
+    client = active_client(site, None) if settings.at_servers else commands.node_client(site, settings.agent)
     return commands.show(lambda: tested(client, settings.name, number, caller, ring), shape)
 
 

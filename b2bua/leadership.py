@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import blake2s
 from typing import Any
 
@@ -67,8 +68,9 @@ class Leadership:
         self.actions: list[Any] = []
         """Beats, what is to be stored, and what is to be taken as provisioned: they go first."""
         self.part_exchange = PartExchange(self.member.participant, self._ask, self._do, site)
-        self.console = ConsoleExchange(self.member.participant, self._ask, self._do, stack.deadlines)
-        """What operators ask one server of another."""
+        not_connected = partial(_not_connected, self)
+        self.console = ConsoleExchange(self.member.participant, self._ask, self._do, stack.deadlines, not_connected)
+        """What operators ask this server of other nodes, and the other server of this one."""
         self.agent_flow: Callable[[str], Flow | None] = _no_flow
         """The connection to an agent."""
         self.serves: Callable[[bool, float], None] = _nothing
@@ -182,7 +184,7 @@ class Leadership:
             self._carrier.answer(request, self.part_exchange.answer(beat), flow)
             return
         if beat.kind == CONSOLE:
-            if not sender and beat.node in self._site.servers:
+            if not sender and beat.node in self._site.servers:  # an agent asks nothing
                 self._carrier.answer(request, self.console.answer(beat, now), flow)
             return
         self._learn_part(beat, now)
@@ -214,7 +216,7 @@ class Leadership:
         if beat is not None and beat.kind == FETCH:
             self.part_exchange.answered(beat, now)
         elif beat is not None and beat.kind == CONSOLE:
-            if not sender:
+            if sender or beat.node in self._site.servers:
                 self.console.answered(beat, now)
         elif beat is not None:
             self._learn_part(beat, now)
@@ -232,7 +234,9 @@ class Leadership:
         """What an agent says on its connection; without a ``sender``, what another server does."""
         try:
             if sender:
-                return self.words.heard(self.keyring.said_on(message, sender), now)
+                beat = self.keyring.said_on(message, sender)
+                # a piece of something says nothing of who leads
+                return beat if beat.kind in (FETCH, CONSOLE) else self.words.heard(beat, now)
             return carriage.beat_in(message, self.keyring.keys)
         except BeatError as error:
             self._stack.counters["bad beats"] += 1
@@ -299,6 +303,13 @@ def _nothing(serving: bool, now: float) -> None:
 
 def _no_flow(agent: str) -> Flow | None:
     return None
+
+
+def _not_connected(leadership: Leadership, node: str) -> str:
+    """Why an agent cannot be asked anything."""
+    if node in leadership._site.agents and leadership.agent_flow(node) is None:
+        return f"{node} is not connected to {leadership.node}: ask on its machine"
+    return ""
 
 
 def answers(leadership: Leadership, name: str, timing: Timing, now: float) -> bool:

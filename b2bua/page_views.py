@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from heartbeat.console.commands import agent_client, server_client
+from heartbeat.console.commands import node_client
 from heartbeat.console.ladder import lanes, what
 from heartbeat.console.traces import Gathering, unknown
 from heartbeat.console.view import Refused
@@ -15,17 +15,13 @@ MOST_HOPS: Final = 2000
 
 
 def ladder(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
-    """``ladder``: parameter ``id``. The messages of a call as all servers and agents remember them that can be asked
-    from here; the others are named. It asks over sockets, so it is for a thread. Raises :class:`Refused`.
+    """``ladder``: parameter ``id``. The messages of a call as all servers and agents remember them; those that
+    cannot be asked are named. It asks over sockets, so it is for a thread. Raises :class:`Refused`.
     """
     wanted = params.get("id", "")
     if not wanted:
         raise Refused("of which call? Say id=", 400)
-    clients = [
-        *(server_client(site, name) for name in site.servers),
-        *(agent_client(site, name) for name in site.agents),
-    ]
-    gathering = Gathering(clients)
+    gathering = Gathering(node_client(site, name) for name in (*site.servers, *site.agents))
     calls = gathering.known(id=wanted) or [unknown(wanted)]
     if len(calls) > 1:
         raise Refused(f"{len(calls)} calls are named so: give more of the id", 400)

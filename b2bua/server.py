@@ -8,7 +8,7 @@ import random
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,12 +32,13 @@ from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.hooks import TAKEOVER, Hooks
 from heartbeat.console.log import LogSettings
-from heartbeat.console.other_servers import OtherServers
+from heartbeat.console.other_nodes import OtherNodes
+from heartbeat.console.passed_on import PassedOn
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.view import Alert, ConsoleProcess, Later, ProcessStats, Progress, Records, Refused
 from heartbeat.decision import What
 from heartbeat.site.lines import LineSettings
-from heartbeat.site.model import Server, Site
+from heartbeat.site.model import Site
 from heartbeat.site.provisioned import NEVER
 from heartbeat.supervised import Supervised, SupervisorGone, is_supervised
 from sip.io.clock import boottime
@@ -104,8 +105,9 @@ class Process(program.Process[Core]):
         self._crypto = taken[1] if taken is not None else None
         self.hooks = Hooks(site, node)
         answers = Answers(self, boottime, lambda: self.audited.note)
-        exchange, servers = core.leadership.console, partial(_servers, core)
-        self.others = OtherServers(node, servers, exchange, self.pump, answers, api.VIEWS, api.ORDERS)
+        exchange = core.leadership.console
+        self.passed_on = PassedOn(node, exchange, self.pump, answers, api.VIEWS, api.ORDERS)
+        self.others = OtherNodes(node, partial(_nodes, core), exchange, self.pump)
 
     async def run(self, serve: program.Serve) -> None:
         if self._supervised is not None:
@@ -182,8 +184,8 @@ async def _serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], flo
     return await api.serve(process, at, clock, process.others if isinstance(process, Process) else None)
 
 
-def _servers(core: Core) -> Mapping[str, Server]:
-    return core.site.servers
+def _nodes(core: Core) -> Collection[str]:
+    return (*core.site.servers, *core.site.agents)
 
 
 def _own_lines(site: Site) -> list[LineSettings]:

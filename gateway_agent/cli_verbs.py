@@ -31,6 +31,13 @@ def _one(site: Site, agent: str | None) -> Client:
     return clients[0]
 
 
+def _looked_at(site: Site, agent: str | None) -> Client:
+    """The same, asked by a server that is here where the agent that is named is on another machine."""
+    if agent is None or agent not in site.agents:
+        return _one(site, agent)
+    return commands.node_client(site, agent)
+
+
 @click.command()
 @site_option
 @agent_option
@@ -42,7 +49,7 @@ def status(site_path: str | None, agent: str | None, shape: str, watch: float | 
 
     def look() -> Screen:
         if agent is not None or len(site.agents) == 1:
-            value, found = _one(site, agent).see(AgentStatus, "status")
+            value, found = _looked_at(site, agent).see(AgentStatus, "status")
             return Screen(value, cli_screens.agent_screen(found), cli_screens.code_of(found))
         return _all_agents(site)
 
@@ -76,7 +83,7 @@ def _all_agents(site: Site) -> Screen:
 def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
     """Lines of an agent. Exit code 1 when one of those shown is out of service."""
     site = command_line.open_site(site_path)
-    client, params = _one(site, agent), screens.parameters(site, filters)
+    client, params = _looked_at(site, agent), screens.parameters(site, filters)
     return commands.show(lambda: screens.lines(client, AgentLines, params), shape, watch)
 
 
@@ -91,7 +98,7 @@ def calls(
 ) -> int:
     """Calls of an agent, newest first."""
     site = command_line.open_site(site_path)
-    client, params = _one(site, agent), {"limit": str(limit), **screens.parameters(site, filters)}
+    client, params = _looked_at(site, agent), {"limit": str(limit), **screens.parameters(site, filters)}
 
     def look() -> Screen:
         value, page = client.see(AgentCalls, "calls", **params)
@@ -150,7 +157,7 @@ def trace(
     """
     site = command_line.open_site(site_path)
     names = [agent] if agent is not None else list(site.agents)
-    clients, asked = [commands.agent_client(site, name) for name in names], (about, failed, pcap, messages, limit)
+    clients, asked = [_looked_at(site, name) for name in names], (about, failed, pcap, messages, limit)
     return commands.show(lambda: traced(clients, list(site.lines), *asked), shape)
 
 
@@ -165,7 +172,7 @@ def test(site_path: str | None, line: str, number: str | None, caller: str | Non
     settings = site.lines[line.partition("/")[0]]
     if settings.at_servers:
         raise ConsoleError(f"{settings.name} has no agent: the servers test it, by b2bua test.")
-    client = commands.agent_client(site, settings.agent)
+    client = commands.node_client(site, settings.agent)
     return commands.show(lambda: tested(client, settings.name, number, caller, ring), shape)
 
 

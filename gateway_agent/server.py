@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from gateway_agent import console
 from gateway_agent.core import Core
 from gateway_agent.media.ports import Counts, Measured, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
@@ -22,8 +23,10 @@ from gateway_agent.media_anchor import AgentRelay
 from gateway_agent.web_pages import PagesError, WebPages
 from gateway_agent.webrtc.companion import Companion, other_family
 from heartbeat import program, signed_callers
+from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.log import LogSettings
+from heartbeat.console.passed_on import PassedOn
 from heartbeat.console.view import ConsoleProcess, Progress
 from heartbeat.site.model import Agent, Site
 from sip.actions import Flow
@@ -81,6 +84,10 @@ class Process(program.Process[Core]):
         core = Core(site, agent, self.persistent, secret, chance, boottime(), self._relay, legs)
         self.drive(core, map(str, settings.sip), _view, _command, _peer_of, _AgentPump)
         _serve_pages(self, settings)
+        answers = Answers(self, boottime, lambda: self.audited.note)
+        self.passed_on = PassedOn(
+            agent, core.connections.console, self.pump, answers, console.VIEWS, console.ORDERS, _load_views
+        )
         self._fetcher = signed_callers.fetching(self.pump, core.done)
         taken = signed_callers.take_up(core.stack, site.name, site.lines_of(agent), lambda: core.wall_offset)
         core.environment.stir = taken[0] if taken is not None else None
@@ -201,8 +208,12 @@ def run(site_path: Path, agent: str, log: LogSettings) -> int:
 
 async def _serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> Any:
     api = await asyncio.to_thread(import_module, "gateway_agent.api")
-    await asyncio.to_thread(import_module, "gateway_agent.views")
+    await _load_views()
     return await api.serve(process, at, clock)
+
+
+async def _load_views() -> None:
+    await asyncio.to_thread(import_module, "gateway_agent.views")
 
 
 def _view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:

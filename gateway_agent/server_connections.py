@@ -15,9 +15,10 @@ from typing import Final, NamedTuple
 from heartbeat import carriage
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.carrier import Carrier
+from heartbeat.console_exchange import ConsoleExchange
 from heartbeat.decision import Decision, Tell, What
 from heartbeat.handshake import HANDSHAKE_LIMIT, MOST_UNPROVED, Initiator, Superseded
-from heartbeat.header import FETCH, Beat, BeatError
+from heartbeat.header import CONSOLE, FETCH, Beat, BeatError
 from heartbeat.part_exchange import PartExchange
 from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import Proof
@@ -250,6 +251,8 @@ class ServerConnections:
         self.opened = 0
         self.by_name = {server.name: ServerConnection(endpoint, self, server) for server in site.servers.values()}
         self.part_exchange = PartExchange(self.voter.participant, self._ask, endpoint.stack.do, site)
+        self.console = ConsoleExchange(self.voter.participant, self._ask, endpoint.stack.do, endpoint.stack.deadlines)
+        """What operators ask of this agent by a server; it asks nothing."""
         self._carrier = Carrier(
             self.voter, endpoint.stack.do, self._ask, self._live_by, lambda node: endpoint.keys()[0]
         )
@@ -368,6 +371,10 @@ class ServerConnections:
             return
         if beat.kind == FETCH:
             self._carrier.answer(request, self.part_exchange.answer(beat), flow)
+            return
+        if beat.kind == CONSOLE:
+            if self.voter.participant.is_meant(beat, connection.name) and beat.re is None:
+                self._carrier.answer(request, self.console.answer(beat, now), flow)
             return
         self.part_exchange.learn(beat, now)
         before = self.voter.silent_for(now)

@@ -1,8 +1,8 @@
-"""What an operator asks one server of another, passed on beside the heartbeats. A core.
+"""What an operator asks one server of another node, passed on beside the heartbeats. A core.
 
-A machine of a pair has the API of its own server at hand, most often as a UNIX socket, and not that of the other. So
-a server passes a question on: pages and orders go to the other server in pieces, each in a signed statement
-(``kind=console``) on the way that heartbeats take, and so does what it answers::
+The machine of a server has the API of that server at hand, most often as a UNIX socket, and not those of the other
+nodes. So a server passes a question on: pages and orders go to the other server, or to an agent, in pieces, each in a
+signed statement (``kind=console``) on the way that heartbeats take, and so does what it answers::
 
     asks                                     answers
     fetch=7/q/0/1200/<base64>                piece=7/q/900        the next byte of question 7 that is wanted
@@ -11,7 +11,8 @@ a server passes a question on: pages and orders go to the other server in pieces
     fetch=7/a/900 fetch=7/a/1800             ...
 
 An order is carried out once, however often its pieces come: a question names the start of the server that is asked
-(``start``), which a record of former days does not, and of one start of who asks each number is taken once.
+(``start``), which a record of former days does not, and of one start of who asks each number is taken once. Servers
+ask; an agent answers, and asks nothing.
 """
 
 from __future__ import annotations
@@ -29,12 +30,16 @@ from sip.timers import Deadlines
 PIECE: Final = 900
 """Bytes of one piece: with its header it fits into a datagram."""
 WINDOW: Final = 8
-"""Pieces of an answer that are asked for at once."""
+"""Pieces of answers that are asked of one node at once: calls of an agent go by the same connection."""
 MOST_QUESTION: Final = 128 * 1024
-MOST_ANSWER: Final = 8 * 1024 * 1024
+MOST_ANSWER: Final = 4 * 1024 * 1024
 """Bytes of either, packed."""
+MOST_TOGETHER: Final = 32 * 1024 * 1024
+"""Bytes of all answers that are under way."""
 MOST_ASKED: Final = 16
-"""Questions of ours that are under way, and of another server that are remembered."""
+"""Questions to one node that are under way, and of a server that are remembered."""
+MOST_UNDER_WAY: Final = 64
+"""Questions to all nodes that are under way."""
 LATE: Final = 256
 """By so many numbers a question may come after later ones."""
 AGAIN: Final = 0.25
@@ -43,7 +48,7 @@ SOON: Final = 0.03
 LATEST: Final = 0.5
 """Seconds between two looks whether an answer is there, at first and at last."""
 PATIENCE: Final = 2.0
-"""Seconds for which the other server may say nothing at all."""
+"""Seconds for which the other node may say nothing at all."""
 LONGEST: Final = 30.0
 """Seconds that an answer may take."""
 KEPT: Final = 2 * LONGEST
@@ -71,8 +76,10 @@ class ConsoleAnswered(NamedTuple):
 class _Question:
     """One of ours, under way."""
 
-    def __init__(self, node: str, number: int, question: bytes, now: float) -> None:
+    def __init__(self, node: str, start: int, number: int, question: bytes, now: float) -> None:
         self.node = node
+        self.start = start
+        """The one of the node that is asked: what that has done no later one does again."""
         self.number = number
         self.question = question
         self.sent = 0
@@ -118,17 +125,28 @@ class _Asker:
         return True
 
 
+def _no_fault(node: str) -> str:
+    return ""
+
+
 class ConsoleExchange:
-    """Of one server; ``ask`` sends a question to the node that it names, ``do`` is given what the shell has to do."""
+    """Of one node; ``ask`` sends a question to the node that it names, ``do`` is given what the shell has to do.
+    ``fault`` says why a node cannot be asked now, as a sentence without its end; empty when it can."""
 
     def __init__(
-        self, participant: Participant, ask: Callable[[Tell], None], do: Callable[[Any], None], deadlines: Deadlines
+        self,
+        participant: Participant,
+        ask: Callable[[Tell], None],
+        do: Callable[[Any], None],
+        deadlines: Deadlines,
+        fault: Callable[[str], str] = _no_fault,
     ) -> None:
         self.generation = 0
         self._participant = participant
         self._ask = ask
         self._do = do
         self._deadlines = deadlines
+        self._fault = fault
         self._number = 0
         self._questions: dict[int, _Question] = {}
         self._askers: dict[str, _Asker] = {}
@@ -138,32 +156,39 @@ class ConsoleExchange:
     # -- who asks
 
     def ask(self, node: str, question: bytes, now: float) -> int:
-        """Ask another server; the number by which `ConsoleAnswered` names it."""
+        """Ask another node; the number by which `ConsoleAnswered` names it."""
         self._number += 1
-        fault = ""
-        if not self._participant.incarnation_of(node):
+        start = self._participant.incarnation_of(node)
+        to_it = sum(1 for one in self._questions.values() if one.node == node)
+        if fault := self._fault(node):
+            pass
+        elif not start:
             fault = f"{node} has not been heard by {self._participant.name} since its start: ask on its machine"
-        elif len(self._questions) >= MOST_ASKED:
-            fault = f"{MOST_ASKED} questions are under way to other servers: ask again in a moment"
+        elif to_it >= MOST_ASKED:
+            fault = f"{MOST_ASKED} questions are under way to {node}: ask again in a moment"
+        elif len(self._questions) >= MOST_UNDER_WAY:
+            fault = f"{MOST_UNDER_WAY} questions are under way to other nodes: ask again in a moment"
         elif len(question) > MOST_QUESTION:
             fault = f"the question has {len(question):,} bytes; {MOST_QUESTION:,} are passed on"
         if fault:
             self._do(ConsoleAnswered(self._number, b"", fault))
             return self._number
-        one = self._questions[self._number] = _Question(node, self._number, question, now)
+        one = self._questions[self._number] = _Question(node, start, self._number, question, now)
         self._say_more(one)
         self._look_at(now + AGAIN)
         return one.number
 
     def answered(self, answer: Beat, now: float) -> None:
-        """What another server says to a question of this start of ours."""
+        """What another node says to a question of this start of ours."""
         if answer.re is None or answer.re[0] != self._participant.on_disk.incarnation:
             return
         number, kind, offset, size, data = _read(answer.piece)
         one = self._questions.get(number)
         if one is None or one.node != answer.node:
             return
-        one.heard_at = now
+        for other in self._questions.values():
+            if other.node == answer.node:  # one that waits for its turn is not unheard
+                other.heard_at = now
         if kind == "gone":
             self._end(one, f"{one.node} was started anew meanwhile, or has forgotten the question: ask again")
         elif kind == "q":
@@ -181,20 +206,26 @@ class ConsoleExchange:
     def _take(self, one: _Question, offset: int, size: int, data: bytes, now: float) -> None:
         if one.size not in (0, size) or offset >= size or len(data) != min(PIECE, size - offset):
             return
+        if not one.size and size + sum(each.size for each in self._questions.values()) > MOST_TOGETHER:
+            self._end(one, "too much is under way from other nodes: ask again in a moment")
+            return
         one.size = size
         one.pieces[offset] = data
         one.asked.pop(offset, None)
         if len(one.pieces) * PIECE >= size:
             self._questions.pop(one.number)
             self._do(ConsoleAnswered(one.number, b"".join(one.pieces[at] for at in sorted(one.pieces)), ""))
-            return
-        self._fill(one, now)
+        self._fill(one.node, now)
 
-    def _fill(self, one: _Question, now: float) -> None:
-        """Have as many pieces under way as may be."""
-        while len(one.asked) < WINDOW and one.next < one.size:
-            self._want(one, one.next, now)
-            one.next += PIECE
+    def _fill(self, node: str, now: float) -> None:
+        """Have as many pieces under way from a node as may be, those of the first question first."""
+        of_it = [one for one in self._questions.values() if one.node == node and one.size]
+        under_way = sum(len(one.asked) for one in of_it)
+        for one in of_it:
+            while under_way < WINDOW and one.next < one.size:
+                self._want(one, one.next, now)
+                one.next += PIECE
+                under_way += 1
 
     def _want(self, one: _Question, at: int, now: float) -> None:
         one.asked[at] = now
@@ -205,7 +236,8 @@ class ConsoleExchange:
         self._say(one, f"{one.number}/q/{one.sent}/{len(one.question)}/{data}")
 
     def _say(self, one: _Question, fetch: str) -> None:
-        self._ask(Tell(one.node, self._participant.stamp(one.node, kind=CONSOLE, fetch=fetch)))
+        stamp = self._participant.stamp(one.node, kind=CONSOLE, fetch=fetch, for_incarnation=one.start)
+        self._ask(Tell(one.node, stamp))
 
     def _end(self, one: _Question, fault: str) -> None:
         self._questions.pop(one.number)
@@ -236,6 +268,7 @@ class ConsoleExchange:
                 for at, asked_at in list(one.asked.items()):
                     if now - asked_at >= AGAIN:
                         self._want(one, at, now)
+                self._fill(one.node, now)
         if self._questions:
             pauses = [
                 one.pause if one.sent >= len(one.question) and not one.size else AGAIN

@@ -40,7 +40,7 @@ PING: Final = "ping"
 FETCH: Final = "fetch"
 """A piece of the provisioned part of the site is wanted (`heartbeat.part_exchange`)."""
 CONSOLE: Final = "console"
-"""A piece of what an operator asks one server of another (`heartbeat.console_exchange`)."""
+"""A piece of what an operator asks one server of another node (`heartbeat.console_exchange`)."""
 KINDS: Final = frozenset(
     (BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING, FETCH, CONSOLE)
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections import deque
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +22,12 @@ from sip.io.unix_path import short_path
 TIMEOUT: Final = 3.0
 """Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""
 NODE: Final = "Holdfast-Node"
-"""Header of a request: which server of the site is meant; without it, the one that is asked."""
+"""Header of a request: which node of the site is meant; without it, the server that is asked."""
 NO_ANSWER: Final = 504
-"""HTTP status when a server that something was passed on to does not answer (RFC 9110 section 15.6.5)."""
-_MOST_BYTES: Final = 64 * 1024 * 1024
-
+"""HTTP status when a node that something was passed on to does not answer (RFC 9110 section 15.6.5)."""
+_MOST_BYTES: Final = 16 * 1024 * 1024
+MOST_AT_ONCE: Final = 32
+"""Processes that are asked at the same time: of them many may be asked by one server, whose API has its limits."""
 
 T = TypeVar("T")
 
@@ -39,8 +41,12 @@ class Client:
     api: Api
     token: Secret | None = None
     timeout: float = TIMEOUT
+    is_agent: bool = False
     through: str = ""
     """The server whose API this is, which passes on to ``name`` what it is asked; empty: it is asked itself."""
+    instead: tuple[Client, ...] = ()
+    """Further ways to the same process, each taken where those before it fail; an order only where nobody can have
+    heard it."""
 
     @property
     def is_elsewhere(self) -> bool:
@@ -81,16 +87,30 @@ class Client:
         return f"{self.through}, by which {self.name} is asked," if self.through else self.name
 
     def _ask(self, method: str, target: str, body: bytes | None) -> Any:
-        connection = _Connection(self.api, self.timeout)
+        ways = deque([self, *self.instead])
+        while True:
+            way = ways.popleft()
+            try:
+                return way._ask_once(method, target, body)
+            except Unreachable as error:
+                if not ways or (method != "GET" and error.heard):
+                    raise
+
+    def _ask_once(self, method: str, target: str, body: bytes | None) -> Any:
+        connection, headers, heard = _Connection(self.api, self.timeout), self._headers(), False
         try:
-            connection.request(method, target, body, self._headers())
+            connection.connect()
+            heard = True
+            connection.request(method, target, body, headers)
             response = connection.getresponse()
             data = response.read(_MOST_BYTES)
         except TimeoutError:
-            raise Unreachable(f"{self._asked} does not answer at {self.api} (waited {self.timeout:g} s).") from None
+            said = f"{self._asked} does not answer at {self.api} (waited {self.timeout:g} s)."
+            raise Unreachable(said, heard=heard) from None
         except (OSError, http.client.HTTPException) as error:
             died = bool(self.api.path) and not self.through and isinstance(error, ConnectionRefusedError)
-            raise Unreachable(f"{self._asked} cannot be reached at {self.api}: {_reason(error)}.", died) from None
+            said = f"{self._asked} cannot be reached at {self.api}: {_reason(error)}."
+            raise Unreachable(said, died, heard) from None
         finally:
             connection.close()
         try:
@@ -100,6 +120,9 @@ class Client:
         if response.status == NO_ANSWER and isinstance(value, dict) and "error" in value:
             raise Unreachable(f"{self.through or self.name}: {value['error']}")
         if response.status >= 400 and isinstance(value, dict) and "error" in value:
+            if self.through and str(value["error"]).startswith(f"The site has no server {self.name!r}"):
+                said = f"{self.through} is of an older version, which asks no agents: ask {self.name} on its machine."
+                raise Unreachable(said, heard=False)
             raise RefusedByProcess(f"{self.name}: {value['error']}", response.status)
         return value
 
@@ -132,7 +155,7 @@ def ask_all(clients: Iterable[Client], page: str, **params: str) -> dict[str, An
 
     if len(clients) < 2:
         return {client.name: ask(client) for client in clients}
-    with ThreadPoolExecutor(len(clients)) as pool:
+    with ThreadPoolExecutor(min(len(clients), MOST_AT_ONCE)) as pool:
         return dict(zip([client.name for client in clients], pool.map(ask, clients), strict=True))
 
 

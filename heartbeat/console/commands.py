@@ -37,18 +37,28 @@ def server_client(site: Site, node: str) -> Client:
     """Asks that server: itself, or, when its API is on another machine, by a server whose API is here."""
     if node not in site.servers:
         raise ConsoleError(f"The site {site.name} has no server {node!r}; it has {', '.join(site.servers)}.")
-    clients = {name: Client(name, server.api_address, server.api_token) for name, server in site.servers.items()}
-    own = clients[node]
-    if own.is_elsewhere:
-        for name, other in clients.items():
-            if not other.is_elsewhere:
-                return replace(other, name=node, through=name)
-    return own
+    server = site.servers[node]
+    return _by_servers(site, Client(node, server.api_address, server.api_token))
 
 
 def agent_client(site: Site, name: str) -> Client:
+    """Asks that agent itself."""
     agent = agent_of(site, name)
-    return Client(name, agent.api_address, agent.api_token)
+    return Client(name, agent.api_address, agent.api_token, is_agent=True)
+
+
+def node_client(site: Site, name: str) -> Client:
+    """Asks that server or agent: itself, or, when its API is on another machine, by a server whose API is here."""
+    return server_client(site, name) if name in site.servers else _by_servers(site, agent_client(site, name))
+
+
+def _by_servers(site: Site, own: Client) -> Client:
+    """The same, asked by the servers whose APIs are here, where its own is not and there are such."""
+    if not own.is_elsewhere:
+        return own
+    servers = [Client(name, server.api_address, server.api_token) for name, server in site.servers.items()]
+    ways = [replace(own, api=one.api, token=one.token, through=one.name) for one in servers if not one.is_elsewhere]
+    return replace(ways[0], instead=tuple(ways[1:])) if ways else own
 
 
 def known_line(site: Site, name: str) -> None:

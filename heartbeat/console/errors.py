@@ -15,8 +15,10 @@ class ConsoleError(Exception):
 class Unreachable(ConsoleError):
     """No answer from the process. Exit code 3."""
 
-    def __init__(self, sentence: str, died_here: bool = False) -> None:
+    def __init__(self, sentence: str, died_here: bool = False, heard: bool = True) -> None:
         super().__init__(sentence)
+        self.heard = heard
+        """It may have heard what it was told."""
         self.died_here = died_here
         """It ran on this machine and did not end in good order: its socket is there, and nobody listens."""
 

@@ -140,20 +140,36 @@ def as_json(value: Any) -> Any:
     return value
 
 
+def can_be_shown(instant: float) -> bool:
+    """Whether epoch seconds are those of an instant that can be shown, and written to a capture file."""
+    return 0 <= instant < 2.0**32
+
+
 def of_json(kind: type[T], value: Any) -> T:
-    """A view out of its JSON; members that it does not know are left out. Raises :class:`KeyError`."""
+    """A view out of its JSON; members that it does not know are left out. Raises :class:`KeyError` where one is
+    missing, :class:`TypeError` where one is of another type."""
     fields = [field for field in fields_of(kind) if field.is_needed or field.name in value]
     return kind(**{field.name: _of_json(field.hint, value[field.name]) for field in fields})
 
 
 def _of_json(hint: Any, value: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if value is None:
+    if value is None and hint not in _TYPES:
         return None
     if origin in (Union, types.UnionType):
         return _of_json(arguments[0], value)
     if origin is tuple:
         return tuple(_of_json(arguments[0], item) for item in value)
+    if origin is Mapping:
+        return {key: _of_json(arguments[1], item) for key, item in value.items()}
     if dataclasses.is_dataclass(hint):
         return of_json(typing.cast(type[Any], hint), value)
+    if (types_of := _TYPES.get(hint)) is not None and not isinstance(value, types_of):
+        raise TypeError(f"{hint.__name__} in place of {type(value).__name__}")
     return value
+
+
+_TYPES: Final[Mapping[Any, tuple[type, ...]]] = MappingProxyType(
+    {str: (str,), float: (int, float), int: (int, float), bool: (bool,)}
+)
+"""What JSON has for the types of fields; a whole number may come as one that is none."""

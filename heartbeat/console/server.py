@@ -1,7 +1,7 @@
 """The HTTP side of the console: a process's pages and verbs on a UNIX socket, or on TCP behind a token.
 
 ``GET /v1/PAGE?param=..`` and ``POST /v1/VERB`` with a JSON object of strings answer JSON; what is refused answers
-``{"error": sentence}``. A server passes on to another one what names that in the header ``Holdfast-Node``.
+``{"error": sentence}``. A server passes on to another node what names that in the header ``Holdfast-Node``.
 ``GET /health`` answers 200 or 503 and needs no token, since it tells a stranger no more than an OPTIONS does. A page
 is made inside the loop in one go, so pages are bounded in length.
 """
@@ -24,7 +24,8 @@ from heartbeat.console.answers import Answers, on_wall
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import NODE
 from heartbeat.console.metrics import CONTENT_TYPE
-from heartbeat.console.other_servers import GET, POST, OtherServers, Question
+from heartbeat.console.other_nodes import OtherNodes
+from heartbeat.console.passed_on import GET, POST, Question
 from heartbeat.console.provision_api import MOST_CHANGE, add_provisioning
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.schema import as_json
@@ -70,7 +71,7 @@ async def serve(
     clock: Callable[[], float],
     metrics: Metrics,
     files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
-    others: OtherServers | None = None,
+    others: OtherNodes | None = None,
 ) -> Served:
     """Offer ``process`` at the socket. ``clock`` is the one that its core is told; ``metrics`` turns its status to
     text; ``files`` are those of its page; what has a header ``Holdfast-Node`` is passed on by ``others``."""
@@ -105,7 +106,7 @@ def application(
     clock: Callable[[], float],
     metrics: Metrics,
     files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
-    others: OtherServers | None = None,
+    others: OtherNodes | None = None,
 ) -> web.Application:
     """The routes of a process's API, behind what turns refusals into JSON and, by TCP, strangers away."""
 
@@ -133,7 +134,7 @@ def application(
         return _json(answers.order(name, params, who.user, request.remote or ""))
 
     def _elsewhere(request: web.Request) -> str:
-        """The server that is meant, where that is not this one."""
+        """The node that is meant, where that is not this one."""
         node = request.headers.get(NODE, "")
         if not node:
             return ""
@@ -144,7 +145,7 @@ def application(
     async def passed_on(node: str, question: Question) -> web.Response:
         assert others is not None
         status, body = await others.ask(node, question)
-        return _json(body, status)
+        return web.Response(body=body, status=status, content_type="application/json", headers=_HEADERS)
 
     def _name(request: web.Request) -> str:
         return request.path.removeprefix("/v1/")
@@ -206,8 +207,11 @@ def _guarding(gate: Gate) -> Middleware:
     return guard
 
 
+_HEADERS: Final = MappingProxyType({"Cache-Control": "no-store", "Connection": "close"})
+
+
 def _json(value: Mapping[str, Any], status: int = 200) -> web.Response:
-    return web.json_response(value, status=status, headers={"Cache-Control": "no-store", "Connection": "close"})
+    return web.json_response(value, status=status, headers=_HEADERS)
 
 
 async def _body(request: web.Request) -> dict[str, str]:

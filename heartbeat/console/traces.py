@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final, TypeVar
 
 from heartbeat.console.client import Client, ask_all
 from heartbeat.console.errors import ConsoleError, RefusedByProcess
+from heartbeat.console.schema import can_be_shown
 from heartbeat.console.view import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
 
 ROUNDS: Final = 5
 """In which processes are asked with the ids that others told: of a device, its agent, a server, the other agent."""
 LONGEST_QUERY: Final = 3000
 """Characters of ids in one question."""
+MOST_QUESTIONS: Final = 10
+"""In a round, of one call."""
 APART: Final = 5.0
 """Seconds by which two ends may tell of the same message, clocks that differ counted."""
+MOST_CALLS: Final = 200
+MOST_MESSAGES: Final = 5000
+"""Of one answer: what a process says is bounded, and so is what one that lies can cost."""
+MOST_LEGS: Final = 1000
+"""Of one call."""
+T = TypeVar("T", KnownCalls, Trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +89,7 @@ class Gathering:
     def _traced(self, call: KnownCall) -> TracedCall:
         said: dict[str, Trace] = {}
         for _ in range(ROUNDS):
-            said = self._traces(ids_of(call))
+            said = self._traces(call)
             told = {message.call_id for trace in said.values() for message in trace.messages}
             if told <= ids_of(call):
                 break
@@ -90,7 +100,7 @@ class Gathering:
     def _whole(self, call: KnownCall) -> KnownCall:
         for _ in range(ROUNDS):
             before = ids_of(call)
-            for each in _chunks(before):
+            for each in _chunks(call):
                 for other in self._calls({"id": each}):
                     if not before.isdisjoint(ids_of(other)):
                         call = _joined(call, other)
@@ -99,31 +109,57 @@ class Gathering:
         return call
 
     def _calls(self, params: Mapping[str, str]) -> list[KnownCall]:
-        pages = self._ask("call-ids", params)
-        found = [self._clients[name].read(KnownCalls, page).calls for name, page in pages.items()]
-        return [call for calls in found for call in calls]
+        found: list[KnownCall] = []
+        for name, page in self._ask(KnownCalls, "call-ids", params).items():
+            if self._clients[name].is_agent:
+                wanted = frozenset(params.get("id", "").split(",")) - {""}
+                found += _of_agent(page, wanted)
+            else:
+                found += page.calls
+        return found
 
-    def _traces(self, ids: Collection[str]) -> dict[str, Trace]:
+    def _traces(self, call: KnownCall) -> dict[str, Trace]:
         found: dict[str, Trace] = {}
-        for each in _chunks(ids):
-            for name, page in self._ask("trace", {"id": each}).items():
-                trace = self._clients[name].read(Trace, page)
+        for each in _chunks(call):
+            for name, trace in self._ask(Trace, "trace", {"id": each}).items():
                 if not trace.memory:
                     self.missing[name] = f"{name} remembers no messages: the site file says so (trace.memory)."
                 former = found[name].messages if name in found else ()
                 found[name] = Trace(name, trace.memory, trace.oldest_at, (*former, *trace.messages))
         return found
 
-    def _ask(self, page: str, params: Mapping[str, str]) -> dict[str, Any]:
+    def _ask(self, kind: type[T], page: str, params: Mapping[str, str]) -> dict[str, T]:
         asked = ask_all(
             [client for name, client in self._clients.items() if name not in self.missing], page, **params
         )
+        found: dict[str, T] = {}
         for name, answer in asked.items():
-            if isinstance(answer, RefusedByProcess) and answer.status == 404:
-                self.missing[name] = f"{name} is of a version that remembers no messages."
-            elif isinstance(answer, ConsoleError):
-                self.missing[name] = answer.sentence
-        return {name: answer for name, answer in asked.items() if not isinstance(answer, ConsoleError)}
+            try:
+                if isinstance(answer, ConsoleError):
+                    raise answer
+                found[name] = _sound(self._clients[name].read(kind, answer))
+            except RefusedByProcess as error:
+                older = f"{name} is of a version that remembers no messages."
+                self.missing[name] = older if error.status == 404 else error.sentence
+            except ConsoleError as error:
+                self.missing[name] = error.sentence
+        return found
+
+
+def _sound(page: T) -> T:
+    """As much of an answer as a process that does not lie says."""
+    if isinstance(page, KnownCalls):
+        calls = [call for call in page.calls[:MOST_CALLS] if can_be_shown(call.started_at or 0.0)]
+        return KnownCalls(tuple(replace(call, legs=call.legs[:MOST_LEGS]) for call in calls))
+    messages = tuple(message for message in page.messages if can_be_shown(message.at))
+    return Trace(page.node, page.memory, page.oldest_at, messages[-MOST_MESSAGES:])
+
+
+def _of_agent(page: KnownCalls, wanted: frozenset[str]) -> Iterator[KnownCall]:
+    """The calls of which an agent knows: by Call-IDs alone, and by one of those ``wanted``, if there are such."""
+    for call in page.calls:
+        if not wanted or any(leg.call_id in wanted for leg in call.legs):
+            yield KnownCall("", call.legs)
 
 
 def ids_of(call: KnownCall) -> frozenset[str]:
@@ -138,7 +174,9 @@ def unknown(call_id: str) -> KnownCall:
 
 def _with_ids(call: KnownCall, told: Iterable[str]) -> KnownCall:
     more = tuple(CallLeg(each, "", "") for each in sorted(set(told) - ids_of(call)))
-    return KnownCall(call.id, (*call.legs, *more), call.caller, call.callee, call.state, call.started_at, call.names)
+    return KnownCall(
+        call.id, (*call.legs, *more)[:MOST_LEGS], call.caller, call.callee, call.state, call.started_at, call.names
+    )
 
 
 def _joined(one: KnownCall, two: KnownCall) -> KnownCall:
@@ -147,7 +185,7 @@ def _joined(one: KnownCall, two: KnownCall) -> KnownCall:
     legs = {(leg.call_id, leg.node): leg for leg in (*one.legs, *two.legs)}
     return KnownCall(
         first.id,
-        tuple(legs.values()),
+        tuple(legs.values())[:MOST_LEGS],
         first.caller or second.caller,
         first.callee or second.callee,
         first.state or second.state,
@@ -172,9 +210,14 @@ def _merged(calls: Iterable[KnownCall]) -> list[KnownCall]:
     return found
 
 
-def _chunks(ids: Collection[str]) -> Iterator[str]:
+def _chunks(call: KnownCall) -> Iterable[str]:
+    """The ids of a call, so many together as go into one question; those that were known first go first."""
+    return islice(_all_chunks(dict.fromkeys([call.id, *(leg.call_id for leg in call.legs)])), MOST_QUESTIONS)
+
+
+def _all_chunks(ids: Iterable[str]) -> Iterator[str]:
     chunk = ""
-    for each in sorted(ids):
+    for each in ids:
         if chunk and len(chunk) + len(each) >= LONGEST_QUERY:
             yield chunk
             chunk = ""

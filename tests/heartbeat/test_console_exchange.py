@@ -16,6 +16,8 @@ from heartbeat.console_exchange import (
     MOST_ANSWER,
     MOST_ASKED,
     MOST_QUESTION,
+    MOST_TOGETHER,
+    MOST_UNDER_WAY,
     PATIENCE,
     PIECE,
     WINDOW,
@@ -48,10 +50,8 @@ class Node:
 
     def stamp(self, to: str, **more: Any) -> Beat:
         self.seq += 1
-        return Beat(
-            "site", self.name, self.on_disk.incarnation, 1, STANDBY, self.seq, to=to,
-            for_incarnation=self.incarnation_of(to), **more,
-        )  # fmt: skip
+        more.setdefault("for_incarnation", self.incarnation_of(to))
+        return Beat("site", self.name, self.on_disk.incarnation, 1, STANDBY, self.seq, to=to, **more)
 
     def set(self, at: float, owner: Any, cause: str) -> None:
         self.due_at = at
@@ -164,8 +164,42 @@ def test_what_cannot_be_asked_is_said_at_once() -> None:
     assert [one.fault for one in pair.m1.answered] == [
         "m2 has not been heard by m1 since its start: ask on its machine",
         "the question has 131,073 bytes; 131,072 are passed on",
-        "16 questions are under way to other servers: ask again in a moment",
+        "16 questions are under way to m2: ask again in a moment",
     ]
+
+
+def test_pieces_of_one_node_are_asked_for_in_one_window_and_none_is_given_up() -> None:
+    pair = Pair()
+    pair.answer = random.Random(7).randbytes(200 * PIECE)
+    for _ in range(8):
+        pair.m1.exchange.ask("m2", b"trace", pair.now)
+    pair.run(0.1)
+    pair.most = 0
+    pair.run(6.0)
+    assert [one.answer for one in pair.m1.answered] == [pair.answer] * 8
+    assert pair.most <= WINDOW + 8, "and a look for each answer that is not known yet"
+
+
+def test_all_answers_together_are_bounded() -> None:
+    pair = Pair()
+    many = MOST_TOGETHER // MOST_ANSWER
+    pair.answer = bytes(MOST_ANSWER)
+    for _ in range(many + 2):
+        pair.m1.exchange.ask("m2", b"trace", pair.now)
+    pair.run(1.0)
+    faults = [one.fault for one in pair.m1.answered if one.fault]
+    assert faults == ["too much is under way from other nodes: ask again in a moment"] * 2
+
+
+def test_a_node_with_many_questions_keeps_no_other_from_being_asked() -> None:
+    pair = Pair(loss=1.0)
+    for number in range(MOST_UNDER_WAY // MOST_ASKED):
+        pair.m1.starts[f"gw{number}"] = 1
+        for _ in range(MOST_ASKED):
+            pair.m1.exchange.ask(f"gw{number}", b"trace", pair.now)
+    assert pair.m1.answered == []
+    pair.m1.exchange.ask("m2", b"status", pair.now)
+    assert pair.m1.answered[0].fault == "64 questions are under way to other nodes: ask again in a moment"
 
 
 def test_an_answer_that_is_too_long_is_not_fetched() -> None:
@@ -173,7 +207,7 @@ def test_an_answer_that_is_too_long_is_not_fetched() -> None:
     pair.answer = bytes(MOST_ANSWER + 1)
     pair.m1.exchange.ask("m2", b"cdrs", pair.now)
     pair.run(1.0)
-    assert pair.m1.answered[0].fault == "the answer has 8,388,609 bytes; ask for less"
+    assert pair.m1.answered[0].fault == "the answer has 4,194,305 bytes; ask for less"
 
 
 def test_an_order_that_was_recorded_is_not_carried_out_again() -> None:
@@ -235,6 +269,19 @@ def test_who_was_started_anew_meanwhile_says_so() -> None:
     pair.m2 = Node("m2", 8)
     pair.m2.starts["m1"] = 5
     pair.run(1.0)
+    assert pair.m1.answered[0].fault == "m2 was started anew meanwhile, or has forgotten the question: ask again"
+
+
+def test_an_order_that_was_carried_out_is_not_again_by_the_next_start() -> None:
+    """It was done, and its node died before it could say so."""
+    pair = Pair(loss=1.0)
+    pair.m1.exchange.ask("m2", b"reset", pair.now)
+    pair.m2.exchange.answer(pair.m1.said.popleft(), pair.now)
+    assert [one.question for one in pair.m2.asked] == [b"reset"]
+    pair.m2, pair.loss = Node("m2", 8), 0.0
+    pair.m1.starts["m2"], pair.m2.starts["m1"] = 8, 5
+    pair.run(1.0)
+    assert pair.m2.asked == []
     assert pair.m1.answered[0].fault == "m2 was started anew meanwhile, or has forgotten the question: ask again"
 
 

@@ -72,6 +72,23 @@ def test_another_version_says_less_or_more() -> None:
         of_json(v.AgentStatus, value)
 
 
+@pytest.mark.parametrize(
+    ("member", "wrong"),
+    [
+        ("agent", 5),
+        ("agent", None),
+        ("voter", "no"),
+        ("epoch", "seven"),
+        ("servers", 5),
+        ("servers", [5]),
+        ("calls", 7),
+    ],
+)
+def test_what_is_of_another_type_is_no_view(member: str, wrong: Any) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        of_json(v.AgentStatus, {**as_json(STATUS), member: wrong})
+
+
 def test_figures_have_the_labels_of_what_they_are_in() -> None:
     peer = v.Peer("m1", "server", "main", "", "", 0, True, None, "", False, 0, "", True, 0, 0, "")
     status = replace(STATUS, servers=(peer,), process=replace(STATS, results={"busy": 2}))

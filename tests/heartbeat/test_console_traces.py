@@ -98,7 +98,8 @@ class Site:
         monkeypatch.setattr(traces, "ask_all", self.ask_all)
 
     def clients(self) -> list[Client]:
-        return [Client(name, Api(path="/nowhere")) for name in (*self.calls, *self.silent)]
+        names = (*self.calls, *self.silent)
+        return [Client(name, Api(path="/nowhere"), is_agent=name.startswith("gw")) for name in names]
 
     def ask_all(self, clients: list[Client], page: str, **params: str) -> dict[str, Any]:
         self.asked += [(client.name, page) for client in clients]
@@ -148,6 +149,49 @@ def test_who_does_not_answer_is_said_and_asked_once(monkeypatch: pytest.MonkeyPa
     )
     assert [name for name, _ in site.asked].count("m2") == 1
     assert len(found.value["calls"]) == 1 and len(found.value["calls"][0]["hops"]) == 4
+
+
+LEG = {"call_id": "s1", "node": "gw2", "towards": "servers"}
+MESSAGE = as_json(AGENT[1])
+
+
+@pytest.mark.parametrize(
+    ("page", "lie"),
+    [
+        ("call-ids", 7),
+        ("call-ids", {"calls": 7}),
+        ("call-ids", {"calls": [{"id": None, "legs": [LEG]}]}),
+        ("call-ids", {"calls": [{"id": "", "legs": [{**LEG, "call_id": 7}]}]}),
+        ("call-ids", {"calls": [{"id": "", "legs": [LEG], "started_at": 1e300}]}),
+        ("call-ids", {"calls": [{"id": "", "legs": [LEG], "started_at": float("nan")}]}),
+        ("call-ids", {"calls": [{"id": "", "legs": [LEG, *({**LEG, "call_id": f"x{i}"} for i in range(50_000))]}]}),
+        ("call-ids", {"calls": [{"id": "", "legs": [{**LEG, "call_id": f"x{i}"}]} for i in range(50_000)]}),
+        ("trace", []),
+        ("trace", {"node": "gw2", "memory": 1, "oldest_at": "x", "messages": [7]}),
+        ("trace", {"node": "gw2", "memory": 1, "oldest_at": 1.0, "messages": [{**MESSAGE, "text": 7}]}),
+        ("trace", {"node": "gw2", "memory": 1, "oldest_at": 1.0, "messages": [{**MESSAGE, "at": -1e9}]}),
+        ("trace", {"node": "gw2", "memory": 1, "oldest_at": 1.0, "messages": [{**MESSAGE, "at": float("inf")}]}),
+        ("trace", {"node": "gw2", "memory": 1, "oldest_at": 1.0, "messages": [{**MESSAGE, "local": "é:99999999"}]}),
+        ("trace", {"node": "gw2", "memory": 1, "oldest_at": 1.0, "messages": [MESSAGE] * 20_000}),
+    ],
+)
+def test_what_an_agent_makes_up_keeps_nobody_from_seeing_the_rest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, page: str, lie: Any
+) -> None:
+    site = Site(monkeypatch)
+    monkeypatch.setattr(Site, "_page", _lying(Site._page, page, lie))
+    found = trace(site.clients(), ["left"], "aaaa", False, str(tmp_path / "x.pcap"), False, 5)
+    told = {(hop["source"], hop["target"]) for call in found.value["calls"] for hop in call["hops"]}
+    assert {("left", "gw1"), ("gw1", "m1"), ("m1", "gw1"), ("gw1", "left")} <= told
+    assert drawn(found.shown)
+    assert len(site.asked) < 500
+
+
+def _lying(page: Any, about: str, lie: Any) -> Any:
+    def found(self: Site, name: str, what: str, params: Mapping[str, str]) -> Any:
+        return lie if (name, what) == ("gw2", about) else page(self, name, what, params)
+
+    return found
 
 
 def test_a_call_whose_server_is_gone_is_put_together_by_its_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,45 @@ def test_he_orders_nothing_of_a_server(name: str, where: str) -> None:
         assert len(asked) == heard, "and a server with the site key is heard, where servers speak"
 
 
+def asked_of(it: Own, agent: FakeAgent) -> tuple[int, list[Request], list[Any]]:
+    """A question of the server to an agent: its number, its statements, and what comes of it for the shell."""
+    core = it.bench.core
+    came: list[Any] = []
+    statements: list[Request] = []
+    core.leadership.console._do = came.append
+    agent._beat = statements.append  # type: ignore[method-assign, assignment]
+    number = core.leadership.console.ask(agent.name, b"lines", it.bench.now)
+    it.bench.pump()
+    return number, statements, came
+
+
+@pytest.mark.parametrize(("name", "key"), [*product(("gw1", "gw2", "m2"), (STOLEN, SITE_KEY))])
+def test_he_answers_for_no_other_node_what_is_asked_of_it(name: str, key: bytes) -> None:
+    it = Own()
+    number, [question], came = asked_of(it, it.gw2)
+    asked = carriage.beat_in(question, it.gw2.keys)
+    said = Beat("paris", name, 1, 0, "agent", 999, kind=CONSOLE, to="m1", re=(asked.incarnation, asked.seq))
+    it.gw1.send(carriage.answer(question, replace(said, piece=f"{number}/a/0/4/bGllcw"), key))
+    data = carriage.answer(question, replace(said, piece=f"{number}/a/0/4/bGllcw"), key)
+    it.bench.core.receive(data, address(it.bench), it.bench.now)
+    it.bench.pump()
+    assert came == []
+
+
+@pytest.mark.parametrize("kind", [CONSOLE, FETCH])
+def test_a_piece_of_an_answer_says_nothing_of_who_leads(kind: str) -> None:
+    """It has no place for that: an agent that is asked by an operator would else say that nobody leads."""
+    it = Own()
+    it.bench.after(1)
+    words = it.bench.core.leadership.words._last["gw1"]
+    assert words.leader == "m1"
+    _, [question], _ = asked_of(it, it.gw1)
+    stamp = it.gw1.voter.participant.stamp("m1", kind=kind, re=(1, 1), piece="9/a/0/0/")
+    it.gw1.send(carriage.answer(question, stamp, STOLEN))
+    it.bench.pump()
+    assert it.bench.core.leadership.words._last["gw1"] == words
+
+
 def last_beat(it: Own) -> Request:
     """The last heartbeat that the server sent to gw1."""
     flow = it.gw1.flow

@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
-from heartbeat.console import other_servers, server
+from heartbeat.console import passed_on, server
 from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import Client
-from heartbeat.console.commands import server_client
+from heartbeat.console.commands import node_client, server_client
 from heartbeat.console.errors import RefusedByProcess, Unreachable
-from heartbeat.console.other_servers import OtherServers
+from heartbeat.console.other_nodes import OtherNodes
+from heartbeat.console.passed_on import PassedOn
 from heartbeat.console.view import Later, Refused
 from heartbeat.console_exchange import ConsoleAnswered, ConsoleAsked
 from heartbeat.site.values import Api, Secret
@@ -71,12 +72,13 @@ class Pair:
         self.fault = ""
         self.garbled: bytes | None = None
 
-    def _server(self, name: str) -> OtherServers:
+    def _server(self, name: str) -> OtherNodes:
         process = self.processes[name]
         answers = Answers(process, lambda: 100.0, lambda: lambda *noted: self.audited.append((name, *noted)))
         exchange: Any = SimpleNamespace(ask=lambda *asked: self._ask(name, *asked), serve=self._serve)
         pump: Any = self.pumps[name]
-        return OtherServers(name, lambda: self.processes, exchange, pump, answers, PAGES, ORDERS)
+        PassedOn(name, exchange, pump, answers, PAGES, ORDERS)
+        return OtherNodes(name, lambda: self.processes, exchange, pump)
 
     def _ask(self, by: str, node: str, question: bytes, now: float) -> int:
         if self.fault:
@@ -151,7 +153,7 @@ def test_a_server_that_does_not_answer_is_one_that_cannot_be_reached(tmp_path: P
     async def talk(path: Path, m2: Client) -> None:
         with pytest.raises(Unreachable, match=r"^m1: m2 does not answer what m1 passes on\.$"):
             await asyncio.to_thread(m2.view, "status")
-        with pytest.raises(RefusedByProcess, match="The site has no server 'm3'; it has m1, m2"):
+        with pytest.raises(RefusedByProcess, match="The site has no node 'm3'; it has m1, m2"):
             await asyncio.to_thread(replace(m2, name="m3").view, "status")
 
     pair.apply(talk, tmp_path)
@@ -185,7 +187,7 @@ def test_of_an_order_without_an_answer_is_said_that_it_may_be_done(tmp_path: Pat
 
 
 def test_an_answer_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(other_servers, "MOST_ANSWER", 20)
+    monkeypatch.setattr(passed_on, "MOST_ANSWER", 20)
 
     async def talk(path: Path, m2: Client) -> None:
         with pytest.raises(RefusedByProcess, match="The answer of m2 is too long to be passed on"):
@@ -251,6 +253,74 @@ def test_a_process_that_knows_no_other_one_says_so(tmp_path: Path) -> None:
             await served.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("name", ["gw1", "m2"])
+def test_a_server_of_an_older_version_asks_no_agents(tmp_path: Path, name: str) -> None:
+    """It says so as of any node that it does not know."""
+    pair = Pair()
+
+    def former(node: str) -> bool:
+        if node not in pair.processes:
+            raise Refused(f"The site has no server {node!r}; it has m1, m2.", 404)
+        return node == "m1"
+
+    pair.servers["m1"].is_here = former  # type: ignore[method-assign]
+
+    async def talk(path: Path, m2: Client) -> None:
+        one = replace(m2, name=name)
+        if name == "m2":
+            assert (await asyncio.to_thread(one.view, "status"))["node"] == "m2"
+            return
+        for method in ("GET", "POST"):
+            with pytest.raises(Unreachable) as unreachable:
+                await asyncio.to_thread(one._ask, method, "/v1/status" if method == "GET" else "/v1/pause", b"{}")
+            said = "m1 is of an older version, which asks no agents: ask gw1 on its machine."
+            assert unreachable.value.sentence == said
+
+    pair.apply(talk, tmp_path)
+
+
+@pytest.mark.parametrize("verb", ["status", "pause"])
+@pytest.mark.parametrize("why", ["not there", "no answer"])
+def test_another_server_is_asked_where_the_first_one_fails(tmp_path: Path, verb: str, why: str) -> None:
+    """An order goes on only where nobody can have heard it."""
+    pair = Pair()
+    pair.fault = "m2 is not connected to m1" if why == "no answer" else ""
+
+    async def talk(path: Path, m2: Client) -> None:
+        gone = Client("m2", Api(path=str(tmp_path / "gone.sock")), through="m0")
+        first, second = (gone, m2) if why == "not there" else (m2, replace(gone, through="m9"))
+        one = replace(first, instead=(second,))
+        method, body = ("GET", None) if verb == "status" else ("POST", b"{}")
+        if why == "not there":
+            assert await asyncio.to_thread(one._ask, method, f"/v1/{verb}", body)
+            return
+        last = "m9, by which m2 is asked, cannot be reached" if verb == "status" else "m1: m2 is not connected to m1"
+        with pytest.raises(Unreachable, match=last):
+            await asyncio.to_thread(one._ask, method, f"/v1/{verb}", body)
+
+    pair.apply(talk, tmp_path)
+
+
+def test_agents_of_other_machines_are_asked_by_any_server_that_is_here(tmp_path: Path) -> None:
+    here, away = Api(path=str(tmp_path / "x.sock")), Api(path=str(tmp_path / "no" / "x.sock"))
+    by_tcp = Api(host="127.0.0.1", port=8080)
+
+    def asked(m1: Api, m2: Api, gw1: Api) -> Client:
+        nodes = {name: SimpleNamespace(api_address=api, api_token=None) for name, api in
+                 (("m1", m1), ("m2", m2), ("gw1", gw1))}  # fmt: skip
+        site: Any = SimpleNamespace(name="s", servers={name: nodes[name] for name in ("m1", "m2")}, agents=nodes)
+        return node_client(site, "gw1")
+
+    gw1 = Client("gw1", here, is_agent=True)
+    by_m2 = replace(gw1, api=by_tcp, through="m2")
+    assert asked(here, away, here) == gw1
+    assert asked(here, away, by_tcp) == replace(gw1, api=by_tcp)
+    assert asked(here, away, away) == replace(gw1, through="m1")
+    assert asked(away, here, away) == replace(gw1, through="m2")
+    assert asked(here, by_tcp, away) == replace(gw1, through="m1", instead=(by_m2,))
+    assert asked(away, away, away) == replace(gw1, api=away), "which says to ask on its machine"
 
 
 def test_commands_ask_the_near_server_where_the_far_ones_socket_is_not_here(tmp_path: Path) -> None:

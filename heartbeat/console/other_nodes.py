@@ -1,0 +1,85 @@
+"""The asking shell of `heartbeat.console_exchange`: what an operator wants of another node goes there from the server
+that he has at hand. What the other one answers is passed on as it came: it is not this server that reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import Callable, Collection
+from itertools import islice
+from typing import Final
+
+from heartbeat.console.client import NO_ANSWER
+from heartbeat.console.passed_on import POST, Question, packed, unpacked
+from heartbeat.console.view import Refused
+from heartbeat.console_exchange import ConsoleAnswered, ConsoleExchange
+from sip.io.pump import Pump
+
+MOST_NAMED: Final = 20
+"""Nodes that a refusal names."""
+_ANSWER: Final = re.compile(rb'\{"status": (200|[45]\d\d), "body": (.*)\}', re.DOTALL)
+
+
+class OtherNodes:
+    """Of one server. Made once its core is on its pump."""
+
+    def __init__(
+        self, node: str, nodes: Callable[[], Collection[str]], exchange: ConsoleExchange, pump: Pump
+    ) -> None:
+        """``nodes`` are all of the site, servers and agents."""
+        self._node = node
+        self._nodes = nodes
+        self._exchange = exchange
+        self._pump = pump
+        self._waiting: dict[int, asyncio.Future[ConsoleAnswered]] = {}
+        self._early: ConsoleAnswered | None = None
+        pump.others[ConsoleAnswered] = self._answered
+
+    def is_here(self, node: str) -> bool:
+        """Whether that is this server. Raises :class:`Refused` where the site has none of the name."""
+        nodes = self._nodes()
+        if node not in nodes:
+            more = f" and {len(nodes) - MOST_NAMED:,} more" if len(nodes) > MOST_NAMED else ""
+            raise Refused(f"The site has no node {node!r}; it has {', '.join(islice(nodes, MOST_NAMED))}{more}.", 404)
+        return node == self._node
+
+    async def ask(self, node: str, question: Question) -> tuple[int, bytes]:
+        """HTTP status and body that ``node`` answers. Raises :class:`Refused` when it does not."""
+        asked = packed(
+            {
+                "method": question.method,
+                "name": question.name,
+                "params": dict(question.params),
+                "user": question.user,
+            }
+        )
+        future: asyncio.Future[ConsoleAnswered] = asyncio.get_running_loop().create_future()
+        number = self._pump.ask(self._exchange.ask, node, asked)
+        early, self._early = self._early, None
+        if early is not None and early.number == number:
+            told = early
+        else:
+            self._waiting[number] = future
+            try:
+                told = await future
+            finally:
+                self._waiting.pop(number, None)
+        if told.fault:
+            unknown = " The order may have been carried out: look before you give it again."
+            raise Refused(f"{told.fault}.{unknown if question.method == POST else ''}", NO_ANSWER)
+        try:
+            text = await asyncio.to_thread(unpacked, told.answer)
+        except zlib.error as error:
+            raise Refused(f"What {node} answered cannot be read: {error}.", NO_ANSWER) from None
+        found = _ANSWER.fullmatch(text)
+        if found is None:
+            raise Refused(f"What {node} answered cannot be read: it is no answer.", NO_ANSWER)
+        return int(found[1]), found[2]
+
+    def _answered(self, told: ConsoleAnswered) -> None:
+        future = self._waiting.get(told.number)
+        if future is None:
+            self._early = told  # it failed before its number was known, or nobody waits for it any more
+        elif not future.done():
+            future.set_result(told)
