@@ -166,7 +166,7 @@ def _named(code: str, sentences: list[str], more: str) -> Iterable[Alert]:
 
 
 def _nodes(core: Core, now: float) -> Iterator[Alert]:
-    cluster, digest = core.member.cluster, core.site.digest
+    cluster, membership = core.member.cluster, core.site.membership()
     behind, version = core.leadership.part_exchange.behind, core.site.provisioned.version
     for name, since in sorted(behind.items()):
         if now - since > SLOW_PART and _is_there(core, name, now):
@@ -174,8 +174,8 @@ def _nodes(core: Core, now: float) -> Iterator[Alert]:
                 "provisioned", f"{name} has not taken version {version} of what is provisioned: its log says why"
             )
     for name, config in cluster.configs.items():
-        if config != digest and name not in behind:
-            copy = f"({config}, ours is {digest}): reload or copy it"
+        if membership.runs_another_file(config) and name not in behind:
+            copy = f"({config}, ours is {membership.config}): reload or copy it"
             yield Alert("drift", f"{name} runs from another site file {copy}")
     for name in sorted(cluster.without_disk):
         yield Alert("epochs-not-kept", f"{name} cannot keep its epochs: its disk takes nothing")

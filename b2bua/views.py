@@ -141,7 +141,7 @@ def line_counts(core: Core) -> v.LineCounts:
 
 def _servers(core: Core, now: float) -> list[v.Peer]:
     found: list[v.Peer] = []
-    voters = core.member.participant.on_disk.voters.names
+    voters, membership = core.member.participant.on_disk.voters.names, core.site.membership()
     for name, peer in core.member.cluster.peers.items():
         beat = peer.beat
         ago = now - peer.heard_at if peer.beat is not None else None
@@ -164,7 +164,7 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
                 epoch=beat.epoch if beat else 0,
                 obeys="",
                 config=beat.config if beat else "",
-                drift=bool(beat and beat.config and beat.config != core.site.digest),
+                drift=bool(beat and membership.runs_another_file(beat.config)),
                 voter=name in voters,
                 calls=beat.calls if beat else 0,
                 capacity=beat.capacity if beat else 0,
@@ -175,7 +175,7 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
 
 
 def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
-    member = core.member
+    member, membership = core.member, core.site.membership()
     voters = member.participant.on_disk.voters.names
     busy = Counter(
         agent for call in core.calls.values() for agent in (call.state.caller_agent, call.state.callee_agent)
@@ -198,7 +198,7 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
                 epoch=core.epoch if obeys else 0,
                 obeys=obeys,
                 config=config,
-                drift=bool(config and config != core.site.digest),
+                drift=membership.runs_another_file(config),
                 voter=name in voters,
                 calls=busy[name],
                 capacity=sum(line.channels for line in core.site.lines_of(name)),

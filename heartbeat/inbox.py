@@ -156,9 +156,8 @@ class Inbox:
 
     def _learn(self, beat: Beat, now: float) -> None:
         node, cluster, name = self._node, self._cluster, beat.node
-        ours = node.membership.config
-        if cluster.learn(beat) and ours and beat.config != ours:
-            said = f"{name} runs from another site file ({beat.config}, ours is {ours})"
+        if cluster.learn(beat) and node.membership.runs_another_file(beat.config):
+            said = f"{name} runs from another site file ({beat.config}, ours is {node.membership.config})"
             node.outbox.decide(What.DRIFT, said, now, node=name)
         if name in cluster.peers:
             self._learn_server(beat, now)

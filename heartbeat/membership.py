@@ -50,13 +50,24 @@ class Membership:
     """``hold``: go on serving those who obey, end nothing; ``stop``: answer 503 to all."""
     takeover_without_quorum: bool = False
     config: str = ""
-    """Short hash of the site file (hexadecimal); shown as drift where it differs."""
+    """Short hash of the site file (hexadecimal), as this node says it; shown as drift where it differs."""
+    config_without_keys: str = ""
+    """The same of all but where the keys are, which is what an agent with a key of its own says."""
     given: str = ""
     """The version of the provisioned part of the site; empty: none."""
     capacity: int = 0
     """Calls that a server of this site takes; 0: not said."""
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     """The site key; during a key change the new one and then the old one. The first signs, each verifies."""
+
+    def runs_another_file(self, config: str) -> bool:
+        """Whether a node that says this hash runs from another site file than this one.
+
+        An agent with a key of its own has it perhaps at another place than others have the site key, so it cannot
+        judge theirs; servers judge it.
+        """
+        known = (self.config, self.config_without_keys)
+        return bool(config and self.config) and self.config != self.config_without_keys and config not in known
 
     @property
     def voting_agents(self) -> tuple[str, ...]:

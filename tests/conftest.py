@@ -23,22 +23,42 @@ PROGRAMS: Final = (
     "tests/gateway_agent/test_webrtc_process.py",
     "tests/test_docs.py",
 )
-"""Tests that start programs, which keep real time: one after the other, in one process. What has a clock of its own
-runs beside them."""
+"""Tests that start programs, which keep real time: two files of them at once, however many processes there are. What
+has a clock of its own runs beside them."""
+AT_ONCE: Final = 2
 MACHINES: Final = ("tests/interop/test_guide.py", "tests/test_debian_package.py", "tests/test_containers.py")
 """The same on machines of their own, and for the most part waiting for installations: beside the others, too."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deals tests out by file, those that start programs all to one process."""
+    """Deals tests out by file: what is on machines of its own first, since that takes longest, then programs to two
+    processes, the rest to whoever is free."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByKind(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            if path in MACHINES:
+            return "machines" if path in MACHINES else path
+
+        def _assign_work_unit(self, node: Any) -> None:
+            with_programs = sum(
+                any(scope.startswith(PROGRAMS) and not all(tests.values()) for scope, tests in work.items())
+                for other, work in self.assigned_work.items()
+                if other is not node
+            )
+            scope = self._next(programs=with_programs < AT_ONCE)
+            if scope is None:  # who has programs now takes the rest of them
+                node.shutdown()
+                return
+            self.workqueue.move_to_end(scope, last=False)
+            super()._assign_work_unit(node)
+
+        def _next(self, programs: bool) -> str | None:
+            if "machines" in self.workqueue:
                 return "machines"
-            return "programs" if path.startswith(PROGRAMS) else path
+            starting = [scope for scope in self.workqueue if scope.startswith(PROGRAMS)]
+            others = [scope for scope in self.workqueue if not scope.startswith(PROGRAMS)]
+            return next(iter((starting if programs else []) + others), None)
 
     return ByKind(config, log)

@@ -245,6 +245,7 @@ def build(tables: Mapping[str, Any], source: SiteSource, provisioned: Provisione
             groups=MappingProxyType(named["groups"]),
             routes=tuple(routes.values()),
             digest="",
+            digest_without_keys="",
             path=source.path.absolute(),
             provisioned=provisioned,
         )
@@ -252,7 +253,7 @@ def build(tables: Mapping[str, Any], source: SiteSource, provisioned: Provisione
         found += complaints(site, written, tuple(routes))
     if found:
         raise SiteError(found)
-    return dataclasses.replace(site, digest=digest(site))
+    return dataclasses.replace(site, digest=digest(site), digest_without_keys=digest(site, with_keys=False))
 
 
 class _Reader:

@@ -391,6 +391,8 @@ class Site:
     """In the order of the file."""
     digest: str
     """Eight hex digits for the meaning of the file; comments, order of keys and secrets' values do not count."""
+    digest_without_keys: str
+    """The same of all but ``key`` and ``previous_key``."""
     bans: Bans = Bans()
     """The table ``[bans]``."""
     trace: Trace = Trace()
@@ -430,6 +432,12 @@ class Site:
         return self.membership().voters
 
     @property
+    def key_of(self) -> str:
+        """The agent whose own key this machine has in place of the site key; empty: it has the site key."""
+        value = self.identity.key.value
+        return signer_of(value)[1] if value is not None else ""
+
+    @property
     def quorum(self) -> int:
         """How many votes decide."""
         return self.membership().quorum
@@ -459,7 +467,8 @@ class Site:
             failback=failover.failback,
             on_lost_quorum=failover.on_lost_quorum,
             takeover_without_quorum=failover.takeover_without_quorum,
-            config=self.digest,
+            config=self.digest_without_keys if self.key_of else self.digest,
+            config_without_keys=self.digest_without_keys,
             given=str(self.provisioned.version) if self.provisioned.version.serial else "",
             capacity=server.capacity if server is not None else 0,
             keys=tuple(signer_of(key.value)[0] for key in self.identity.keys if key.value is not None),
@@ -513,15 +522,18 @@ class Site:
         return next((x for x in self.lines_of(owner) if x.is_phone and x.aor_user == user), None)
 
 
-def digest(site: Site) -> str:
+def digest(site: Site, with_keys: bool = True) -> str:
     """Eight hex digits for what the site means: secrets by their place, and without what is as by default, so that a
     setting which a later version adds changes nothing as long as nobody sets it.
 
-    Directories and sockets are each machine's own affair and do not count.
+    Directories and sockets are each machine's own affair and do not count, nor is without ``with_keys`` where the
+    site's keys are.
     """
     meaning = _settings(site)
-    for name in ("digest", "path", "provisioned"):
+    for name in ("digest", "digest_without_keys", "path", "provisioned"):
         meaning.pop(name, None)
+    if not with_keys:
+        meaning["identity"] = _settings(dataclasses.replace(site.identity, key=Secret(""), previous_key=None))
     meaning["agents in order"] = list(site.agents)  # who votes, and how heartbeats count agents, depends on it
     text = json.dumps(meaning, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from heartbeat.agent_key import AgentKey
 from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site, digest
@@ -113,6 +114,15 @@ def test_the_votes_have_their_membership_from_it():
     assert site().membership().alone
 
 
+def test_an_agent_with_a_key_of_its_own_says_the_digest_without_keys_and_judges_nobody():
+    own = AgentKey("paris", "a", bytes(32)).text
+    servers, agent = site(PAIR).membership("m1"), site(PAIR, {"KEY": own}).membership()
+    assert servers.config == site(PAIR).digest != agent.config == site(PAIR).digest_without_keys
+    assert not servers.runs_another_file(agent.config) and not servers.runs_another_file(servers.config)
+    assert servers.runs_another_file("01234567") and not servers.runs_another_file("")
+    assert not agent.runs_another_file(servers.config) and not agent.runs_another_file("01234567")
+
+
 def test_the_digest_stands_for_the_meaning():
     digest = site().digest
     assert len(digest) == 8 and int(digest, 16) >= 0
@@ -124,6 +134,8 @@ def test_the_digest_stands_for_the_meaning():
     assert parse(SMALL, Path("/elsewhere/site.toml"), KEYS).digest == digest
     assert site(SMALL.replace("channels = 3", "channels = 4")).digest != digest
     assert site(SMALL.replace('"KEY"', '"PASS"')).digest != digest
+    elsewhere = site(SMALL.replace('"KEY"', '"PASS"'))
+    assert elsewhere.digest_without_keys == site(SMALL).digest_without_keys != digest
     swapped = PAIR.replace("[agents.a]", "[agents.x]").replace("[agents.b]", "[agents.a]")
     assert site(swapped.replace("[agents.x]", "[agents.b]")).digest != site(PAIR).digest
 

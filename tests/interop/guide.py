@@ -342,7 +342,8 @@ def play(directory: Path) -> None:
                 ("a carrier by TLS", guide_pages.secured), ("an alert", watched), ("a planned switchover", switched),
                 ("a reload", reloaded), ("a phone by command", provisioned), ("an upgrade", upgraded),
                 ("a lost disk", replaced), ("a browser", guide_pages.browsed), ("stations", guide_pages.stationed),
-                ("commands and HTTP", guide_pages.commanded), ("the runbook", guide_pages.looked_after),
+                ("commands and HTTP", guide_pages.commanded),
+                ("an agent's own key", guide_pages.keyed), ("the runbook", guide_pages.looked_after),
             ):  # fmt: skip
                 say(what)
                 act(site, talk)

@@ -244,10 +244,6 @@ def commanded(site: Site, talk: Telephone) -> None:
     m1.run(f"cat > new.toml\n{cli.block('provision put new.toml')}", asked=_CAROL, **environment)
     for has in ("b2bua audit-log --node m1", "b2bua cdrs --since 2h"):
         m1.run(cli.block(has), **environment)
-    # the steps behind it, on the agent's machine, are those of tests/interop/test_agent_keys.py
-    made, *_ = site.pages["deploy.md"].block("b2bua agent-key gw1 --to").splitlines()
-    if "agent:paris:gw1:" not in m1.run(f"cd /tmp && {made}\ncat gw1.key && rm gw1.key", **environment):
-        raise Failure("gw1 has got no key of its own")
     call = json.loads(m1.run("b2bua calls --format json", **environment))["calls"][0]["id"]
     failed, explain = troubleshooting.block("b2bua trace --failed").splitlines()
     m1.run(f"{failed} || true", **environment)  # perhaps none has failed
@@ -264,3 +260,37 @@ def commanded(site: Site, talk: Telephone) -> None:
         raise Failure("the switchover by HTTP has not begun")
     site.healthy("a switchover by HTTP")
     talk.goes_on("a switchover by HTTP")
+
+
+def keyed(site: Site, talk: Telephone) -> None:
+    """gw1, which has the leg towards the carrier of a call, gets a key of its own, and the site key leaves it."""
+    page, m1, gw1 = site.page, site["m1"], site["gw1"]
+    made = page.block("b2bua agent-key gw1 --to").strip()
+    m1.run(f"cd /tmp\n{made}", HOLDFAST_SITE=SITE)
+    key = m1.run("cat /tmp/gw1.key\nrm /tmp/gw1.key")
+    gw1.run("install -m 640 -o root -g holdfast /dev/stdin /etc/holdfast/gw1.key", asked=key)
+    steps = page.block("gateway-agent reload --agent gw1")
+    both = "".join(f"{line[1:].strip()}\n" for line in steps.splitlines() if line.startswith("#   "))
+    beside, looked, alone, shredded = (line for line in steps.splitlines() if not line.startswith("#"))
+    file = re.search(r'^key = \{ file = "(.+)" \}.*$', text := gw1.run(f"cat {SITE}"), re.M)
+    if file is None:
+        raise Failure(f"{SITE} names no key:\n{text}")
+    for keys, reload in (
+        (both.replace("site.key", file[1]), beside),
+        (both.splitlines()[0] + "\n", alone),
+    ):
+        put = "cat > site.new\ninstall -m 640 -o root -g holdfast site.new /etc/holdfast/site.toml"
+        gw1.run(put, asked=text.replace(f"{file[0]}\n", keys, 1))
+        gw1.run(reload, HOLDFAST_SITE=SITE)
+        site.healthy("gw1 has a key of its own")
+        until(
+            lambda: re.search(r"^gw1 .*\bown\b", site["m2"].run(looked, HOLDFAST_SITE=SITE), re.M) is not None,
+            PATIENCE,
+            lambda: "gw1 is not believed by its own key:\n" + gw1.run("gateway-agent status", HOLDFAST_SITE=SITE),
+        )
+        talk.goes_on("gw1 has a key of its own")
+        talk.changes()
+    gw1.run(f"mv /etc/holdfast/{file[1]} /etc/holdfast/site.key.old\n{shredded}")
+    gw1.run(f"systemctl restart {UNIT['gw1']}")
+    site.healthy("gw1 has no site key any more")
+    talk.goes_on("gw1 has no site key any more")
