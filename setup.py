@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent
 COMPILED = (
     "sip/**/*.py",
     "b2bua/admission.py",
+    "b2bua/agent_connection.py",
     "b2bua/agents.py",
     "b2bua/call.py",
     "b2bua/call_records.py",
@@ -26,6 +27,7 @@ COMPILED = (
     "b2bua/destination.py",
     "b2bua/device_leg.py",
     "b2bua/lines.py",
+    "b2bua/list_pace.py",
     "b2bua/media_seen.py",
     "b2bua/own_lines.py",
     "b2bua/passage.py",

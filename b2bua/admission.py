@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Final, Protocol
 
 from b2bua.call import Call, CallServices
 from b2bua.caller_identity import CallerIdentity
+from b2bua.former_calls import FormerCalls
 from b2bua.pickup import Joiner
 from b2bua.replacement import UNDECIDED, Replacement
 from b2bua.routing import CallRequest
@@ -37,18 +37,6 @@ class AdmittedLines(Protocol):
 
     @property
     def caller_identity(self) -> CallerIdentity: ...
-
-
-class FormerCalls(Protocol):
-    """Calls that a former server may have had."""
-
-    def find(self, key: str, now: float) -> bool: ...
-
-    def is_expected(self, agent: str, call_id: str) -> bool: ...
-
-    def resume(self, call: Call, now: float) -> None: ...
-
-    def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool: ...
 
 
 class Admission:

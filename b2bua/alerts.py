@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from b2bua.agents import AgentConnection
+from b2bua.agent_connection import AgentConnection
 from b2bua.core import Core
 from b2bua.takeover.rehearsal import too_few_voters
 from heartbeat.cluster_view import OtherServer, why_non_voting

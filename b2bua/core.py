@@ -241,14 +241,14 @@ class Core:
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
-        """On a connection that has not proved itself only its opening is heard."""
+        """On a connection that has not proved itself only its handshake is heard."""
         if isinstance(message, Request):
             if message.method == "OPTIONS" and "heartbeat" in message:
-                self.agents.opening(flow, message, now)
+                self.agents.handshake(flow, message, now)
             else:
-                self.agents.strange(message, flow)
+                self.agents.refuse_unproved(message, flow)
         else:
-            self.agents.strange(None, flow)
+            self.agents.refuse_unproved(None, flow)
         return False
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:

@@ -140,7 +140,7 @@ class Leadership:
         self.pump(now)
 
     def nonce(self) -> str:
-        """16 unguessable bytes in hexadecimal, for an opening."""
+        """16 unguessable bytes in hexadecimal, for a handshake."""
         self._nonces += 1
         return blake2s(b"nonce%d" % self._nonces, key=self._secret[:32], digest_size=16).hexdigest()
 

@@ -7,7 +7,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from b2bua.agents import AgentConnection
+from b2bua.agent_connection import AgentConnection
 from b2bua.call import Call, CallServices, legs_of
 from b2bua.line_states import KeptState, LineStates
 from b2bua.transfer_parts import call_of
@@ -323,14 +323,14 @@ def give_back(
     if isinstance(found, ResponseSpec):
         services.stack.respond_stateless(transaction, found.status, found.lines)
         return
-    granted = found
+    granted, starts = found, connection.former_starts
 
     def begin(now: float) -> None:
-        former = connection.unmoved[0] if connection.unmoved is not None else None
-        formers = [*connection.formers, *([former] if former is not None else ())]
+        former = starts.unmoved[0] if starts.unmoved is not None else None
+        formers = [*starts.connections, *([former] if former is not None else ())]
         kept, settle = connection.line_states, connection.settle
         one = LineReturn(services, connection.name, kept, former, formers, may_act, settle)
         connection.broken = one.broken
         one.begin(transaction, request, granted, now)
 
-    connection.when_read(begin, now)
+    starts.when_read(begin, now)

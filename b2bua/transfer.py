@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from b2bua.call import Call, CallServices
 from b2bua.call_state import held_after
 from b2bua.cookies import carry_nothing
 from b2bua.device_leg import NO_DEVICE_LEGS
+from b2bua.former_calls import FormerCalls
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.transfer_parts import call_of, invite_for, joined_state, side_of, take_from, take_target
 from sip.b2b.bridge import ENDED, REPLACED, TALKING, seat, take_back
@@ -93,18 +94,6 @@ class Ask(NamedTuple):
 
     transfer: Transfer
     what: str
-
-
-class FormerCalls(Protocol):
-    """Calls that a former server may have had (``b2bua.takeover.restoration``)."""
-
-    def find(self, key: str, now: float) -> bool: ...
-
-    def is_expected(self, agent: str, call_id: str) -> bool: ...
-
-    def resume(self, call: Call, now: float) -> None: ...
-
-    def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool: ...
 
 
 class Transfers:

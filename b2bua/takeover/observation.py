@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from b2bua.agents import MOST_FETCHED, MOST_LIST, Agents
+from b2bua.agent_connection import MOST_FETCHED, MOST_LIST
+from b2bua.agents import Agents
 from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.records import ToldDialog, read_part
 from heartbeat.console import view as v

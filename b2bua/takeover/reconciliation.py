@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from b2bua.agents import AgentConnection
+from b2bua.agent_connection import AgentConnection
 from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.device_leg_recovery import FORMER

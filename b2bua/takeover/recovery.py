@@ -11,7 +11,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from b2bua.agents import AgentConnection, Agents
+from b2bua.agent_connection import AgentConnection
+from b2bua.agents import Agents
 from b2bua.call import CallServices
 from b2bua.pickup import picks_up
 from b2bua.state_token import call_id_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from b2bua.agents import AgentConnection
+from b2bua.agent_connection import AgentConnection
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.cookie_recovery import CookieRecovery

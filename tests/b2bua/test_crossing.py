@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from b2bua.agents import URGENT
+from b2bua.list_pace import URGENT
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Side
 from tests.b2bua.fake_agent import ServerFixture, kept, record

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from b2bua.agents import MOST_FETCHED, URGENT
+from b2bua.agent_connection import MOST_FETCHED
+from b2bua.list_pace import URGENT
 from b2bua.state_token import call_id_of, read
 from sip.wire.message import Request
 from tests.b2bua.fake import HOLD, SDP, Bench

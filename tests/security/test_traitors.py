@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from b2bua import agents as agents_module
+from b2bua import agent_connection
 from b2bua.takeover.records import NO_END, ToldDialog, read_part
 from gateway_agent.deduplication import key_of
 from heartbeat.console.render import Console
@@ -89,10 +89,11 @@ def test_few_lines_of_which_nobody_knows_are_kept_and_lists_have_an_end(monkeypa
     fixture.gw1.notify()
     known = set(fixture.bench.core.site.lines)
     assert (
-        "alice" in connection.lines and len(set(connection.lines) - known) <= len(known) + agents_module.MOST_UNKNOWN
+        "alice" in connection.lines
+        and len(set(connection.lines) - known) <= len(known) + agent_connection.MOST_UNKNOWN
     )
     assert seen(fixture.bench.core, "lines", {}, fixture.bench.now)["lines"][0]["contacts"] == 0
-    monkeypatch.setattr(agents_module, "MOST_LIST", 0)
+    monkeypatch.setattr(agent_connection, "MOST_LIST", 0)
     fixture.gw1.notified.clear()
     fixture.gw1.notify()
     assert fixture.gw1.notified[-1] == 400
@@ -109,7 +110,7 @@ def test_a_connection_that_does_not_prove_itself_is_closed() -> None:
     assert made.closed == [stranger]
     made.core.flow_changed(stranger, "lost", made.now)
     agents = made.core.agents
-    assert not agents._strange and not agents._responders and stranger not in made.core.stack.unauthenticated_flows
+    assert not agents._refused and not agents._responders and stranger not in made.core.stack.unauthenticated_flows
 
 
 def test_three_strange_messages_leave_nothing() -> None:
@@ -125,7 +126,7 @@ def test_three_strange_messages_leave_nothing() -> None:
     made.pump()
     assert made.closed == [stranger]
     made.core.flow_changed(stranger, "lost", made.now)
-    assert not made.core.agents._strange and stranger not in made.core.stack.unauthenticated_flows
+    assert not made.core.agents._refused and stranger not in made.core.stack.unauthenticated_flows
 
 
 def _listen(fixture: ServerFixture) -> str:

@@ -1,0 +1,393 @@
+"""One agent of the site, as the server knows it: its connection, what it was asked there, how far its list is, and
+which of its starts runs (docs/wire.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol
+
+from b2bua.leadership import Leadership
+from b2bua.line_states import LineStates
+from b2bua.lines import Lines
+from b2bua.list_pace import ListPace
+from b2bua.subscription import Parties, Subscription
+from b2bua.takeover.fenced_retry_queue import FencedRetryQueue
+from b2bua.takeover.records import ToldDialog, read_part
+from heartbeat.proof import Proof
+from heartbeat.site.model import Site
+from sip.actions import Flow
+from sip.invite import InviteUsage
+from sip.layer import Stack
+from sip.packages.line_dialog import (
+    BUSIED_BY,
+    BUSIED_OUT,
+    LINE_STATE_TAG,
+    OBSERVE,
+    RESET,
+    TAKEOVER,
+    BadRecord,
+    LineRecord,
+    ListRequest,
+)
+from sip.transaction import ServerTransaction
+from sip.wire.message import Request, Response
+
+logger = logging.getLogger(__name__)
+
+MOST_LIST: Final = 256 * 1024 * 1024
+"""Bytes of one agent's list; what comes beyond is refused."""
+MOST_FORMERS: Final = 8
+"""Starts of an agent in which devices may not have heard the end of their calls."""
+MOST_UNKNOWN: Final = 100
+"""Lines of one agent that are kept though the site file has none of the name: the agent may have read it first."""
+MOST_FETCHED: Final = 500
+"""Dialogs asked for with one SUBSCRIBE: some 20 KB."""
+_SILENT: Final = "silent"
+_FETCH: Final = "fetch"
+
+
+class ListReader(Protocol):
+    """Who makes calls of the lists."""
+
+    def take(self, connection: AgentConnection, records: list[ToldDialog], now: float) -> None:
+        """Records of a part of an agent's list."""
+
+    def complete(self, connection: AgentConnection, now: float) -> None:
+        """An agent's list is whole."""
+
+    def silent(self, connection: AgentConnection, now: float) -> bool:
+        """An agent was away for ``agent_grace``; False when that is to be looked at again."""
+
+
+class AgentServices:
+    """What all connections of agents need; one for the life of a server. What a reload changes is assigned anew."""
+
+    __slots__ = ("leadership", "lines", "messages", "moved", "pace", "reader", "site", "stack", "started_at")
+
+    reader: ListReader
+    """Given once it is made."""
+
+    def __init__(
+        self,
+        stack: Stack,
+        leadership: Leadership,
+        lines: Lines,
+        site: Site,
+        pace: ListPace,
+        moved: Callable[[str, Flow | None, Flow, float], None],
+        started_at: float,
+    ) -> None:
+        """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
+        self.moved = moved
+        self.stack = stack
+        self.leadership = leadership
+        self.lines = lines
+        self.site = site
+        self.pace = pace
+        self.started_at = started_at
+        self.messages = 0
+        """SIP messages between this server and agents for the last takeover."""
+
+
+class FormerStarts:
+    """The starts of an agent before the one that runs, and what waits until this one has back what they had."""
+
+    __slots__ = ("_waiting", "connections", "reading", "unmoved")
+
+    def __init__(self) -> None:
+        self.connections: deque[Flow] = deque(maxlen=MOST_FORMERS)
+        """The last connection of each."""
+        self.unmoved: tuple[Flow | None] | None = None
+        """The connection of the start before this one, None where it had none any more; until this start has back
+        what that one had: what is under way there waits."""
+        self.reading: Flow | None = None
+        """The same connection, as long as it is read still."""
+        self._waiting: list[Callable[[float], None]] = []
+
+    def followed(self, former: Flow | None) -> None:
+        """A new start runs; ``former``: the connection of the one before it."""
+        if former is not None:
+            self.connections.append(former)
+        self.unmoved = self.unmoved or (former,)
+
+    def when_read(self, act: Callable[[float], None], now: float) -> None:
+        """Go on when the connection of the start before this one has said all it had to say."""
+        if self.reading is None:
+            act(now)
+        else:
+            self._waiting.append(act)
+
+    def was_read(self, now: float) -> None:
+        """That connection is closed, or was read for long enough: go on."""
+        self.reading = None
+        acts, self._waiting = self._waiting, []
+        for act in acts:
+            act(now)
+
+
+class AgentConnection:
+    """One agent: where it is, what it was asked, how far its list is."""
+
+    def __init__(self, services: AgentServices, name: str, priority: int) -> None:
+        self._services = services
+        self.name = name
+        self.priority = priority
+        self.flow: Flow | None = None
+        """The connection on which it proved itself."""
+        self.former: Flow | None = None
+        """The one before."""
+        self.lost_at: float | None = None
+        self.asked_at = 0.0
+        self.complete_at: float | None = None
+        self.parts = 0
+        self.size = 0
+        self.dialogs = 0
+        self.relisted = False
+        """The list under way is not the first in this epoch."""
+        self.hung = False
+        """It is connected and says nothing: nobody waits for its list."""
+        self.seen: set[str] = set()
+        self.lines: dict[str, LineRecord] = {}
+        self.boot = 0
+        self.incarnation = 0
+        """The highest start of it that has proved itself here."""
+        self.former_starts = FormerStarts()
+        self.line_states = LineStates(self._living)
+        self.broken: Callable[[], None] = _nothing
+        """Told when the connection is lost: what was being given back."""
+        self.generation = 0
+        self.refused = FencedRetryQueue(services.stack.deadlines, lambda: self.obeys)
+        """Requests that wait until it has adopted us."""
+        self.obeyed = 0
+        """The epoch of ours under which it adopted us last."""
+        self.refusal = ""
+        """How it refused to adopt us, as ``403 Forbidden``; empty: it did not, or not last."""
+        self.heard_at = self.heard_since = services.started_at
+        """When it said something last, and since when it was never silent for long."""
+        self._wanted: list[str] = []
+        self._fetched: set[str] = set()
+        self._subscription: Subscription | None = None
+        self._open: set[Subscription] = set()
+        """All that may still bring NOTIFYs."""
+
+    @property
+    def complete(self) -> bool:
+        """Its list in this epoch came whole."""
+        return self.complete_at is not None
+
+    def _living(self) -> Iterable[str]:
+        return {leg.dialog.call_id for leg in self._services.stack.legs.values() if isinstance(leg, InviteUsage)}
+
+    def proved(self, flow: Flow, former: Flow | None, is_new_start: bool, now: float) -> None:
+        """It has proved itself on ``flow``, by which it is reached from now on; ``former``: where it was before."""
+        if is_new_start:
+            self.former_starts.followed(former)
+        self.flow, self.lost_at, self.obeyed = flow, None, 0
+        self.heard_since = self.heard_at = now
+        self.generation += 1
+
+    def lost(self, now: float) -> None:
+        """Its connection is no more, and with it what was asked there; what it had is its own for ``agent_grace``."""
+        services = self._services
+        self.flow, self.former, self.lost_at = None, self.flow, now
+        self.obeyed, self.refusal = 0, ""
+        broken, self.broken = self.broken, _nothing
+        broken()
+        self.drop_all(now)
+        self.generation += 1
+        if services.leadership.serving:
+            services.stack.deadlines.set(now + services.site.timing.agent_grace, self, _SILENT)
+
+    def settle(self, now: float) -> None:
+        """This start of the agent has all that it gets back: what waits for it goes on."""
+        starts = self.former_starts
+        unmoved, starts.unmoved = starts.unmoved, None
+        if unmoved is not None and self.flow is not None:
+            self._services.moved(self.name, unmoved[0], self.flow, now)
+
+    def heard(self, now: float) -> None:
+        """It answered a beat, or proved itself."""
+        if self.is_quiet(now):
+            self.heard_since = now
+        self.heard_at, self.hung = now, False
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether it was silent for longer than an agent that lives."""
+        return now - self.heard_at > self._services.leadership.quiet
+
+    def reached_for(self, now: float) -> float:
+        """For how many seconds without a break it has been there to answer us; 0 when it is not."""
+        return 0.0 if self.flow is None or self.is_quiet(now) else now - self.heard_since
+
+    def subscribe(self, proof: Proof, now: float) -> None:
+        """Ask for the whole list, and be adopted (docs/wire.md); cold lines are reset first."""
+        services, epoch = self._services, self._services.leadership.epoch
+        if self.flow is None:
+            return
+        shown = services.leadership.words.shown(proof.text, self.name)
+        self.relisted = self.complete
+        self.asked_at, self.complete_at = now, None
+        self.parts = self.size = self.dialogs = 0
+        self.seen = set()
+        self._forget_fetches()
+        if not self.relisted and services.leadership.resets_cold:
+            for state, lines in services.lines.cold(self.name).items():
+                self._ask(RESET, ListRequest(epoch, shown, tuple(lines), state=state), now)
+        if busied := [name for name, line in self.lines.items() if line.why.startswith(BUSIED_BY)]:
+            # before the list: a start of it that has not known it yet takes no call meanwhile
+            self._ask(RESET, ListRequest(epoch, shown, tuple(busied), state=BUSIED_OUT), now)
+        if self._subscription is not None:
+            self._subscription.drop(now)
+        self._subscription = self._ask(TAKEOVER, ListRequest(epoch, shown), now)
+
+    def due(self, cause: str, now: float) -> None:
+        """It was away for ``agent_grace``, or dialogs are to be fetched."""
+        if cause is _FETCH:
+            wanted, self._wanted = self._wanted, []
+            for at in range(0, len(wanted), MOST_FETCHED):
+                self._ask(OBSERVE, ListRequest(call_ids=tuple(wanted[at : at + MOST_FETCHED])), now)
+        else:
+            services = self._services
+            if not services.reader.silent(self, now):
+                services.stack.deadlines.set(now + services.site.timing.agent_grace, self, _SILENT)
+
+    def fetch(self, call_id: str, now: float) -> None:
+        """Ask for one dialog ahead of the rest, together with others that are wanted at this moment."""
+        if call_id in self._fetched or self.flow is None:
+            return
+        if not self._wanted:
+            self._services.stack.deadlines.set(now, self, _FETCH)
+        self._fetched.add(call_id)
+        self._wanted.append(call_id)
+
+    def _forget_fetches(self) -> None:
+        """The connection on which they were asked for is no more, or the whole list is asked for."""
+        self._wanted.clear()
+        self._fetched.clear()
+
+    def drop_all(self, now: float) -> None:
+        """What it still has to say to anything that we asked is not for us any more."""
+        self._subscription = None
+        self._forget_fetches()
+        for subscription in list(self._open):
+            subscription.drop(now)
+
+    @property
+    def fetching(self) -> bool:
+        """Whether single dialogs are wanted that are not here yet."""
+        return bool(self._wanted) or any(subscription.purpose == OBSERVE for subscription in self._open)
+
+    def reset(self, lines: list[str], state: str, now: float) -> None:
+        """An operator's order: drop what is on these lines; or no new calls there (``BUSIED_OUT``, and ``BACK``)."""
+        leadership, proof = self._services.leadership, self._services.leadership.proof
+        if proof is not None:
+            shown = leadership.words.shown(proof.text, self.name)
+            self._ask(RESET, ListRequest(leadership.epoch, shown, tuple(lines), state=state), now)
+
+    def _ask(self, purpose: str, asked: ListRequest, now: float) -> Subscription | None:
+        services, leadership = self._services, self._services.leadership
+        if self.flow is None:
+            return None
+        parties = Parties(leadership.node, self.name, services.site.name)
+        subscription = Subscription(services.stack, self, parties, purpose, self.flow)
+        self._open.add(subscription)
+        subscription.ask(asked, leadership.site_headers, now)
+        services.messages += 2  # with its answer
+        return subscription
+
+    # What subscriptions say.
+
+    def granted(self, subscription: Subscription, response: Response, now: float) -> None:
+        """It said yes; to our proof, where that was shown last. It says so, too, when it will ask for what it had."""
+        if subscription is self._subscription:
+            self.obeyed, self.refusal = self._services.leadership.epoch, ""
+            if LINE_STATE_TAG not in (response.get("supported") or ""):
+                self.settle(now)
+            self.refused.adopted(now)
+
+    def was_refused(self, subscription: Subscription, response: Response) -> None:
+        """It did not adopt us, and not by its fence: status shows how."""
+        if subscription is self._subscription:
+            self.refusal = f"{response.status} {response.reason}"
+
+    def heard_refusal(self, response: Response, now: float) -> bool:
+        """Whether a 403 is that of its fence (`Leadership.heard_refusal`)."""
+        return self._services.leadership.heard_refusal(response, self.name, now)
+
+    @property
+    def obeys(self) -> bool:
+        """Whether it is there and has adopted us under the present epoch."""
+        return self.flow is not None and self.obeyed == self._services.leadership.epoch
+
+    def renew(self, now: float) -> None:
+        """Ask for the whole list, where this server leads."""
+        leadership = self._services.leadership
+        if leadership.proof is not None and leadership.serving:
+            self.subscribe(leadership.proof, now)
+
+    def ended(self, subscription: Subscription, now: float) -> None:
+        """Parts of lists may have waited for it to be over."""
+        self._open.discard(subscription)
+        self._services.pace.go_on(now)
+
+    def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
+        """Answer a part of a list: 400 where it cannot be read, later where something more urgent is fetched."""
+        stack, request = self._services.stack, transaction.request
+        self._services.messages += 2  # with its answer
+        if request is None or not self.told(request, subscription.purpose, now):
+            stack.reply(transaction, 400, now, "Bad Request - the list cannot be read")
+        elif subscription.purpose != TAKEOVER or not self._services.pace.put_off(transaction, now):
+            stack.reply(transaction, 200, now)
+
+    def told(self, request: Request, purpose: str, now: float) -> bool:
+        """A part of a list, or a change of lines. False when it cannot be read."""
+        if self.size > MOST_LIST:
+            return False
+        services = self._services
+        try:
+            part = read_part(self.name, request.body, now)
+        except BadRecord:
+            return False
+        if part is None:
+            return True
+        self.parts += 1
+        self.size += len(request.body)
+        if part.faults:
+            services.stack.counters["bad records"] += part.faults
+            services.stack.limited_logger.warning(
+                logger, now, "%s told %d records that cannot be read", self.name, part.faults
+            )
+        _note_lines(self, services, part.lines, now)
+        for state in part.states:
+            self.line_states.note(state.call_id, state.line_state, now, state.lasts)
+        if part.head.covered:
+            self.line_states.complete = True
+        self.dialogs += len(part.dialogs)
+        if part.dialogs:
+            services.reader.take(self, part.dialogs, now)
+        self.boot = part.head.boot
+        if part.head.complete and purpose == TAKEOVER and not self.complete:
+            self.complete_at = now
+            services.reader.complete(self, now)
+        return True
+
+
+def _note_lines(
+    connection: AgentConnection, services: AgentServices, lines: Sequence[LineRecord], now: float
+) -> None:
+    """Know the lines of a part by what it tells of them."""
+    of_site = services.site.lines
+    for line in lines:
+        known = line.line in of_site
+        if known or line.line in connection.lines or len(connection.lines) < len(of_site) + MOST_UNKNOWN:
+            connection.lines[line.line] = line
+        services.lines.told(connection.name, line)
+        if line.line_state and known:
+            connection.line_states.note_line(line.line, line.line_state, now)
+
+
+def _nothing() -> None:
+    pass
