@@ -11,8 +11,8 @@ from heartbeat.agent_key import AgentKey, derive
 from heartbeat.console import command_line
 from heartbeat.console.command_line import site_option
 from heartbeat.console.errors import ConsoleError
-from heartbeat.site.check import SHORTEST_KEY
 from heartbeat.site.model import Site
+from heartbeat.site.needed_secrets import SHORTEST_KEY
 
 
 @click.command("agent-key")

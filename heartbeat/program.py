@@ -35,9 +35,10 @@ from heartbeat.decision import Decided
 from heartbeat.part_exchange import TakePart
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore
 from heartbeat.site.certificates import CertificateError, OwnCertificates, Read
-from heartbeat.site.check import secrets_of, warnings
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
+from heartbeat.site.needed_secrets import secrets_of
+from heartbeat.site.pitfalls import warnings
 from heartbeat.site.values import Api as Address
 from sip.actions import Flow
 from sip.io import pump as pumps

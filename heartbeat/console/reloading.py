@@ -19,9 +19,10 @@ from heartbeat.console.in_thread import InThread
 from heartbeat.console.reload_orders import PROVISION, ReloadOrders
 from heartbeat.console.view import Progress, Refused
 from heartbeat.site.certificates import OwnCertificates, Read
-from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import PROVISIONED, SiteError, load, parse, read_text
 from heartbeat.site.model import Site
+from heartbeat.site.needed_secrets import missing_secrets
+from heartbeat.site.pitfalls import warnings
 from heartbeat.site.provisioned import Change, Provisioned, ProvisionError
 from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from heartbeat.site.check import warnings
 from heartbeat.site.lines import LineSettings, Route
 from heartbeat.site.model import Site
+from heartbeat.site.pitfalls import warnings
 
 Outcome = Literal["goes on", "takes over", "holds", "stops", "ends"]
 

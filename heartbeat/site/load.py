@@ -32,9 +32,10 @@ from pydantic import (
     create_model,
 )
 
-from heartbeat.site.check import complaints, missing_secrets
+from heartbeat.site.check import complaints
 from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Agent, Bans, Failover, HookSettings, Identity, Records, Server, Site, Trace, digest
+from heartbeat.site.needed_secrets import missing_secrets
 from heartbeat.site.provisioned import NOTHING, Provisioned, ProvisionError
 from heartbeat.site.values import Api, Secret, Within, figure, split_host_port
 from heartbeat.timing import Timing

@@ -11,8 +11,8 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from heartbeat.agent_key import MARK
-from heartbeat.site.check import secrets_of
 from heartbeat.site.model import Agent, Server, Site
+from heartbeat.site.needed_secrets import secrets_of
 from heartbeat.site.values import Secret
 
 SHARED_TIMES = ("interval", "slow_interval", "misses", "lease", "margin", "drift", "round_trip", "t1", "t2", "t4")

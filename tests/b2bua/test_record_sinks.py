@@ -18,9 +18,9 @@ from b2bua.sink_error import Refused, SinkError
 from heartbeat.console.hooks import signature
 from heartbeat.console.screens import process_stats
 from heartbeat.console.view import ProcessStats, Sink
-from heartbeat.site.check import warnings
 from heartbeat.site.load import SiteError, parse
 from heartbeat.site.model import PostgresSettings, Records, WebhookSettings
+from heartbeat.site.pitfalls import warnings
 from heartbeat.site.values import Secret
 from tests.consoles import SITE
 from tests.heartbeat.test_console_hooks import Receiver

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, parse
+from heartbeat.site.needed_secrets import missing_secrets
+from heartbeat.site.pitfalls import warnings
 
 GOOD = """
 [site]

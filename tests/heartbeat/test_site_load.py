@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from heartbeat.agent_key import AgentKey
-from heartbeat.site.check import missing_secrets, warnings
 from heartbeat.site.load import SiteError, load, parse
 from heartbeat.site.model import Site, digest
+from heartbeat.site.needed_secrets import missing_secrets
+from heartbeat.site.pitfalls import warnings
 from heartbeat.site.sources import MOST_REMEMBERED, SourceTable
 from heartbeat.site.values import Api, Endpoint, Pattern, PeerUri, Secret, Source
 from heartbeat.timing import faults

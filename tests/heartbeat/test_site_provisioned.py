@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from heartbeat.site.check import warnings
 from heartbeat.site.explain import explain
 from heartbeat.site.load import PROVISIONED, SiteError, load, parse
 from heartbeat.site.model import Site
+from heartbeat.site.pitfalls import warnings
 from heartbeat.site.provisioned import NOTHING, Change, Provisioned, ProvisionError, Version
 
 TEXT = """

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from heartbeat.agent_key import AgentKey, derive
-from heartbeat.site.check import missing_secrets
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
+from heartbeat.site.needed_secrets import missing_secrets
 from heartbeat.site.reload import changes, reload_complaints, without_late_lines
 
 TEXT = """
