@@ -139,15 +139,14 @@ class Subscription:
         return "SUBSCRIBE" if self.inward else "NOTIFY"
 
     def state(self, now: float) -> SubscriptionState | None:
-        """What servers are to keep."""
+        """What servers are to keep; None until both dialogs are there."""
         if self.server is None or self.device is None:
             return None
-        role, left = "watches" if self.inward else "watched", self.expires_at - now
         return SubscriptionState(
-            "watches" if role == "watches" else "watched",
+            "watches" if self.inward else "watched",
             self.line.name,
             self.event,
-            left,
+            self.expires_at - now,
             self.server.dialog.export(),
             self.device.dialog.export(),
             self.device.flow,

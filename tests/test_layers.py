@@ -35,6 +35,7 @@ SHELLS = (
     "heartbeat.site.certificates",  # reads certificates and keys
     "heartbeat.site.doc",  # writes a page of docs/
     "heartbeat.site.load",  # reads the site file and the keys that it names
+    "heartbeat.site.tables",  # has pydantic
     "heartbeat.deaths",
     "heartbeat.persistence",
     "heartbeat.supervised",
@@ -110,7 +111,7 @@ HOMES = {
     "websockets": ("sip.io.websocket",),
     "dns": ("sip.io.dns_client",),
     "prometheus_client": ("heartbeat.console.metrics",),
-    "pydantic": ("heartbeat.site.load",),
+    "pydantic": ("heartbeat.site.tables",),
     "pjsua2": ("gateway_agent.station.softphone",),
     "aiortc": ("gateway_agent.webrtc.codecs", "gateway_agent.webrtc.endpoint"),
     "aioice": ("gateway_agent.webrtc.endpoint",),

@@ -25,8 +25,8 @@ from heartbeat.console.api_socket import ApiError, ApiSocket
 from heartbeat.console.metrics import text_of
 from heartbeat.console.view import Health, Progress, Refused
 from heartbeat.site.lines import LineSettings
-from heartbeat.site.load import NUMBER
 from heartbeat.site.model import Agent, Site
+from heartbeat.site.texts import NUMBER
 from heartbeat.site.values import Api
 from sip.io.clock import boottime
 from sip.wire.headers import bracketed

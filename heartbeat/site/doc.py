@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from heartbeat.site import lines, model
-from heartbeat.site.load import hints_of, keys_of
+from heartbeat.site.tables import hints_of, keys_of
 from heartbeat.site.values import Api, Endpoint, Pattern, PeerUri, Secret, Source, Within, figure
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "site-file.md"

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heartbeat.site.explain import explain
-from heartbeat.site.load import SiteError, SiteSource, build, load
+from heartbeat.site.load import SiteError, build, load
 from heartbeat.site.reload import reload_complaints
+from heartbeat.site.tables import SiteSource
 from heartbeat.site.values import Secret
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "site.toml"
