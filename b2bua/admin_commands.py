@@ -11,8 +11,7 @@ from b2bua.agents import Agents
 from b2bua.call import CallServices
 from b2bua.leadership import Leadership
 from heartbeat import first_start
-from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Progress, Refused
 from heartbeat.decision import Decided
 from sip.packages.line_dialog import BACK, BUSIED_BY, BUSIED_OUT, IDLE, OUT_OF_SERVICE
 
@@ -51,7 +50,7 @@ class AdminCommands:
         self._commands: OrderedDict[str, tuple[str, float, Judge]] = OrderedDict()
         self._count = 0
 
-    def command(self, verb: str, params: Mapping[str, str], now: float) -> v.Progress:
+    def command(self, verb: str, params: Mapping[str, str], now: float) -> Progress:
         """Begin; raises :class:`Refused` with the reason when it cannot be."""
         act = {
             "switchover": self._switchover,
@@ -75,7 +74,7 @@ class AdminCommands:
             self._commands.popitem(last=False)
         return self.progress(order, now)
 
-    def progress(self, order: str, now: float) -> v.Progress:
+    def progress(self, order: str, now: float) -> Progress:
         found = self._commands.get(order)
         if found is None:
             raise Refused(f"no order {order or '(no id given)'} is known here", 404)
@@ -83,7 +82,7 @@ class AdminCommands:
         state, sentence, done, total = judge(now)
         if state == "running" and now - begun_at > LONGEST:
             state, sentence = "failed", f"after {LONGEST:g} s still: {sentence}"
-        return v.Progress(id=order, verb=verb, state=state, sentence=sentence, done=done, total=total)
+        return Progress(id=order, verb=verb, state=state, sentence=sentence, done=done, total=total)
 
     def _switchover(self, params: Mapping[str, str], now: float) -> Judge:
         to = params.get("to", "")

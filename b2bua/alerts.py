@@ -10,7 +10,7 @@ from b2bua.agent_connection import AgentConnection
 from b2bua.core import Core
 from b2bua.takeover.rehearsal import too_few_voters
 from heartbeat.cluster_view import OtherServer, why_non_voting
-from heartbeat.console.view import Alert
+from heartbeat.console.views.status import Alert
 from heartbeat.header import HOLDING, LEFT
 from heartbeat.site.lines import Route
 from sip.packages.line_dialog import BUSIED_BY, RESET_BY

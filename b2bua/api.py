@@ -8,10 +8,11 @@ from typing import Final
 
 from heartbeat.console import server
 from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.contract import ConsoleProcess
 from heartbeat.console.metrics import text_of
 from heartbeat.console.other_nodes import OtherNodes
 from heartbeat.console.reload_orders import PROVISION
-from heartbeat.console.view import ConsoleProcess, ServerStatus
+from heartbeat.console.views.status import ServerStatus
 from heartbeat.console.web_page import read_files
 
 VIEWS: Final = frozenset(

@@ -17,8 +17,8 @@ from b2bua.state_token import call_id_of
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
 from b2bua.transfer_parts import call_of
-from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
+from heartbeat.console.views.takeovers import Audit, Fault
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
 
@@ -38,7 +38,7 @@ class Doubt(NamedTuple):
     call_id: str
     agent: str
     what: str
-    """A `v.Fault`'s word."""
+    """A `Fault`'s word."""
     because: str
 
 
@@ -62,7 +62,7 @@ class Audits:
         self._ended: set[str] = set()
         """Ended calls that agents told, by call id."""
         self._living = 0
-        self._last: v.Audit | None = None
+        self._last: Audit | None = None
 
     def begin(self, params: Mapping[str, str], now: float) -> Callable[[float], tuple[str, str, int, int]]:
         """Begin one, unless one is under way. Raises :class:`Refused` where no server leads but another."""
@@ -91,7 +91,7 @@ class Audits:
 
         return progress
 
-    def result(self, limit: int) -> v.Audit:
+    def result(self, limit: int) -> Audit:
         """The last one, with so many of its faults. Raises :class:`Refused`."""
         if self._last is None:
             raise Refused("no audit was made here yet", 404)
@@ -171,10 +171,10 @@ class Audits:
     def _finish(self, now: float) -> None:
         run, services = self._whole, self._services
         assert run is not None
-        faults = tuple(v.Fault(each.call, each.agent, each.what, each.because) for each in self._doubts.values())
+        faults = tuple(Fault(each.call, each.agent, each.what, each.because) for each in self._doubts.values())
         unknown = sorted(call for call in self._ended if call not in services.records.ended)
         late = [each.agent for each in run.questions if each.complete_at is None]
-        self._last = v.Audit(
+        self._last = Audit(
             at=self._begun_at,
             node=self._leadership.node,
             calls=len(services.calls),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from b2bua.cdr import Cdr
-from heartbeat.console.view import BUCKETS, JITTERS, SCORES, Histogram, LineCalls, LineMedia
+from heartbeat.console.views.process import BUCKETS, JITTERS, SCORES, Histogram, LineCalls, LineMedia
 from heartbeat.site.lines import LineSettings
 
 MOST_WAYS: Final = 500

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 
 MOST: Final = 2000
 _WHERE: Final[Mapping[str, tuple[str, type[float] | type[str]]]] = MappingProxyType(

@@ -36,7 +36,10 @@ from heartbeat.console.errors import ConsoleError
 from heartbeat.console.log import LogSettings, log_options
 from heartbeat.console.render import stack
 from heartbeat.console.schema import as_json, of_json
-from heartbeat.console.view import Agents, Calls, DecisionRow, Lines, ServerStatus
+from heartbeat.console.views.calls import Calls
+from heartbeat.console.views.history import DecisionRow
+from heartbeat.console.views.lines import Lines
+from heartbeat.console.views.status import Agents, ServerStatus
 from heartbeat.site.model import Site
 from heartbeat.supervised import become_supervisor, is_supervised
 

@@ -15,10 +15,12 @@ from heartbeat.console import command_line, commands, render
 from heartbeat.console.client import Client
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, limit_option, node_option
+from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, count, grid, listed, several, span, table
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import Audit, Fault, Progress, Rehearsal, RouteStep, RouteTrial, Verdict
+from heartbeat.console.views.lines import RouteStep, RouteTrial
+from heartbeat.console.views.takeovers import Audit, Fault, Rehearsal, Verdict
 from heartbeat.site.model import Site
 
 BACK: Final = 86_400.0

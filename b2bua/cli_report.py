@@ -7,7 +7,8 @@ from rich.text import Text
 
 from heartbeat.console import render
 from heartbeat.console.render import NOTHING, clock, count, grid, listed, several, span, table
-from heartbeat.console.view import Explanation, Report, Verdict
+from heartbeat.console.views.history import Explanation
+from heartbeat.console.views.takeovers import Report, Verdict
 
 
 def explanation_screen(explanation: Explanation) -> RenderableType:

@@ -14,7 +14,10 @@ from heartbeat.agent_key import OWN, SITE
 from heartbeat.console import render, screens
 from heartbeat.console.render import NOTHING, age, clock, count, grid, several, span, table
 from heartbeat.console.schema import Column, Styled
-from heartbeat.console.view import Call, Calls, DecisionRow, Peer, ServerStatus, TakeoverSummary
+from heartbeat.console.views.calls import Call, Calls
+from heartbeat.console.views.history import DecisionRow
+from heartbeat.console.views.status import Peer, ServerStatus
+from heartbeat.console.views.takeovers import TakeoverSummary
 
 
 def site_screen(found: Found) -> RenderableType:

@@ -11,7 +11,7 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.commands import server_client
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.screens import peer_alerts
-from heartbeat.console.view import Alert, Peer, ServerStatus
+from heartbeat.console.views.status import Alert, Peer, ServerStatus
 from heartbeat.site.model import Site
 
 T = TypeVar("T")

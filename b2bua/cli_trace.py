@@ -15,7 +15,9 @@ from heartbeat.console.schema import as_json
 from heartbeat.console.trace_command import legs_table, trace_options
 from heartbeat.console.trace_command import trace as traced
 from heartbeat.console.traces import Gathering
-from heartbeat.console.view import Explanation, KnownCall, Report
+from heartbeat.console.views.calls import KnownCall
+from heartbeat.console.views.history import Explanation
+from heartbeat.console.views.takeovers import Report
 from heartbeat.site.model import Site
 
 

@@ -19,11 +19,14 @@ from heartbeat.console.ban_screens import bans_screen, lift
 from heartbeat.console.client import Client, near
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import format_option, node_option, watch_option, yes_option
+from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.line_test_command import test_options, tested
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, listed, several
-from heartbeat.console.view import CallCounts, Calls, Progress, Rehearsal, ServerStatus
+from heartbeat.console.views.calls import Calls
+from heartbeat.console.views.status import CallCounts, ServerStatus
+from heartbeat.console.views.takeovers import Rehearsal
 from heartbeat.site.model import Site
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})

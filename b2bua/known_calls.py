@@ -10,7 +10,7 @@ from typing import Final
 from b2bua.call import record_of
 from b2bua.cdr import FAILURES, Cdr
 from b2bua.core import Core
-from heartbeat.console.view import CallLeg, KnownCall, KnownCalls
+from heartbeat.console.views.calls import CallLeg, KnownCall, KnownCalls
 from heartbeat.tracing import ids_of
 from sip.actions import Flow
 

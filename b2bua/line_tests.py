@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from b2bua.destination import Destination
 from b2bua.own_lines import OwnLines
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from heartbeat.site.devices import identity_of
 from sip.device.line_test import Asked, LineTest, Opening, Tested, invite_of, shown
 from sip.dialog import DialogState

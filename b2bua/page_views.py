@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heartbeat.console.commands import node_client
+from heartbeat.console.contract import Refused
 from heartbeat.console.ladder import lanes, what
 from heartbeat.console.traces import Gathering, unknown
-from heartbeat.console.view import Refused
 from heartbeat.site.model import Site
 
 MOST_HOPS: Final = 2000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from heartbeat.console.view import Rates
+from heartbeat.console.views.status import Rates
 
 SPAN: Final = 10.0
 """Seconds."""

@@ -18,7 +18,8 @@ from b2bua.cdr import Cdr
 from b2bua.record_tail import RecordTail
 from b2bua.sink_error import Refused, SinkError
 from heartbeat.console.hooks import HookError, post
-from heartbeat.console.view import Alert, Sink
+from heartbeat.console.views.process import Sink
+from heartbeat.console.views.status import Alert
 from heartbeat.site.model import PostgresSettings, Records, WebhookSettings
 
 logger = logging.getLogger(__name__)

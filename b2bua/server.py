@@ -30,12 +30,14 @@ from b2bua.trend import Trend
 from heartbeat import deaths, program, signed_callers
 from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.contract import ConsoleProcess, Later, Progress, Refused
 from heartbeat.console.hooks import TAKEOVER, Hooks
 from heartbeat.console.log import LogSettings
 from heartbeat.console.other_nodes import OtherNodes
 from heartbeat.console.passed_on import PassedOn
 from heartbeat.console.reload_orders import PROVISION
-from heartbeat.console.view import Alert, ConsoleProcess, Later, ProcessStats, Progress, Records, Refused
+from heartbeat.console.views.process import ProcessStats, Records
+from heartbeat.console.views.status import Alert
 from heartbeat.decision import What
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site

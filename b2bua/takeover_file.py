@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from b2bua.takeover.report import Takeovers
-from heartbeat.console import view as v
 from heartbeat.console.answers import on_wall
 from heartbeat.console.schema import as_json, of_json
+from heartbeat.console.views.takeovers import Report
 
 APART: Final = 5.0
 """Seconds between two writings."""
@@ -30,7 +30,7 @@ class TakeoverFile:
         self._state: Any = None
         """Of the reports that are on disk."""
         self._looked_at = float("-inf")
-        self._next: tuple[list[v.Report], float] | None = None
+        self._next: tuple[list[Report], float] | None = None
         self._is_well = True
 
     @property
@@ -43,11 +43,11 @@ class TakeoverFile:
         takeovers.remember(self._read(offset))
         self._state = takeovers.state
 
-    def _read(self, offset: float) -> list[v.Report]:
+    def _read(self, offset: float) -> list[Report]:
         """None where the file is none of ours: nothing depends on it."""
         try:
             texts = json.loads(self.path.read_text(encoding="utf-8"))
-            return [of_json(v.Report, on_wall(each, offset)) for each in texts]
+            return [of_json(Report, on_wall(each, offset)) for each in texts]
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return []
 

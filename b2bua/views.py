@@ -1,4 +1,4 @@
-"""What a server shows its operator: the views of ``heartbeat.console.view``, made of the core as it stands."""
+"""What a server shows its operator: the views of ``heartbeat.console.views``, made of the core as it stands."""
 
 from __future__ import annotations
 
@@ -14,8 +14,23 @@ from b2bua.known_calls import known_calls, named_so
 from b2bua.leadership import answers
 from b2bua.routing import CallRequest, Load, Refusal, RouteTarget
 from heartbeat import version
-from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Progress, Refused
+from heartbeat.console.views import calls as call_views
+from heartbeat.console.views.calls import Calls, CallState, KnownCalls
+from heartbeat.console.views.history import DecisionRow, Explanation, History, Sentence
+from heartbeat.console.views.lines import Line, Lines, LineState, RouteStep, RouteTrial
+from heartbeat.console.views.status import (
+    Agents,
+    CallCounts,
+    Health,
+    LineCounts,
+    Peer,
+    ServerState,
+    ServerStatus,
+    Trunk,
+    Voters,
+)
+from heartbeat.console.views.takeovers import Audit, Kind, Rehearsal, Report
 from heartbeat.header import ACTIVE, HOLDING
 from heartbeat.line_tests import TEST
 from heartbeat.site.lines import LineSettings
@@ -33,32 +48,32 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
     return make(core, params, now)
 
 
-def command(core: Core, name: str, params: Mapping[str, str], now: float) -> v.Progress:
+def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Progress:
     """A verb; raises :class:`Refused`."""
     if name == TEST:
         return core.line_tests.order(params, now)
     return core.admin_commands.command(name, params, now)
 
 
-def health(core: Core, params: Mapping[str, str], now: float) -> v.Health:
+def health(core: Core, params: Mapping[str, str], now: float) -> Health:
     state = server_state(core)
-    return v.Health(healthy=state == "active", state=state)
+    return Health(healthy=state == "active", state=state)
 
 
-def server_state(core: Core) -> v.ServerState:
+def server_state(core: Core) -> ServerState:
     state = core.member.state
     if state == ACTIVE:
         return "active"
     return "holding" if state == HOLDING else "standby"
 
 
-def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
+def status(core: Core, params: Mapping[str, str], now: float) -> ServerStatus:
     member, site = core.member, core.site
     voters = member.participant.on_disk.voters
     left = member.leader.lease_until - now
     counts = call_counts(core)
     found = tuple(alerts(core, now))
-    return v.ServerStatus(
+    return ServerStatus(
         kind="server",
         version=version(),
         site=site.name,
@@ -73,7 +88,7 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         started_at=core.started_at,
         lease_left=round(max(0.0, left), 3) if core.serving and left < 1e9 else None,
         paused=member.paused,
-        voters=v.Voters(
+        voters=Voters(
             names=voters.names,
             generation=voters.generation,
             quorum=member.participant.quorum,
@@ -89,24 +104,24 @@ def status(core: Core, params: Mapping[str, str], now: float) -> v.ServerStatus:
         warnings=tuple(alert.text for alert in found),
         alerts=found,
         trunks=tuple(_trunks(core)),
-        takeovers={kind: core.takeovers.counts[kind] for kind in get_args(v.Kind)},
+        takeovers={kind: core.takeovers.counts[kind] for kind in get_args(Kind)},
     )
 
 
-def call_state(call: Call) -> v.CallState:
+def call_state(call: Call) -> CallState:
     if call.bridge.phase == TALKING:
         return "held" if call.held else "talking"
     return _STATES[call.bridge.phase]  # type: ignore[return-value]
 
 
-def call_counts(core: Core) -> v.CallCounts:
+def call_counts(core: Core) -> CallCounts:
     found = Counter(call_state(call) for call in core.calls.values())
     waiting = sum(
         1
         for records in core.recovery.index.by_call.values()
         if any(b'"confirmed"' in r.raw for r in records.values())
     )
-    return v.CallCounts(
+    return CallCounts(
         total=len(core.calls) + waiting,
         talking=found["talking"] + waiting,
         held=found["held"],
@@ -116,16 +131,16 @@ def call_counts(core: Core) -> v.CallCounts:
     )
 
 
-def _trunks(core: Core) -> Iterator[v.Trunk]:
+def _trunks(core: Core) -> Iterator[Trunk]:
     for line in core.site.lines.values():
         if line.kind == "trunk":
             load = core.lines.loads.get(line.name)
             busy = load.busy if load is not None else 0
             registered = core.own_lines.registered(line.name) if line.at_servers else None
-            yield v.Trunk(line.name, load is None or load.in_service, line.channels, busy, registered)
+            yield Trunk(line.name, load is None or load.in_service, line.channels, busy, registered)
 
 
-def line_counts(core: Core) -> v.LineCounts:
+def line_counts(core: Core) -> LineCounts:
     total = inside = busy = 0
     for line in core.site.lines.values():
         load = core.lines.loads.get(line.name)
@@ -136,11 +151,11 @@ def line_counts(core: Core) -> v.LineCounts:
     told = [each for connection in core.agents.connections.values() for each in connection.lines.values()]
     registered = sum(1 for each in told if each.contacts)
     registered += sum(1 for line in core.site.lines_of("") if line.is_phone and core.own_lines.registered(line.name))
-    return v.LineCounts(total, inside, total - inside, busy, registered)
+    return LineCounts(total, inside, total - inside, busy, registered)
 
 
-def _servers(core: Core, now: float) -> list[v.Peer]:
-    found: list[v.Peer] = []
+def _servers(core: Core, now: float) -> list[Peer]:
+    found: list[Peer] = []
     voters, membership = core.member.participant.on_disk.voters.names, core.site.membership()
     for name, peer in core.member.cluster.peers.items():
         beat = peer.beat
@@ -152,7 +167,7 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
             reached = False
         address = core.site.servers[name].beat_reach
         found.append(
-            v.Peer(
+            Peer(
                 name=name,
                 kind="server",
                 role=core.site.servers[name].role,
@@ -174,19 +189,19 @@ def _servers(core: Core, now: float) -> list[v.Peer]:
     return found
 
 
-def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
+def agents(core: Core, params: Mapping[str, str], now: float) -> Agents:
     member, membership = core.member, core.site.membership()
     voters = member.participant.on_disk.voters.names
     busy = Counter(
         agent for call in core.calls.values() for agent in (call.state.caller_agent, call.state.callee_agent)
     )
-    found: list[v.Peer] = []
+    found: list[Peer] = []
     for name, connection in core.agents.connections.items():
         at = member.cluster.answered.get(name)
         config = member.cluster.configs.get(name, "")
         obeys = core.node if connection.complete and core.serving else ""
         found.append(
-            v.Peer(
+            Peer(
                 name=name,
                 kind="agent",
                 role="",
@@ -206,17 +221,17 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> v.Agents:
                 key=core.leadership.keyring.sort_of(name),
             )
         )
-    return v.Agents(tuple(found))
+    return Agents(tuple(found))
 
 
-def calls(core: Core, params: Mapping[str, str], now: float) -> v.Calls:
+def calls(core: Core, params: Mapping[str, str], now: float) -> Calls:
     limit = _limit(params, 200)
     matching = [
         call
         for call in reversed(core.calls.values())
         if call.id.startswith(params.get("id", "")) and _fits(call, params)
     ]
-    return v.Calls(calls=tuple(_call(core, call) for call in matching[:limit]), matched=len(matching))
+    return Calls(calls=tuple(_call(core, call) for call in matching[:limit]), matched=len(matching))
 
 
 def _fits(call: Call, params: Mapping[str, str]) -> bool:
@@ -233,10 +248,10 @@ def _fits(call: Call, params: Mapping[str, str]) -> bool:
     )
 
 
-def _call(core: Core, call: Call) -> v.Call:
+def _call(core: Core, call: Call) -> call_views.Call:
     state = call.state
     wall = call.wall_offset
-    return v.Call(
+    return call_views.Call(
         id=state.call_id,
         session_id=state.session_id,
         state=call_state(call),
@@ -253,8 +268,8 @@ def _call(core: Core, call: Call) -> v.Call:
     )
 
 
-def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
-    found: list[v.Line] = []
+def lines(core: Core, params: Mapping[str, str], now: float) -> Lines:
+    found: list[Line] = []
     for line in core.site.lines.values():
         if params.get("agent") and line.agent != params["agent"]:
             continue
@@ -267,13 +282,11 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
         inside = load is None or load.in_service
         busy = load.busy if load is not None else 0
         drains = line.agent in core.member.cluster.draining
-        state: v.LineState = (
-            "out of service" if not inside else "active" if busy else "draining" if drains else "idle"
-        )
+        state: LineState = "out of service" if not inside else "active" if busy else "draining" if drains else "idle"
         if params.get("state") and state != params["state"]:
             continue
         found.append(
-            v.Line(
+            Line(
                 name=line.name,
                 agent=line.agent,
                 kind=line.kind,
@@ -292,7 +305,7 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> v.Lines:
                 recovery=line.recovery,
             )
         )
-    return v.Lines(tuple(found))
+    return Lines(tuple(found))
 
 
 def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool | None:
@@ -303,7 +316,7 @@ def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool
     return told.contacts > 0 if told is not None and line.is_phone else None
 
 
-def route(core: Core, params: Mapping[str, str], now: float) -> v.RouteTrial:
+def route(core: Core, params: Mapping[str, str], now: float) -> RouteTrial:
     if not core.serving:
         leader = core.member.cluster.leader or "the active server"
         raise Refused(f"{core.node} is not active and does not know which lines are in service; ask {leader}")
@@ -316,11 +329,11 @@ def route(core: Core, params: Mapping[str, str], now: float) -> v.RouteTrial:
     load = Load(len(core.calls), core.lines.loads)
     found = core.router.plan(CallRequest(line.name, called, line.numbers[0] if line.numbers else ""), load, now)
     if isinstance(found, Refusal):
-        return v.RouteTrial(line.name, called, (), found.status, found.because)
-    return v.RouteTrial(line.name, called, tuple(_step(core, each) for each in found.targets), 0, "")
+        return RouteTrial(line.name, called, (), found.status, found.because)
+    return RouteTrial(line.name, called, tuple(_step(core, each) for each in found.targets), 0, "")
 
 
-def _step(core: Core, target: RouteTarget) -> v.RouteStep:
+def _step(core: Core, target: RouteTarget) -> RouteStep:
     agent = core.site.lines[target.line].agent
     because = target.because
     if target.forwarded_from:
@@ -330,22 +343,22 @@ def _step(core: Core, target: RouteTarget) -> v.RouteStep:
         because += f"; {agent} is not there, so it is passed over"
     elif agent in core.member.cluster.draining:
         because += f"; {agent} drains and would refuse it"
-    return v.RouteStep(target.line, agent, target.request_number, target.ring_for, because)
+    return RouteStep(target.line, agent, target.request_number, target.ring_for, because)
 
 
-def history(core: Core, params: Mapping[str, str], now: float) -> v.History:
+def history(core: Core, params: Mapping[str, str], now: float) -> History:
     rows = [
-        v.DecisionRow(each.at, core.node, each.code.replace("-", " "), each.because, each.code)
+        DecisionRow(each.at, core.node, each.code.replace("-", " "), each.because, each.code)
         for each in reversed(core.history)
     ]
-    return v.History(decisions=tuple(rows[: _limit(params, 50)]), total=len(rows))
+    return History(decisions=tuple(rows[: _limit(params, 50)]), total=len(rows))
 
 
-def call_ids(core: Core, params: Mapping[str, str], now: float) -> v.KnownCalls:
+def call_ids(core: Core, params: Mapping[str, str], now: float) -> KnownCalls:
     return known_calls(core, params, _limit(params, 20), now)
 
 
-def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
+def explain(core: Core, params: Mapping[str, str], now: float) -> Explanation:
     wanted = params.get("id", "")
     if wanted == "takeover" or core.takeovers.knows(wanted):
         return core.takeovers.explain(wanted)
@@ -354,11 +367,11 @@ def explain(core: Core, params: Mapping[str, str], now: float) -> v.Explanation:
         raise Refused(f"no call {wanted or '(no id given)'} is known here; `b2bua calls` lists them", 404)
     if len(names) > 1:
         raise Refused(f"{len(names)} calls begin with {wanted}: give more of the id", 400)
-    return v.Explanation(about=f"call {names[0]}", sentences=tuple(_sentences(core, names[0], now)))
+    return Explanation(about=f"call {names[0]}", sentences=tuple(_sentences(core, names[0], now)))
 
 
-def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
-    found: list[v.Sentence] = []
+def _sentences(core: Core, call_id: str, now: float) -> list[Sentence]:
+    found: list[Sentence] = []
     call = core.calls.get(call_id)
     ended = core.records.ended.get(call_id) or core.records.former.get(call_id)
     record, wall, because = ended or (None, 0.0, "")
@@ -367,40 +380,40 @@ def _sentences(core: Core, call_id: str, now: float) -> list[v.Sentence]:
     if record is not None:
         if record.started:
             text = f"{record.caller} called {record.dialled or record.callee} from {record.caller_line}"
-            found.append(v.Sentence(at=record.started - wall, text=text))
+            found.append(Sentence(at=record.started - wall, text=text))
         if because:
-            found.append(v.Sentence(at=None, text=f"it was sent to {record.callee_line}: {because}"))
+            found.append(Sentence(at=None, text=f"it was sent to {record.callee_line}: {because}"))
         if record.answered:
-            found.append(v.Sentence(at=record.answered - wall, text=f"{record.callee_line} answered"))
+            found.append(Sentence(at=record.answered - wall, text=f"{record.callee_line} answered"))
         if call is None and record.ended:
             by = record.ended_by or "nobody known"
             text = f"it ended with {record.status} ({record.result}), by the {by} {record.reason}".rstrip()
-            found.append(v.Sentence(at=record.ended - wall, text=text))
-            found += [v.Sentence(at=record.ended - wall, text=text) for text in heard(record)]
+            found.append(Sentence(at=record.ended - wall, text=text))
+            found += [Sentence(at=record.ended - wall, text=text) for text in heard(record)]
     verdict = core.recovery.verdicts.details.get(call_id)
     if verdict is not None:
         text = f"at the last takeover it was {verdict[0]}: {verdict[1]}"
-        found.append(v.Sentence(at=core.agents.begun_at, text=text))
+        found.append(Sentence(at=core.agents.begun_at, text=text))
     elif (former := core.takeovers.verdict_before(call_id)) is not None:
         text = f"at a takeover before the last start it was {former[1].verdict}: {former[1].because}"
-        found.append(v.Sentence(at=former[0], text=text))
+        found.append(Sentence(at=former[0], text=text))
     begun = found[0].at if found else 0.0  # routing has no time of its own: it follows the INVITE at once
     return sorted(found, key=lambda sentence: sentence.at or begun or 0.0)
 
 
-def rehearsal(core: Core, params: Mapping[str, str], now: float) -> v.Rehearsal:
+def rehearsal(core: Core, params: Mapping[str, str], now: float) -> Rehearsal:
     return core.rehearsals.result(_limit(params, 200))
 
 
-def audit(core: Core, params: Mapping[str, str], now: float) -> v.Audit:
+def audit(core: Core, params: Mapping[str, str], now: float) -> Audit:
     return core.audits.result(_limit(params, 200))
 
 
-def report(core: Core, params: Mapping[str, str], now: float) -> v.Report:
+def report(core: Core, params: Mapping[str, str], now: float) -> Report:
     return core.takeovers.report(params, _limit(params, 200))
 
 
-def progress(core: Core, params: Mapping[str, str], now: float) -> v.Progress:
+def progress(core: Core, params: Mapping[str, str], now: float) -> Progress:
     return core.admin_commands.progress(params.get("id", ""), now)
 
 

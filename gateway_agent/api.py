@@ -7,8 +7,9 @@ from collections.abc import Callable
 from gateway_agent.console import VERBS, VIEWS
 from heartbeat.console import server
 from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.contract import ConsoleProcess
 from heartbeat.console.metrics import text_of
-from heartbeat.console.view import AgentStatus, ConsoleProcess
+from heartbeat.console.views.status import AgentStatus
 
 
 async def serve(process: ConsoleProcess, at: ApiSocket, clock: Callable[[], float]) -> server.Served:

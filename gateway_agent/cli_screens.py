@@ -15,7 +15,8 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import age, count, several, span, table
 from heartbeat.console.schema import Column
-from heartbeat.console.view import AgentCall, AgentCalls, AgentStatus, Passwords, Peer, Relay, WebrtcGateway
+from heartbeat.console.views.calls import AgentCall, AgentCalls
+from heartbeat.console.views.status import AgentStatus, Passwords, Peer, Relay, WebrtcGateway
 
 
 def warnings_of(status: AgentStatus | ConsoleError) -> list[str]:

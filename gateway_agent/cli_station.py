@@ -18,9 +18,9 @@ from heartbeat.console import commands, render
 from heartbeat.console.client import Client
 from heartbeat.console.command_line import DEGRADED, HEALTHY, open_site, site_option
 from heartbeat.console.commands import Screen, format_option, known_line, watch_option
+from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.log import LogSettings, log_options
-from heartbeat.console.view import Progress
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 

@@ -10,13 +10,16 @@ from heartbeat.console.ban_screens import bans_screen, lift
 from heartbeat.console.client import Client, ask_all, near
 from heartbeat.console.command_line import site_option
 from heartbeat.console.commands import Screen, format_option, watch_option, yes_option
+from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.line_test_command import test_options, tested
 from heartbeat.console.log import fault_of
 from heartbeat.console.render import console, several
 from heartbeat.console.trace_command import trace as traced
 from heartbeat.console.trace_command import trace_options
-from heartbeat.console.view import AgentCalls, AgentLines, AgentStatus, Progress
+from heartbeat.console.views.calls import AgentCalls
+from heartbeat.console.views.lines import AgentLines
+from heartbeat.console.views.status import AgentStatus
 from heartbeat.site.model import Site
 
 agent_option = click.option(

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway_agent.call import Call
 from gateway_agent.core import Core
-from heartbeat.console.view import CallLeg, KnownCall, KnownCalls
+from heartbeat.console.views.calls import CallLeg, KnownCall, KnownCalls
 from heartbeat.tracing import ids_of
 from sip.actions import Flow
 from sip.call_ids import Leg

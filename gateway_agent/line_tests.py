@@ -9,7 +9,7 @@ from gateway_agent.device_access import DeviceAccess
 from gateway_agent.far_side import FarSide, Target
 from gateway_agent.line import Line
 from gateway_agent.lines.trunk import Trunk
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from sip.device.header_rules import ruled
 from sip.device.identity import to_device
 from sip.device.line_test import Asked, LineTest, Opening, Tested, invite_of, shown

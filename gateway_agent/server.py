@@ -25,9 +25,9 @@ from gateway_agent.webrtc.companion import Companion, other_family
 from heartbeat import program, signed_callers
 from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
+from heartbeat.console.contract import ConsoleProcess, Progress
 from heartbeat.console.log import LogSettings
 from heartbeat.console.passed_on import PassedOn
-from heartbeat.console.view import ConsoleProcess, Progress
 from heartbeat.site.model import Agent, Site
 from sip.actions import Flow
 from sip.device.stir import Crypto

@@ -1,4 +1,4 @@
-"""What an agent shows its operator, and what it does for him (``heartbeat.console.view``)."""
+"""What an agent shows its operator, and what it does for him (``heartbeat.console.views``)."""
 
 from __future__ import annotations
 
@@ -14,22 +14,18 @@ from gateway_agent.line import Line
 from gateway_agent.server_connections import PROVED, ServerConnection
 from heartbeat import version
 from heartbeat.agent_key import sort_of
-from heartbeat.console.view import (
-    AgentCall,
-    AgentCalls,
-    AgentLine,
-    AgentLines,
+from heartbeat.console.contract import Progress, Refused
+from heartbeat.console.views.calls import AgentCall, AgentCalls
+from heartbeat.console.views.history import DecisionRow, History
+from heartbeat.console.views.lines import AgentLine, AgentLines
+from heartbeat.console.views.status import (
     AgentStatus,
     Alert,
     CallCounts,
-    DecisionRow,
     Health,
-    History,
     LineCounts,
     Passwords,
     Peer,
-    Progress,
-    Refused,
     Relay,
     Trunk,
     WebrtcGateway,

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from heartbeat.console.view import LineTrial, Progress, Refused, TrialStep
+from heartbeat.console.contract import Progress, Refused
+from heartbeat.console.views.lines import LineTrial, TrialStep
 from sip.device.line_test import DONE, RUNNING, LineTest
 
 TEST: Final = "test"

@@ -23,14 +23,16 @@ from heartbeat.console import audit_log, bans, log
 from heartbeat.console.api_socket import Access, ApiError, ApiSocket, Audit
 from heartbeat.console.audit_log import AuditLog
 from heartbeat.console.collector import collecting
+from heartbeat.console.contract import ConsoleProcess as Viewed
+from heartbeat.console.contract import Progress
 from heartbeat.console.disk_space import DiskSpace
 from heartbeat.console.in_thread import InThread
 from heartbeat.console.journal import DecisionJournal, Written
 from heartbeat.console.process_stats import StatsSampler, overload_alerts, with_congestion
 from heartbeat.console.reload_orders import RELOAD
 from heartbeat.console.reloading import Reloaded, Reloading
-from heartbeat.console.view import Alert, ProcessStats, Progress
-from heartbeat.console.view import ConsoleProcess as Viewed
+from heartbeat.console.views.process import ProcessStats
+from heartbeat.console.views.status import Alert
 from heartbeat.decision import Decided
 from heartbeat.part_exchange import TakePart
 from heartbeat.persistence import DirectoryLock, StoreError, VoteStore

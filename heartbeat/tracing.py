@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from heartbeat.console.view import Refused, Trace, TracedMessage
+from heartbeat.console.contract import Refused
+from heartbeat.console.views.calls import Trace, TracedMessage
 from heartbeat.hep_export import HepExport
 from heartbeat.site import model
 from heartbeat.site.model import Site

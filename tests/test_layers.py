@@ -71,7 +71,8 @@ BESIDE = (
     "heartbeat.console.process_stats",
     "heartbeat.console.sanitize",
     "heartbeat.console.schema",
-    "heartbeat.console.view",
+    "heartbeat.console.contract",
+    "heartbeat.console.views.*",
     "gateway_agent.media.ports",
     "gateway_agent.media.reception",
 )

@@ -13,7 +13,7 @@ from b2bua.agent_connection import MOST_FETCHED, MOST_LIST
 from b2bua.agents import Agents
 from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.records import ToldDialog, read_part
-from heartbeat.console import view as v
+from heartbeat.console.views.takeovers import AgentReport
 from sip.actions import Flow
 from sip.packages.line_dialog import OBSERVE, BadRecord, ListRequest
 from sip.transaction import ServerTransaction
@@ -61,9 +61,9 @@ class Question:
             self._open.add(subscription)
             subscription.ask(ListRequest(call_ids=chunk), (), now)
 
-    def report(self) -> v.AgentReport:
+    def report(self) -> AgentReport:
         """How its list came."""
-        return v.AgentReport(self.agent, self.asked_at, self.complete_at, self.parts, self.size, self.dialogs)
+        return AgentReport(self.agent, self.asked_at, self.complete_at, self.parts, self.size, self.dialogs)
 
     def drop(self, now: float) -> None:
         """What it still has to say is not for us any more."""

@@ -19,8 +19,8 @@ from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED
-from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
+from heartbeat.console.views.takeovers import Rehearsal, Verdict
 from heartbeat.site.model import Site
 from heartbeat.timing import Timing
 from sip.packages.line_dialog import BadRecord
@@ -177,7 +177,7 @@ class Rehearsals:
         self._whole: Observation | None = None
         self._begun_at = 0.0
         self._calls: dict[str, list[Seen]] = {}
-        self._last: tuple[v.Rehearsal, list[v.Verdict]] | None = None
+        self._last: tuple[Rehearsal, list[Verdict]] | None = None
 
     def begin(self, params: Mapping[str, str], now: float) -> Callable[[float], tuple[str, str, int, int]]:
         """Begin one, unless one is under way: its result is as good. How far it is, for whoever asks."""
@@ -198,7 +198,7 @@ class Rehearsals:
 
         return progress
 
-    def result(self, limit: int) -> v.Rehearsal:
+    def result(self, limit: int) -> Rehearsal:
         """The last one, with so many of the calls that would not be kept. Raises :class:`Refused`."""
         if self._last is None:
             raise Refused("no rehearsal was made here yet", 404)
@@ -273,7 +273,7 @@ class Rehearsals:
         run, heard = self._whole, self._heard()
         assert run is not None
         verdicts: Counter[str] = Counter()
-        calls: list[v.Verdict] = []
+        calls: list[Verdict] = []
         for call, seen in self._calls.items():
             found = judge(seen, heard)
             if found is None:
@@ -282,13 +282,13 @@ class Rehearsals:
             verdicts[verdict] += 1
             if verdict not in (KEPT, REPLAYED):
                 state = "talking" if any(each.talks for each in seen) else "ringing"
-                calls.append(v.Verdict(call, verdict, state, because))
+                calls.append(Verdict(call, verdict, state, because))
         site = self._services.site
         said = obstacles(self._leadership, site.timing, verdicts.total(), self._capacity(), now)
         late = [each.agent for each in run.questions if each.complete_at is None]
         said += [f"{agent} is not connected to {self._leadership.node}" for agent in run.not_reached]
         said += [f"{agent} has not told what it has" for agent in late]
-        result = v.Rehearsal(
+        result = Rehearsal(
             at=self._begun_at,
             node=self._leadership.node,
             active=self._leadership.node if self._leadership.serving else self._leadership.member.cluster.leader,

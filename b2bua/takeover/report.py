@@ -11,8 +11,9 @@ from typing import Final, cast
 from b2bua.agents import Agents
 from b2bua.call import CallServices
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
-from heartbeat.console import view as v
-from heartbeat.console.view import Kind, Refused
+from heartbeat.console.contract import Refused
+from heartbeat.console.views.history import Explanation, Sentence
+from heartbeat.console.views.takeovers import AgentReport, Evidence, Kind, Report, TakeoverSummary, Verdict
 from heartbeat.decision import Decision, What
 
 MOST: Final = 20
@@ -38,7 +39,7 @@ class Takeover:
     granted_at: float | None = None
     active_at: float | None = None
     grants: list[str] = field(default_factory=list)
-    evidence: list[v.Evidence] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
     messages: int = 0
 
 
@@ -51,9 +52,9 @@ class Takeovers:
         self._agents = agents
         self._verdicts = verdicts
         self._all: list[Takeover] = []
-        self._former: list[v.Report] = []
+        self._former: list[Report] = []
         """Those of former starts of this server, the last one at the end."""
-        self._evidence: list[v.Evidence] = []
+        self._evidence: list[Evidence] = []
         self._suspected_at: float | None = None
         self.counts: Counter[str] = Counter()
         """How often this server became the active one, by kind."""
@@ -64,7 +65,7 @@ class Takeovers:
             self._evidence.clear()
             self._suspected_at = None
         elif decision.what in _EVIDENCE:
-            self._evidence.append(v.Evidence(at=decision.at, by=self._node, text=decision.because))
+            self._evidence.append(Evidence(at=decision.at, by=self._node, text=decision.because))
             del self._evidence[:-50]
             if decision.what is What.SUSPECT:
                 self._suspected_at = decision.at
@@ -98,12 +99,12 @@ class Takeovers:
             self._all[-1].active_at = now
             self._all[-1].messages = self._agents.services.messages
 
-    def remember(self, reports: Sequence[v.Report]) -> None:
+    def remember(self, reports: Sequence[Report]) -> None:
         """Take up those of former starts, the last one at the end."""
         kept = list(reports[-MOST:])
         self._former = [*(replace(each, calls=()) for each in kept[:-1]), *kept[-1:]]
 
-    def reports(self) -> list[v.Report]:
+    def reports(self) -> list[Report]:
         """All that is known of takeovers, for a later start, the last one at the end."""
         own = [self._report(takeover, MOST_KEPT) for takeover in self._all]
         return [*self._former, *own][-MOST:]
@@ -114,12 +115,12 @@ class Takeovers:
         last = self._all[-1].active_at if self._all else None
         return len(self._former) + self.counts.total(), self._verdicts.counts.total(), last
 
-    def summary(self, now: float) -> v.TakeoverSummary | None:
+    def summary(self, now: float) -> TakeoverSummary | None:
         if not self._all:
             return _summary(self._former[-1], now) if self._former else None
         last = self._all[-1]
         verdicts = self._verdicts.counts
-        return v.TakeoverSummary(
+        return TakeoverSummary(
             at=last.decided_at,
             kind=last.kind,
             old=last.old,
@@ -131,17 +132,17 @@ class Takeovers:
             lost=verdicts[RELEASED],
         )
 
-    def report(self, params: Mapping[str, str], limit: int) -> v.Report:
+    def report(self, params: Mapping[str, str], limit: int) -> Report:
         takeover = self._find(params.get("epoch", ""))
-        if isinstance(takeover, v.Report):
+        if isinstance(takeover, Report):
             return replace(takeover, calls=takeover.calls[:limit])
         return self._report(takeover, limit)
 
-    def _report(self, takeover: Takeover, limit: int) -> v.Report:
+    def _report(self, takeover: Takeover, limit: int) -> Report:
         last = takeover is self._all[-1]
         connections, verdicts = self._agents.connections, self._verdicts
         details = list(islice(verdicts.details.items(), limit)) if last else []
-        return v.Report(
+        return Report(
             epoch=takeover.epoch,
             kind=takeover.kind,
             old=takeover.old,
@@ -163,27 +164,27 @@ class Takeovers:
             calls=tuple(self._verdict(call_id, *detail) for call_id, detail in details),
         )
 
-    def explain(self, wanted: str) -> v.Explanation:
+    def explain(self, wanted: str) -> Explanation:
         takeover = self._find("" if wanted == "takeover" else wanted)
-        sentences: list[v.Sentence] = [v.Sentence(at=each.at, text=each.text) for each in takeover.evidence]
-        sentences.append(v.Sentence(at=takeover.granted_at, text=takeover.because))
+        sentences: list[Sentence] = [Sentence(at=each.at, text=each.text) for each in takeover.evidence]
+        sentences.append(Sentence(at=takeover.granted_at, text=takeover.because))
         if takeover.active_at is not None:
             took = takeover.active_at - takeover.decided_at
             text = f"the lists of all agents were complete {took:.3f} s after the decision"
-            sentences.append(v.Sentence(at=takeover.active_at, text=text))
+            sentences.append(Sentence(at=takeover.active_at, text=text))
         counts: Mapping[str, int] = {}
-        if isinstance(takeover, v.Report):
+        if isinstance(takeover, Report):
             counts = takeover.verdicts
         elif takeover is self._all[-1]:
             counts = self._verdicts.counts
-        sentences += [v.Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
-        return v.Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
+        sentences += [Sentence(at=None, text=f"{n} calls were {name}") for name, n in counts.items() if n]
+        return Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
 
     def knows(self, epoch: str) -> bool:
         """Whether a takeover to that epoch is remembered; if not, the digits may begin the id of a call."""
         return any(str(takeover.epoch) == epoch for takeover in self._latest())
 
-    def verdict_before(self, call_id: str) -> tuple[float, v.Verdict] | None:
+    def verdict_before(self, call_id: str) -> tuple[float, Verdict] | None:
         """When a takeover of a former start was, and its verdict for a call."""
         for report in reversed(self._former):
             for verdict in report.calls:
@@ -195,19 +196,19 @@ class Takeovers:
         """The calls of which former starts tell a verdict."""
         return (verdict.id for report in self._former for verdict in report.calls)
 
-    def _latest(self) -> Iterator[Takeover | v.Report]:
+    def _latest(self) -> Iterator[Takeover | Report]:
         yield from reversed(self._all)
         yield from reversed(self._former)
 
-    def _find(self, epoch: str) -> Takeover | v.Report:
+    def _find(self, epoch: str) -> Takeover | Report:
         for takeover in self._latest():
             if not epoch or str(takeover.epoch) == epoch:
                 return takeover
         raise Refused("this server has taken nothing over, as far as it remembers", 404)
 
-    def _agent(self, name: str) -> v.AgentReport:
+    def _agent(self, name: str) -> AgentReport:
         connection = self._agents.connections[name]
-        return v.AgentReport(
+        return AgentReport(
             agent=name,
             asked_at=connection.asked_at or None,
             complete_at=connection.complete_at,
@@ -216,15 +217,15 @@ class Takeovers:
             calls=connection.dialogs,
         )
 
-    def _verdict(self, call_id: str, verdict: str, because: str) -> v.Verdict:
+    def _verdict(self, call_id: str, verdict: str, because: str) -> Verdict:
         state = "gone" if call_id not in self._services.calls else "there"
-        return v.Verdict(id=call_id, verdict=verdict, state=state, because=because)
+        return Verdict(id=call_id, verdict=verdict, state=state, because=because)
 
 
-def _summary(report: v.Report, now: float) -> v.TakeoverSummary:
+def _summary(report: Report, now: float) -> TakeoverSummary:
     """A takeover of a former start, in short."""
     verdicts = Counter(report.verdicts)
-    return v.TakeoverSummary(
+    return TakeoverSummary(
         at=report.decided_at,
         kind=cast("Kind", report.kind),
         old=report.old,

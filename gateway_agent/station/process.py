@@ -22,8 +22,9 @@ from heartbeat import version
 from heartbeat.agent_key import signer_of
 from heartbeat.console import log, server
 from heartbeat.console.api_socket import ApiError, ApiSocket
+from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.metrics import text_of
-from heartbeat.console.view import Health, Progress, Refused
+from heartbeat.console.views.status import Health
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Agent, Site
 from heartbeat.site.texts import NUMBER

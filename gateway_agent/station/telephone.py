@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from gateway_agent.station.line_events import Alerted, Confirmed, Ended, Heard, MediaAgreed, Offered, Registered
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from heartbeat.site.lines import StationSettings
 from heartbeat.state_machine import StateMachine
 from sip.wire.reasons import REASONS

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from heartbeat.console.api_socket import OPERATOR, PROVISIONER, REFUSED, VIEWER, Access, Audit, unaudited
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from sip.actions import Flow
 from sip.overload.bans import Ban, Bans
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from heartbeat.console.api_socket import REFUSED, Audit
+from heartbeat.console.contract import ConsoleProcess, Later, Refused
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import ConsoleProcess, Later, Refused
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from heartbeat.console.api_socket import REFUSED
+from heartbeat.console.contract import Later
 from heartbeat.console.journal import Journal
 from heartbeat.console.schema import Column, Styled, as_json, of_json
-from heartbeat.console.view import Later
 from sip.overload.token_bucket import TokenBucket
 
 FILE: Final = "audit.jsonl"

@@ -15,7 +15,7 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY
 from heartbeat.console.commands import Screen
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.schema import Column
-from heartbeat.console.view import BanList, BannedHost
+from heartbeat.console.views.process import BanList, BannedHost
 
 
 @dataclass(frozen=True, slots=True)

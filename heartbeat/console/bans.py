@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from heartbeat.console.contract import Refused
 from heartbeat.console.render import several
-from heartbeat.console.view import BanCounts, BanList, BannedHost, Refused
+from heartbeat.console.views.process import BanCounts, BanList, BannedHost
 from sip.overload.bans import Bans
 
 ALL: Final = "all"

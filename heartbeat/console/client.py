@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, urlencode
 
+from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
 from heartbeat.console.schema import of_json
-from heartbeat.console.view import Progress
 from heartbeat.site.values import Api, Secret
 from sip.io.unix_path import short_path
 

@@ -16,10 +16,10 @@ from rich.text import Text
 
 from heartbeat.console.client import Client, near
 from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_ACTIVE, UNREACHABLE, agent_of, open_site
+from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.render import clock, console, stack
 from heartbeat.console.sanitize import IN_JSON
-from heartbeat.console.view import Progress
 from heartbeat.site.model import Site
 
 POLL: Final = 0.15

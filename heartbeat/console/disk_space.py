@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from heartbeat.console.view import Disk
+from heartbeat.console.views.process import Disk
 
 SCARCE_BYTES: Final = 100 * 2**20
 SCARCE_SHARE: Final = 0.02

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from heartbeat.console.view import Alert
+from heartbeat.console.views.status import Alert
 from heartbeat.site.model import HookSettings, Site
 from heartbeat.site.values import Secret
 

@@ -14,7 +14,7 @@ from heartbeat.console.command_line import DEGRADED, HEALTHY
 from heartbeat.console.commands import POLL, Screen
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import stack, table
-from heartbeat.console.view import LineTrial, TrialStep
+from heartbeat.console.views.lines import LineTrial, TrialStep
 from heartbeat.line_tests import LONGEST_RING, RING
 
 MARGIN: Final = 30.0

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from heartbeat.console.contract import Refused
 from heartbeat.console.sanitize import IN_JSON, LineFormatter
-from heartbeat.console.view import Refused
 
 ALL: Final = "all"
 PACKAGES: Final = ("sip", "heartbeat", "b2bua", "gateway_agent")

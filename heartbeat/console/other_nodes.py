@@ -11,8 +11,8 @@ from itertools import islice
 from typing import Final
 
 from heartbeat.console.client import NO_ANSWER
+from heartbeat.console.contract import Refused
 from heartbeat.console.passed_on import POST, Question, packed, unpacked
-from heartbeat.console.view import Refused
 from heartbeat.console_exchange import ConsoleAnswered, ConsoleExchange
 from sip.io.pump import Pump
 

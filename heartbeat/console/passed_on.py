@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heartbeat.console.answers import Answers
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from heartbeat.console_exchange import MOST_ANSWER, ConsoleAsked, ConsoleExchange
 from sip.io.pump import Pump
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from heartbeat import form
-from heartbeat.console.view import Alert, ProcessStats
+from heartbeat.console.views.process import ProcessStats
+from heartbeat.console.views.status import Alert
 from sip.overload.congestion import Congestion
 
 MINUTE: Final = 60.0

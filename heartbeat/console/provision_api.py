@@ -16,8 +16,8 @@ from aiohttp import web
 
 from heartbeat.console.access import PROVISIONED, Gate
 from heartbeat.console.api_socket import REFUSED, Audit
+from heartbeat.console.contract import ConsoleProcess, Refused, RefusedChange
 from heartbeat.console.reload_orders import PROVISION
-from heartbeat.console.view import ConsoleProcess, Refused, RefusedChange
 from heartbeat.site.provisioned import KINDS, Change, ProvisionError
 
 MOST_CHANGE: Final = 1024 * 1024

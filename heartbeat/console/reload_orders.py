@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final
 
-from heartbeat.console.view import Progress, Refused
+from heartbeat.console.contract import Progress, Refused
 
 RELOAD: Final = "reload"
 PROVISION: Final = "provision"

@@ -15,9 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.in_thread import InThread
 from heartbeat.console.reload_orders import PROVISION, ReloadOrders
-from heartbeat.console.view import Progress, Refused
 from heartbeat.site.certificates import OwnCertificates, Read
 from heartbeat.site.load import PROVISIONED, SiteError, load, parse, read_text
 from heartbeat.site.model import Site

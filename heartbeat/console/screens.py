@@ -15,18 +15,10 @@ from heartbeat.console.client import Client
 from heartbeat.console.command_line import DEGRADED, HEALTHY
 from heartbeat.console.commands import Screen, agent_client, known_line, limit_option
 from heartbeat.console.render import count, listed, several, table
-from heartbeat.console.view import (
-    AgentLine,
-    AgentLines,
-    Alert,
-    CallCounts,
-    CallState,
-    Line,
-    Lines,
-    LineState,
-    Peer,
-    ProcessStats,
-)
+from heartbeat.console.views.calls import CallState
+from heartbeat.console.views.lines import AgentLine, AgentLines, Line, Lines, LineState
+from heartbeat.console.views.process import ProcessStats
+from heartbeat.console.views.status import Alert, CallCounts, Peer
 from heartbeat.site.model import Site
 
 F = TypeVar("F", bound=Callable[..., Any])

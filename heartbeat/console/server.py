@@ -23,13 +23,13 @@ from heartbeat.console.access import Gate
 from heartbeat.console.answers import Answers, on_wall
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import NODE
+from heartbeat.console.contract import ConsoleProcess, Refused
 from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.other_nodes import OtherNodes
 from heartbeat.console.passed_on import GET, POST, Question
 from heartbeat.console.provision_api import MOST_CHANGE, add_provisioning
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.console.schema import as_json
-from heartbeat.console.view import ConsoleProcess, Refused
 from heartbeat.console.web_page import OPEN, add_page
 
 logger = logging.getLogger(__name__)

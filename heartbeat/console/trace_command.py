@@ -20,7 +20,7 @@ from heartbeat.console.pcap import capture
 from heartbeat.console.render import clock, listed, several, table
 from heartbeat.console.schema import as_json
 from heartbeat.console.traces import Found, Gathering, Hop, TracedCall, unknown
-from heartbeat.console.view import CallLeg, KnownCall
+from heartbeat.console.views.calls import CallLeg, KnownCall
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from heartbeat.console.client import Client, ask_all
 from heartbeat.console.errors import ConsoleError, RefusedByProcess
 from heartbeat.console.schema import can_be_shown
-from heartbeat.console.view import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
+from heartbeat.console.views.calls import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
 
 ROUNDS: Final = 5
 """In which processes are asked with the ids that others told: of a device, its agent, a server, the other agent."""

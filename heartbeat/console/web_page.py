@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from heartbeat.console.access import COOKIE, SESSION_S, Gate, Who
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 
 MOST_LISTENERS: Final = 16
 EVERY: Final = 1.0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from heartbeat.console.view import CertificateAge
+from heartbeat.console.views.process import CertificateAge
 from heartbeat.site.model import Agent, Server, Site, Tls
 from sip.certificate_names import speaks_for
 from sip.endpoint import SECURE

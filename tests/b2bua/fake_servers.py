@@ -6,7 +6,7 @@ import time
 
 from b2bua import api
 from b2bua.cli import main
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from tests.consoles import VITALS, Offered, line, peer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import FakeAgent, ServerFixture
 from tests.consoles import ordered, seen

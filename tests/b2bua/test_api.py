@@ -19,8 +19,10 @@ from b2bua import api
 from heartbeat.console import server
 from heartbeat.console.answers import on_wall
 from heartbeat.console.api_socket import Access, ApiError, ApiSocket
+from heartbeat.console.contract import Refused
 from heartbeat.console.schema import of_json
-from heartbeat.console.view import Disk, Health, ProcessStats, Records, Refused, ServerStatus, Trunk
+from heartbeat.console.views.process import Disk, ProcessStats, Records
+from heartbeat.console.views.status import Health, ServerStatus, Trunk
 from heartbeat.console.web_page import MOST_LISTENERS
 from heartbeat.site.values import Api
 from tests.b2bua.fake_servers import Server

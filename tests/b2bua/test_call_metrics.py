@@ -11,7 +11,7 @@ from b2bua import api
 from b2bua.call_metrics import MOST_WAYS, OTHER, CallMetrics
 from b2bua.cdr import Cdr
 from heartbeat.console.schema import as_json, of_json
-from heartbeat.console.view import ProcessStats
+from heartbeat.console.views.process import ProcessStats
 from tests.b2bua.fake import site_of
 from tests.b2bua.test_api import STATUS
 from tests.consoles import SITE

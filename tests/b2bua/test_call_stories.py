@@ -10,7 +10,7 @@ from b2bua import call_stories
 from b2bua.call_stories import CallStories
 from b2bua.cdr import Cdr
 from b2bua.cdr_store import encode
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from tests.b2bua.fake_agent import ServerFixture
 from tests.consoles import seen
 

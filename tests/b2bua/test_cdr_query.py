@@ -9,7 +9,7 @@ import pytest
 from b2bua.cdr import Cdr
 from b2bua.cdr_query import page
 from b2bua.cdr_store import CdrStore, Database, LineFile, read
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 
 
 def stored(directory, *records):

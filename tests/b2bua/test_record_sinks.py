@@ -17,7 +17,7 @@ from b2bua.record_tail import RecordTail
 from b2bua.sink_error import Refused, SinkError
 from heartbeat.console.hooks import signature
 from heartbeat.console.screens import process_stats
-from heartbeat.console.view import ProcessStats, Sink
+from heartbeat.console.views.process import ProcessStats, Sink
 from heartbeat.site.load import SiteError, parse
 from heartbeat.site.model import PostgresSettings, Records, WebhookSettings
 from heartbeat.site.pitfalls import warnings

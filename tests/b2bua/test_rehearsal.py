@@ -9,7 +9,7 @@ import pytest
 from b2bua.device_leg_state import DeviceLegState
 from b2bua.state_token import CallState
 from b2bua.takeover.rehearsal import Heard, Seen, judge
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from sip.dialog import DialogState
 from tests.b2bua.fake_agent import ServerFixture
 from tests.consoles import ordered, seen

@@ -7,8 +7,8 @@ from typing import get_type_hints
 import pytest
 
 from b2bua.takeover.report import kind_of
-from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
+from heartbeat.console.views.takeovers import AgentReport, Report, TakeoverSummary, Verdict
 from heartbeat.persistent_state import PersistentState
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import ServerFixture, record
@@ -34,16 +34,16 @@ def taken(fixture: ServerFixture) -> Bench:
 def test_a_report_has_all_its_members_and_verdicts() -> None:
     bench = taken(ServerFixture())
     report = seen(bench.core, "report", {}, bench.now)
-    assert report.keys() == get_type_hints(v.Report).keys()
+    assert report.keys() == get_type_hints(Report).keys()
     assert report["verdicts"] == {"kept": 1, "released": 1} and report["not_reached"] == []
     assert {each["verdict"]: each["state"] for each in report["calls"]} == {"kept": "there", "released": "gone"}
-    assert all(each.keys() == get_type_hints(v.Verdict).keys() for each in report["calls"])
-    assert all(each.keys() == get_type_hints(v.AgentReport).keys() for each in report["agents"])
+    assert all(each.keys() == get_type_hints(Verdict).keys() for each in report["calls"])
+    assert all(each.keys() == get_type_hints(AgentReport).keys() for each in report["agents"])
     assert report["messages"] >= 4 and report["grants"] and report["evidence"]
     assert report["decided_at"] <= report["granted_at"] <= report["active_at"]
     assert len(seen(bench.core, "report", {"limit": "1"}, bench.now)["calls"]) == 1
     summary = seen(bench.core, "status", {}, bench.now)["last_takeover"]
-    assert summary.keys() == get_type_hints(v.TakeoverSummary).keys()
+    assert summary.keys() == get_type_hints(TakeoverSummary).keys()
     assert (summary["kept"], summary["lost"], summary["kind"]) == (1, 1, "takeover")
 
 

@@ -9,8 +9,11 @@ import pytest
 
 from b2bua.known_calls import peer_of
 from heartbeat import carriage
-from heartbeat.console import view as v
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
+from heartbeat.console.views.calls import Call, Calls
+from heartbeat.console.views.history import DecisionRow, History
+from heartbeat.console.views.lines import Line, Lines
+from heartbeat.console.views.status import Agents, Health, Peer, ServerStatus
 from heartbeat.death import Death, commitment_of, notice
 from heartbeat.header import Beat
 from sip.actions import Flow
@@ -28,12 +31,12 @@ def page(bench: Bench, name: str, **params: str) -> Any:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("status", v.ServerStatus),
-        ("health", v.Health),
-        ("calls", v.Calls),
-        ("lines", v.Lines),
-        ("agents", v.Agents),
-        ("history", v.History),
+        ("status", ServerStatus),
+        ("health", Health),
+        ("calls", Calls),
+        ("lines", Lines),
+        ("agents", Agents),
+        ("history", History),
     ],
 )
 def test_every_page_has_the_members_of_its_type(name: str, kind: Any) -> None:
@@ -41,7 +44,7 @@ def test_every_page_has_the_members_of_its_type(name: str, kind: Any) -> None:
     fixture.talk()
     found = page(fixture.bench, name)
     assert found.keys() == get_type_hints(kind).keys()
-    rows = {"calls": v.Call, "lines": v.Line, "agents": v.Peer, "history": v.DecisionRow}
+    rows = {"calls": Call, "lines": Line, "agents": Peer, "history": DecisionRow}
     if name in rows:
         items = next(value for value in found.values() if isinstance(value, list))
         assert items and all(item.keys() == get_type_hints(rows[name]).keys() for item in items)

@@ -9,10 +9,11 @@ import pytest
 from gateway_agent import api, views
 from gateway_agent.cli import main
 from heartbeat.console.commands import reload_all
+from heartbeat.console.contract import Refused
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.reload_orders import RELOAD
 from heartbeat.console.schema import of_json
-from heartbeat.console.view import AgentStatus, Refused
+from heartbeat.console.views.status import AgentStatus
 from heartbeat.program import LOG_LEVEL, UNBAN
 from tests.agent_keys import own_site
 from tests.consoles import VITALS, Offered, line, peer

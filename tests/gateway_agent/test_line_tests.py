@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway_agent.views import command, view
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from tests.gateway_agent.agent_fixture import SDP, AgentFixture
 
 CHALLENGE = ['WWW-Authenticate: Digest realm="carrier", nonce="n1", qop="auth"']

@@ -33,9 +33,9 @@ from gateway_agent.station.telephone import Do, Source, Telephone
 from gateway_agent.station.views import StationStatus
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import Client
+from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.metrics import text_of
 from heartbeat.console.schema import as_json, of_json
-from heartbeat.console.view import Progress, Refused
 from heartbeat.site.lines import StationSettings
 from heartbeat.site.load import parse
 

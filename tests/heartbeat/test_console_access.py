@@ -18,7 +18,7 @@ from heartbeat.console.api_socket import (
     Access,
     guessers,
 )
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 
 ACCESS = Access(b"secret", b"look", b"provision", "X-Remote-User", frozenset({"olga"}))
 BROWSER = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", "Host": "sbc.example"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from heartbeat.console.disk_space import DiskSpace
-from heartbeat.console.view import Disk
+from heartbeat.console.views.process import Disk
 
 
 def test_what_the_disks_say(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from heartbeat.console import hooks
 from heartbeat.console.hooks import MOST, HookError, Hooks, deliver, signature
-from heartbeat.console.view import Alert
+from heartbeat.console.views.status import Alert
 from heartbeat.site.load import SiteError, parse
 from heartbeat.site.model import HookSettings
 from heartbeat.site.values import Secret

@@ -13,9 +13,9 @@ from datetime import datetime
 import click
 import pytest
 
+from heartbeat.console.contract import Refused
 from heartbeat.console.log import PACKAGES, JournalFormatter, JsonFormatter, LogSettings, set_level
 from heartbeat.console.sanitize import LineFormatter
-from heartbeat.console.view import Refused
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import Client
 from heartbeat.console.commands import node_client, server_client
+from heartbeat.console.contract import Later, Refused
 from heartbeat.console.errors import RefusedByProcess, Unreachable
 from heartbeat.console.other_nodes import OtherNodes
 from heartbeat.console.passed_on import PassedOn
-from heartbeat.console.view import Later, Refused
 from heartbeat.console_exchange import ConsoleAnswered, ConsoleAsked
 from heartbeat.site.values import Api, Secret
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from heartbeat.console.contract import Refused
 from heartbeat.console.reload_orders import MOST, ReloadOrders
-from heartbeat.console.view import Refused
 
 
 def test_orders_are_settled_together_with_all_that_was_said() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.reloading import CLOSED, Reloaded, Reloading, write
-from heartbeat.console.view import Progress, Refused
 from heartbeat.site.certificates import OwnCertificates, Read
 from heartbeat.site.load import PROVISIONED, load
 from heartbeat.site.model import Site

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
 
-from heartbeat.console import view as v
+from heartbeat.console import views
 from heartbeat.console.schema import COUNTER, as_json, fields_of, figures_of, of_json
+from heartbeat.console.views.lines import AgentLine, AgentLines
+from heartbeat.console.views.process import ProcessStats
+from heartbeat.console.views.status import AgentStatus, CallCounts, LineCounts, Passwords, Peer, Relay
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "cli.md"
-LINE = v.AgentLine(
+LINE = AgentLine(
     name="alice",
     agent="gw1",
     kind="phone",
@@ -31,8 +36,8 @@ LINE = v.AgentLine(
     guesses=0,
     guessed_from="",
 )
-STATS = v.ProcessStats(0.5, 20.0, 0.0, 0.1)
-STATUS = v.AgentStatus(
+STATS = ProcessStats(0.5, 20.0, 0.0, 0.1)
+STATUS = AgentStatus(
     kind="agent",
     version="1",
     site="s",
@@ -47,17 +52,17 @@ STATUS = v.AgentStatus(
     config="",
     started_at=1.0,
     servers=(),
-    calls=v.CallCounts(3, 2, 1, 0, 0, 0),
+    calls=CallCounts(3, 2, 1, 0, 0, 0),
     held_attempts=0,
-    lines=v.LineCounts(2, 1, 1, 0),
+    lines=LineCounts(2, 1, 1, 0),
     relay=None,
-    passwords=v.Passwords(1, 0, "bob", "192.0.2.1", 2.0),
+    passwords=Passwords(1, 0, "bob", "192.0.2.1", 2.0),
     warnings=("a", "b"),
     process=STATS,
 )
 
 
-@pytest.mark.parametrize("view", [LINE, STATUS, v.AgentLines((LINE,)), replace(STATUS, relay=v.Relay(1, 2, 3, 4, 5))])
+@pytest.mark.parametrize("view", [LINE, STATUS, AgentLines((LINE,)), replace(STATUS, relay=Relay(1, 2, 3, 4, 5))])
 def test_a_view_is_the_same_after_json(view: Any) -> None:
     assert of_json(type(view), json.loads(json.dumps(as_json(view)))) == view
 
@@ -66,10 +71,10 @@ def test_another_version_says_less_or_more() -> None:
     value = as_json(STATUS)
     del value["process"], value["trunks"]
     value["news"] = 1
-    assert of_json(v.AgentStatus, value) == replace(STATUS, process=None, trunks=())
+    assert of_json(AgentStatus, value) == replace(STATUS, process=None, trunks=())
     del value["voter"]
     with pytest.raises(KeyError, match="voter"):
-        of_json(v.AgentStatus, value)
+        of_json(AgentStatus, value)
 
 
 @pytest.mark.parametrize(
@@ -86,11 +91,11 @@ def test_another_version_says_less_or_more() -> None:
 )
 def test_what_is_of_another_type_is_no_view(member: str, wrong: Any) -> None:
     with pytest.raises((KeyError, TypeError)):
-        of_json(v.AgentStatus, {**as_json(STATUS), member: wrong})
+        of_json(AgentStatus, {**as_json(STATUS), member: wrong})
 
 
 def test_figures_have_the_labels_of_what_they_are_in() -> None:
-    peer = v.Peer("m1", "server", "main", "", "", 0, True, None, "", False, 0, "", True, 0, 0, "")
+    peer = Peer("m1", "server", "main", "", "", 0, True, None, "", False, 0, "", True, 0, 0, "")
     status = replace(STATUS, servers=(peer,), process=replace(STATS, results={"busy": 2}))
     found = {(figure.metric.name, *figure.labels.items()): figure.value for figure in figures_of(status)}
     assert found["calls", ("state", "talking")] == 2
@@ -102,8 +107,8 @@ def test_figures_have_the_labels_of_what_they_are_in() -> None:
 
 def test_every_metric_is_documented() -> None:
     text = DOCUMENT.read_text()
-    kinds = [kind for kind in vars(v).values() if isinstance(kind, type) and kind.__module__ == v.__name__]
-    views = [kind for kind in kinds if hasattr(kind, "__dataclass_fields__")]
-    metrics = [metric for kind in views for field in fields_of(kind) for metric in field.metrics]
+    modules = [import_module(f"{views.__name__}.{found.name}") for found in iter_modules(views.__path__)]
+    kinds = {kind for module in modules for kind in vars(module).values() if is_dataclass(kind)}
+    metrics = [metric for kind in kinds for field in fields_of(kind) for metric in field.metrics]
     names = {metric.name + "_total" * (metric.kind == COUNTER) for metric in metrics}
     assert len(names) > 40 and not [name for name in sorted(names) if f"`{name}" not in text]

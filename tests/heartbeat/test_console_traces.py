@@ -22,7 +22,7 @@ from heartbeat.console.render import Console
 from heartbeat.console.schema import as_json
 from heartbeat.console.trace_command import trace
 from heartbeat.console.traces import Gathering, Hop, joined
-from heartbeat.console.view import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
+from heartbeat.console.views.calls import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
 from heartbeat.site.values import Api
 
 INVITE = "INVITE sip:b@x SIP/2.0\r\nCall-ID: {}\r\nCSeq: 1 INVITE\r\nContent-Type: application/sdp\r\n\r\nv=0\r\n"

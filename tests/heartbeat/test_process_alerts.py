@@ -10,7 +10,7 @@ import pytest
 
 from b2bua import server
 from heartbeat import program
-from heartbeat.console.view import ProcessStats
+from heartbeat.console.views.process import ProcessStats
 from heartbeat.site.load import parse
 from sip.io.clock import boottime
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from heartbeat.site.model import Trace
 from heartbeat.tracing import MEGABYTE, MOST_BYTES, MOST_MESSAGES, Tracing, local_of
 from sip.actions import Flow

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from examples.softphone_call import ENDED
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from tests.stories.branches import Branches
 from tests.stories.flows import FLOWS, SERVED_FLOWS, Flow
 from tests.stories.repeats import TIMERS, Repeats

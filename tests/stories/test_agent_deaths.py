@@ -9,7 +9,7 @@ import pytest
 from b2bua import views
 from examples.softphone_call import CALLING, TALKING, Policy
 from examples.softphone_core import _Registering
-from heartbeat.console.view import Refused
+from heartbeat.console.contract import Refused
 from heartbeat.site import load as sites
 from sip.offer_answer import OfferAnswerState
 from tests.stories import matrix, pairs

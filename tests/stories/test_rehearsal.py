@@ -9,7 +9,7 @@ import pytest
 
 from b2bua.takeover.verdicts import KEPT, REPLAYED
 from examples.softphone_call import Policy
-from heartbeat.console import view as v
+from heartbeat.console.contract import Refused
 from tests.consoles import ordered, seen
 from tests.stories.site_simulation import SiteSimulation, site_of
 from tests.stories.test_stories import begun, taken_over
@@ -173,5 +173,5 @@ def test_an_audit_names_ended_calls_whose_records_are_not_remembered() -> None:
 
 def test_a_stand_by_has_nothing_to_audit() -> None:
     sim = begun()
-    with pytest.raises(v.Refused, match="s1 is not active, so it has no calls to compare; ask m1"):
+    with pytest.raises(Refused, match="s1 is not active, so it has no calls to compare; ask m1"):
         sim.world.ask("s1", lambda now: ordered(sim.server("s1"), "audit", {}, now))
