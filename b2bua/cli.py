@@ -62,14 +62,14 @@ def main() -> None:
     required=True,
     multiple=True,
     metavar="NODE",
-    help="Which server of the site this is. Several sites: once for all, or once for each in their order.",
+    help="Which server of the site this is. For several sites: once for all, or once for each, in order.",
 )
 @log_options
 def run(site_paths: tuple[str, ...], nodes: tuple[str, ...], log_levels: tuple[str, ...], log_format: str) -> int:
     """Run a call server until SIGTERM. SIGHUP reads lines and routes again.
 
-    That is two processes: a supervisor, which tells the other server of its death, and the server, its child.
-    With several site files it is a server of each of the sites: main for one, stand-by for others.
+    It consists of two processes: a supervisor, which reports the server's death to the other server, and the server,
+    its child. With several site files it is a server of each of these sites, main for one, stand-by for others.
     """
     log = LogSettings.of(log_levels, log_format)
     if not is_supervised():
@@ -91,7 +91,7 @@ def run(site_paths: tuple[str, ...], nodes: tuple[str, ...], log_levels: tuple[s
 @format_option
 @watch_option
 def status(site_paths: tuple[str, ...], node: str | None, shape: str, watch: float | None) -> int:
-    """The site: servers, agents, calls, lines, warnings. Several sites, one under the other: say --site for each."""
+    """The site: servers, agents, calls, lines, warnings. For several sites give --site for each."""
     sites = commands.open_sites(site_paths)
 
     def look() -> Screen:

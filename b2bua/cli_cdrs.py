@@ -61,7 +61,7 @@ def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> flo
     "directories",
     multiple=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Read this directory instead of those in the site file; may be said several times.",
+    help="Read this directory instead of those in the site file; may be given several times.",
 )
 @click.option("--all", "everything", is_flag=True, help="All of them, not only the last --limit.")
 @limit_option(50)

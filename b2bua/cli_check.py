@@ -29,7 +29,7 @@ _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stop
 
 @click.command()
 @site_option
-@click.option("--node", metavar="NAME", help="Also see that the keys are there which this server or agent needs.")
+@click.option("--node", metavar="NAME", help="Also check the keys and secrets that this server or agent needs.")
 @format_option
 @click.argument("file", required=False, metavar="[FILE]")
 def check(site_path: str | None, node: str | None, shape: str, file: str | None) -> int:
@@ -68,9 +68,9 @@ def _certificates(site: Site, node: str | None) -> tuple[list[str], list[str]]:
 
 @click.command()
 @site_option
-@click.option("--node", metavar="NODE", help="The server that starts first; without it the main.")
+@click.option("--node", metavar="NODE", help="The server that starts first; default: the main.")
 def init(site_path: str | None, node: str | None) -> int:
-    """Say that the site starts for the first time.
+    """Declare that the site starts for the first time.
 
     Once in the life of a site, at one server, before anything runs or beside nodes that were started without it.
     Voters take the list of voters from that server; from then on a voter that lost its file has no vote until b2bua

@@ -18,14 +18,18 @@ from heartbeat.site.needed_secrets import SHORTEST_KEY
 @click.command("agent-key")
 @site_option
 @click.option(
-    "--previous", is_flag=True, help="Made of previous_key, not of key: while the site key is being changed."
+    "--previous", is_flag=True, help="Make it from previous_key, not from key: while the site key is being changed."
 )
 @click.option(
-    "--to", "target", metavar="FILE", type=click.Path(path_type=Path), help="Write it there, for its owner only."
+    "--to",
+    "target",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write it to this file, readable by its owner only.",
 )
 @click.argument("name", metavar="AGENT")
 def agent_key(site_path: str | None, previous: bool, target: Path | None, name: str) -> int:
-    """The key of one agent, made of the site key, for the key file on that agent's machine.
+    """Make the key of one agent from the site key, for the key file on that agent's machine.
 
     Who has it can speak as that agent, and as no other node.
     """

@@ -27,7 +27,11 @@ BACK: Final = 86_400.0
 """Seconds before the audit in which the records of ended calls are looked for: these began before they ended."""
 
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True, help="Seconds to wait for it."
+    "--timeout",
+    type=click.FloatRange(0.1, 3600),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for the result.",
 )
 
 
@@ -35,7 +39,7 @@ timeout_option = click.option(
 @site_option
 @node_option
 @format_option
-@click.option("--calls", "with_calls", is_flag=True, help="With each call that would not be kept.")
+@click.option("--calls", "with_calls", is_flag=True, help="Also show each call that would not be kept.")
 @limit_option(200)
 @timeout_option
 def rehearse(
@@ -43,8 +47,8 @@ def rehearse(
 ) -> int:
     """What a takeover now would keep and lose, why, and how long it would take. Changes nothing.
 
-    The stand-by asks every agent what it has, as at a takeover, but to observe. Exit code 0 when nothing would be
-    lost and nothing stands against a takeover, else 1: for cron.
+    The stand-by asks every agent what it has, as at a takeover, without taking anything over. Exit code 0 when
+    nothing would be lost and nothing stands against a takeover, otherwise 1: for cron.
     """
     site = command_line.open_site(site_path)
     client = commands.server_client(site, node if node is not None else _stand_by(site))
@@ -145,7 +149,7 @@ def audit(site_path: str | None, node: str | None, shape: str, limit: int, timeo
 @click.argument("origin", metavar="FROM")
 @click.argument("number", metavar="TO")
 def route(site_path: str | None, node: str | None, shape: str, origin: str, number: str) -> int:
-    """Where a call from a line (or a number of one) to a number would go now, and why. Calls nobody.
+    """Where a call from a line (or a number of one) to a number would go now, and why. No call is made.
 
     TO is written as the site writes numbers, after the rules of the line (from_device). Exit code 1: it would be
     refused.

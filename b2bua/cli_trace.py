@@ -33,11 +33,11 @@ def trace(
     limit: int,
     shape: str,
 ) -> int:
-    """The SIP messages of a call on all hops: a ladder, or a capture file.
+    """The SIP messages of a call on all hops, as a ladder or a capture file.
 
-    CALL is any id that a command, a record or a device shows: of the call (or the beginning of it), of its record, a
-    Session-ID, a Call-ID. Of a LINE, or --failed: the last calls. Secrets are blanked. Exit code 1: the part of
-    somebody is missing.
+    CALL is any id that a command, a record or a device shows: the call's id or its beginning, its record's id, a
+    Session-ID, a Call-ID. With a LINE, or --failed: the last calls. Secrets are blanked. Exit code 1: the part of
+    some node is missing.
     """
     site = command_line.open_site(site_path)
     asked = (about, failed, pcap, messages, limit)
@@ -49,10 +49,10 @@ def trace(
 @node_option
 @format_option
 @click.argument("about", metavar="CALL|EPOCH|takeover", default="takeover")
-@click.option("--calls", "with_calls", is_flag=True, help="With the verdict for each call of a takeover.")
+@click.option("--calls", "with_calls", is_flag=True, help="Also show the verdict for each call of a takeover.")
 @limit_option(200)
 def explain(site_path: str | None, node: str | None, shape: str, about: str, with_calls: bool, limit: int) -> int:
-    """Why: what happened to a call, or the takeover report.
+    """What happened to a call and why, or the report of a takeover.
 
     A call is named by its id or the beginning of it, the id of its record, its Session-ID or a Call-ID; a takeover by
     its epoch, the last one by "takeover".

@@ -32,29 +32,33 @@ from heartbeat.site.model import Site
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 timeout_option = click.option(
-    "--timeout", type=click.FloatRange(0.1, 86400), default=30.0, show_default=True, help="Seconds to wait for it."
+    "--timeout",
+    type=click.FloatRange(0.1, 86400),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for the result.",
 )
 
 
 @click.command()
 @site_option
-@click.option("--to", metavar="NODE", help="The server that shall be active; without it the other one.")
-@click.option("--force", is_flag=True, help="Without the votes of a quorum: take the agents that are reached.")
+@click.option("--to", metavar="NODE", help="The server to make active; default: the other one.")
+@click.option("--force", is_flag=True, help="Without the votes of a quorum, with the agents that are reached.")
 @click.option(
     "--max-loss",
     type=click.IntRange(0),
     metavar="CALLS",
-    help="Rehearse it first, and do nothing when more calls would be lost.",
+    help="Rehearse first, and do nothing if more calls than this would be lost.",
 )
 @yes_option
 @timeout_option
 def switchover(
     site_path: str | None, to: str | None, force: bool, max_loss: int | None, sure: bool, timeout: float
 ) -> int:
-    """Move the active role to the other server. No call is lost.
+    """Move the active role to the other server; calls go on.
 
-    The active server releases the site and the other one takes it over. With --force the other one takes it without
-    asking the voters, for when no quorum can be reached; make sure first that the old one is really dead.
+    The active server releases its lease and the other one takes over. With --force the other one takes over without
+    asking the voters, for when no quorum can be reached; first make sure that the old one is really dead.
     """
     site = command_line.open_site(site_path)
     before = find(site)
@@ -231,13 +235,13 @@ def hangup(site_path: str | None, node: str | None, call: str, sure: bool, timeo
 @site_option
 @node_option
 @click.argument("line", metavar="LINE")
-@click.option("--end", is_flag=True, help="Take new calls again.")
+@click.option("--end", is_flag=True, help="End it: take new calls again.")
 @timeout_option
 def busyout(site_path: str | None, node: str | None, line: str, end: bool, timeout: float) -> int:
-    """Take no new calls on a line, in neither direction; the calls on it go on. --end takes them again.
+    """Take no new calls on a line, in neither direction, until --end; the calls on it go on.
 
-    Status warns of it until then. The line's agent keeps it over reloads and takeovers, and the active server over
-    restarts of the agent. Of a line of the servers' own each server keeps it until it is restarted.
+    Status warns of it meanwhile. It outlasts reloads, takeovers and restarts of the line's agent. For a line of the
+    servers' own each server keeps it until it is restarted.
     """
     site = command_line.open_site(site_path)
     commands.known_line(site, line)
@@ -258,10 +262,10 @@ def busyout(site_path: str | None, node: str | None, line: str, end: bool, timeo
 def test_line(
     site_path: str | None, line: str, number: str | None, caller: str | None, ring: float, shape: str
 ) -> int:
-    """Try what of a line works: names, OPTIONS, registration, with --call a call. Exit code 1: something does not.
+    """Test a line: name resolution, OPTIONS, registration, with --call a call. Exit code 1: something fails.
 
-    Its agent tries it (a line of the servers' own: the active server), from where its calls would go. A phone's
-    devices are asked by OPTIONS. A call rings for a while and is hung up as soon as it is answered: it may cost.
+    The line's agent makes the test (for a line of the servers' own the active server), as it would make a call.
+    Devices of a phone are asked by OPTIONS. A call is hung up as soon as it is answered, and may cost.
     """
     site = command_line.open_site(site_path)
     commands.known_line(site, line)
@@ -274,7 +278,7 @@ def test_line(
 @site_option
 @node_option
 def pause(site_path: str | None, node: str | None) -> int:
-    """No automatic takeovers and failbacks until resume.
+    """Stop automatic takeovers and failbacks, until resume.
 
     For maintenance; at both servers, or at --node. A planned switchover still works.
     """
@@ -311,10 +315,10 @@ def _at_each(site_path: str | None, node: str | None, verb: str, params: Mapping
 @node_option
 @timeout_option
 def reload(site_path: str | None, node: str | None, timeout: float) -> int:
-    """Have the servers read the site file again, and show what they took, or all that is wrong with it.
+    """Make the servers read the site file again, and show what they took from it, or all its mistakes.
 
-    At both servers, or at --node. A file that is not right in any part is refused whole. Agents have their own:
-    gateway-agent reload.
+    At both servers, or at --node. A file with any mistake is refused as a whole. For agents use gateway-agent
+    reload.
     """
     site = command_line.open_site(site_path)
     return commands.reload_all(_both_or(site, node), timeout)
@@ -326,7 +330,7 @@ def reload(site_path: str | None, node: str | None, timeout: float) -> int:
 @format_option
 @watch_option
 def bans(site_path: str | None, node: str | None, shape: str, watch: float | None) -> int:
-    """Hosts that the servers do not listen to, and why. Agents have their own: gateway-agent bans."""
+    """Hosts that the servers ignore, and why. Agents have their own bans: gateway-agent bans."""
     clients = _both_or(command_line.open_site(site_path), node)
     return commands.show(lambda: bans_screen(clients), shape, watch)
 
@@ -336,7 +340,7 @@ def bans(site_path: str | None, node: str | None, shape: str, watch: float | Non
 @node_option
 @click.argument("host", metavar="HOST|all")
 def unban(site_path: str | None, node: str | None, host: str) -> int:
-    """Have the servers, or --node, listen to a banned host again."""
+    """Make the servers, or --node, listen to a banned host again."""
     return lift(_both_or(command_line.open_site(site_path), node), host)
 
 
@@ -350,9 +354,9 @@ def _both_or(site: Site, node: str | None) -> list[Client]:
 @click.argument("package", metavar="PACKAGE")
 @click.argument("level", metavar="LEVEL")
 def log_level(site_path: str | None, node: str | None, package: str, level: str) -> int:
-    """Log a package (or a part, as sip.receiver; or all) from a level on, at both servers, or at --node.
+    """Set from which level a package (or part, like sip.receiver; or all) is logged, at both servers or --node.
 
-    The level is debug, info, warning, error, or default. It is as at the start again after a restart.
+    The level is debug, info, warning, error, or default. It holds until a restart.
     """
     if fault := fault_of(package, level):
         raise ConsoleError(f"{fault[:1].upper()}{fault[1:]}.")
@@ -363,7 +367,7 @@ def log_level(site_path: str | None, node: str | None, package: str, level: str)
 @site_option
 @node_option
 @click.argument("voter")
-@click.option("--force", is_flag=True, help="Although no server is active, for the very want of this vote.")
+@click.option("--force", is_flag=True, help="Even if no server is active, because this very vote is missing.")
 @yes_option
 @timeout_option
 def readmit(site_path: str | None, node: str | None, voter: str, force: bool, sure: bool, timeout: float) -> int:

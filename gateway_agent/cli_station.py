@@ -50,12 +50,12 @@ def _order(site_path: str | None, name: str, verb: str, **params: str) -> int:
 
 @click.group()
 def station() -> None:
-    """Telephones that are programs here: run one, see what it does."""
+    """Stations (telephones that are programs): run one, show its state."""
 
 
 @station.command()
 @site_option
-@click.option("--station", "name", required=True, metavar="STATION", help="Which line of the site this is.")
+@click.option("--station", "name", required=True, metavar="STATION", help="Which station of the site this is.")
 @log_options
 def run(site_path: str | None, name: str, log_levels: tuple[str, ...], log_format: str) -> int:
     """Run a station until SIGTERM, on the machine of its agent and as its user."""
@@ -122,7 +122,7 @@ def dial(name: str, number: str, site_path: str | None) -> int:
 @station_argument
 @site_option
 def answer(name: str, site_path: str | None) -> int:
-    """Let a station take the call that rings there."""
+    """Let a station answer the call that rings there."""
     return _order(site_path, name, "answer")
 
 
@@ -148,7 +148,7 @@ def say(name: str, file: str, site_path: str | None) -> int:
 @click.argument("file", type=click.Path(), required=False)
 @site_option
 def record(name: str, file: str | None, site_path: str | None) -> int:
-    """Write what a station hears in its call, or in the next one, to a WAV file; without FILE: no more."""
+    """Record what a station hears in its call, or the next one, to a WAV file; without FILE: stop."""
     return _order(site_path, name, "record", file=str(Path(file).absolute()) if file else "")
 
 
@@ -164,9 +164,9 @@ def record(name: str, file: str | None, site_path: str | None) -> int:
     show_default=True,
     help="How long it listens, once the call is answered.",
 )
-@click.option("--mos", type=click.FloatRange(0, 4.5), default=0.0, help="Fail under this mean opinion score.")
+@click.option("--mos", type=click.FloatRange(0, 4.5), default=0.0, help="Fail below this mean opinion score.")
 def probe(name: str, number: str, site_path: str | None, shape: str, seconds: float, mos: float) -> int:
-    """Let a station call a number that echoes, and measure what comes back. Exit code 1: it was not heard well."""
+    """Let a station call an echo, and measure what comes back. Exit code 1: it was not heard well."""
     client = _client(site_path, name)
     progress = client.command("probe", {"number": number, "seconds": str(seconds), "mos": str(mos)})
     deadline = time.monotonic() + seconds + SETTING_UP

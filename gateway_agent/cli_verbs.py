@@ -23,7 +23,7 @@ from heartbeat.console.views.status import AgentStatus
 from heartbeat.site.model import Site
 
 agent_option = click.option(
-    "--agent", metavar="AGENT", help="Which agent; may be left out where a site, or this machine, has only one."
+    "--agent", metavar="AGENT", help="Which agent; not needed if the site, or this machine, has only one."
 )
 
 
@@ -119,9 +119,9 @@ def calls(
     type=click.FloatRange(0.1, 604800),
     default=86400.0,
     show_default=True,
-    help="Seconds to wait for it.",
+    help="Seconds to wait for the result.",
 )
-@click.option("--no-wait", is_flag=True, help="Only begin; do not wait for the last call.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the last call.")
 def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, no_wait: bool) -> int:
     """Refuse new calls and wait until the last one has ended. Ctrl-C stops waiting, not draining."""
     client = _one(command_line.open_site(site_path), agent)
@@ -141,7 +141,7 @@ def drain(site_path: str | None, agent: str | None, sure: bool, timeout: float, 
 
 @click.command()
 @site_option
-@click.option("--agent", metavar="AGENT", help="Ask this agent only.")
+@click.option("--agent", metavar="AGENT", help="Use this agent only.")
 @trace_options
 def trace(
     site_path: str | None,
@@ -153,10 +153,10 @@ def trace(
     limit: int,
     shape: str,
 ) -> int:
-    """The SIP messages of a call at agents: a ladder, or a capture file. b2bua trace has those of servers, too.
+    """The SIP messages of a call at agents, as a ladder or a capture file. b2bua trace has those of servers, too.
 
     CALL is a Call-ID, of the device's dialog or of that with the servers. Of a LINE, or --failed: the last calls.
-    Secrets are blanked. Exit code 1: the part of somebody is missing.
+    Secrets are blanked. Exit code 1: the part of some node is missing.
     """
     site = command_line.open_site(site_path)
     names = [agent] if agent is not None else list(site.agents)
@@ -169,7 +169,7 @@ def trace(
 @test_options
 @format_option
 def test(site_path: str | None, line: str, number: str | None, caller: str | None, ring: float, shape: str) -> int:
-    """Try what of a line works: names, OPTIONS, registration, with --call a call. Exit code 1: something does not."""
+    """Test a line: name resolution, OPTIONS, registration, with --call a call. Exit code 1: something fails."""
     site = command_line.open_site(site_path)
     commands.known_line(site, line)
     settings = site.lines[line.partition("/")[0]]
@@ -183,9 +183,9 @@ def test(site_path: str | None, line: str, number: str | None, caller: str | Non
 @site_option
 @agent_option
 @yes_option
-@click.option("--for-good", is_flag=True, required=True, help="Registrations at carriers are taken back.")
+@click.option("--for-good", is_flag=True, required=True, help="Remove registrations at carriers.")
 def stop(site_path: str | None, agent: str | None, sure: bool, for_good: bool) -> int:
-    """Refuse new calls, take registrations at carriers back, and end with the last call."""
+    """Refuse new calls, remove registrations at carriers, and end with the last call."""
     client = _one(command_line.open_site(site_path), agent)
     commands.ask(f"End {client.name} for good, with its last call?", sure)
     click.echo(client.command("stop", {}).sentence)
@@ -218,7 +218,7 @@ def resume(site_path: str | None, agent: str | None) -> int:
 @agent_option
 @click.option("--timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True, help="Seconds to wait.")
 def reload(site_path: str | None, agent: str | None, timeout: float) -> int:
-    """Have an agent, or all, read the site file again, and show what they took, or all that is wrong with it."""
+    """Make an agent, or all, read the site file again, and show what they took from it, or all its mistakes."""
     site = command_line.open_site(site_path)
     return commands.reload_all(_all_or(site, agent), timeout)
 
@@ -229,7 +229,7 @@ def reload(site_path: str | None, agent: str | None, timeout: float) -> int:
 @format_option
 @watch_option
 def bans(site_path: str | None, agent: str | None, shape: str, watch: float | None) -> int:
-    """Hosts that an agent, or all, do not listen to, and why."""
+    """Hosts that an agent, or all agents, ignore, and why."""
     clients = _all_or(command_line.open_site(site_path), agent)
     return commands.show(lambda: bans_screen(clients), shape, watch)
 
@@ -239,7 +239,7 @@ def bans(site_path: str | None, agent: str | None, shape: str, watch: float | No
 @agent_option
 @click.argument("host", metavar="HOST|all")
 def unban(site_path: str | None, agent: str | None, host: str) -> int:
-    """Have an agent, or all, listen to a banned host again."""
+    """Make an agent, or all, listen to a banned host again."""
     return lift(_all_or(command_line.open_site(site_path), agent), host)
 
 
@@ -256,7 +256,7 @@ def _all_or(site: Site, agent: str | None) -> list[Client]:
 @click.argument("package", metavar="PACKAGE")
 @click.argument("level", metavar="LEVEL")
 def log_level(site_path: str | None, agent: str | None, package: str, level: str) -> int:
-    """Log a package (or a part, as sip.receiver; or all) of an agent from a level on, until its restart."""
+    """Set from which level a package (or part, like sip.receiver; or all) of an agent is logged, until a restart."""
     if fault := fault_of(package, level):
         raise ConsoleError(f"{fault[:1].upper()}{fault[1:]}.")
     client = _one(command_line.open_site(site_path), agent)

@@ -48,9 +48,8 @@ timeout_option = click.option(
 def main() -> None:
     """Ask SIP servers whether they are there, with OPTIONS.
 
-    A target is sip:host:port;transport=tcp, or less of it: the port is 5060 and the transport udp when not said.
-    With a site file it may be the name of a node.
-    What a server of ours tells of its site is shown as it came; its signature is not checked here.
+    A target is sip:host:port;transport=tcp, or a part of that: the defaults are port 5060 and UDP. With a site file
+    it may be the name of a node. What a node tells of its site is shown without checking its signature.
     """
 
 
@@ -174,7 +173,7 @@ def _beat(tally: Tally, named: bool = False, file: bool = True) -> Text:
 @site_option
 @interval_option
 @timeout_option
-@click.option("--count", "-c", "number", type=click.IntRange(1), help="End after so many pings to each.")
+@click.option("--count", "-c", "number", type=click.IntRange(1), help="End after this many pings to each.")
 @format_option
 def watch(
     targets: tuple[str, ...], site_path: str | None, interval: float, timeout: float, number: int | None, shape: str

@@ -83,7 +83,7 @@ sites_option = click.option(
     type=click.Path(),
     help="The site file (or HOLDFAST_SITE; there several are set apart by colons). Several: say it for each.",
 )
-node_option = click.option("--node", metavar="NODE", help="Ask this server only.")
+node_option = click.option("--node", metavar="NODE", help="Use this server only.")
 format_option = click.option(
     "--format", "shape", type=click.Choice(["table", "json"]), default="table", help="For people or for programs."
 )
@@ -94,14 +94,14 @@ watch_option = click.option(
     is_flag=False,
     flag_value=1.0,
     metavar="[SECONDS]",
-    help="Go on showing it, anew every so often (1 s).",
+    help="Repeat it every so many seconds (1).",
 )
-yes_option = click.option("--yes", "-y", "sure", is_flag=True, help="Do not ask.")
+yes_option = click.option("--yes", "-y", "sure", is_flag=True, help="Do not ask for confirmation.")
 
 
 def limit_option(default: int) -> Callable[[F], F]:
     return click.option(
-        "--limit", type=click.IntRange(1, 2000), default=default, show_default=True, help="Show at most so many."
+        "--limit", type=click.IntRange(1, 2000), default=default, show_default=True, help="Show at most this many."
     )
 
 

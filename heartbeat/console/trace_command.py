@@ -30,8 +30,8 @@ def trace_options(function: F) -> F:
     options = (
         click.argument("about", metavar="[CALL|LINE]", required=False),
         click.option("--failed", is_flag=True, help="The last calls that failed."),
-        click.option("--pcap", metavar="FILE", type=click.Path(dir_okay=False), help="Write a capture file as well."),
-        click.option("--messages", is_flag=True, help="With each message in full, its secrets blanked."),
+        click.option("--pcap", metavar="FILE", type=click.Path(dir_okay=False), help="Also write a capture file."),
+        click.option("--messages", is_flag=True, help="Also show each message in full, with secrets blanked."),
         limit_option(5),
         format_option,
     )
