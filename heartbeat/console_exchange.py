@@ -44,7 +44,7 @@ LATE: Final = 256
 """By so many numbers a question may come after later ones."""
 AGAIN: Final = 0.25
 """Seconds after which what was not answered is asked again."""
-SOON: Final = 0.03
+SOON: Final = 0.01
 LATEST: Final = 0.5
 """Seconds between two looks whether an answer is there, at first and at last."""
 PATIENCE: Final = 2.0

@@ -21,6 +21,9 @@ from sip.io.unix_path import short_path
 
 TIMEOUT: Final = 3.0
 """Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""
+FETCHING: Final = 10.0
+"""The same where a server fetches an agent's answer, which may be long and the way slow; it waits less for one that
+says nothing."""
 NODE: Final = "Holdfast-Node"
 """Header of a request: which node of the site is meant; without it, the server that is asked."""
 NO_ANSWER: Final = 504

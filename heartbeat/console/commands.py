@@ -14,7 +14,7 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from heartbeat.console.client import Client, near
+from heartbeat.console.client import FETCHING, Client, near
 from heartbeat.console.command_line import DEGRADED, HEALTHY, INTERRUPTED, NO_ACTIVE, UNREACHABLE, agent_of, open_site
 from heartbeat.console.contract import Progress
 from heartbeat.console.errors import ConsoleError, Unreachable
@@ -57,7 +57,12 @@ def _by_servers(site: Site, own: Client) -> Client:
     if not own.is_elsewhere:
         return own
     servers = [Client(name, server.api_address, server.api_token) for name, server in site.servers.items()]
-    ways = [replace(own, api=one.api, token=one.token, through=one.name) for one in servers if not one.is_elsewhere]
+    timeout = FETCHING if own.is_agent else own.timeout
+    ways = [
+        replace(own, api=one.api, token=one.token, timeout=timeout, through=one.name)
+        for one in servers
+        if not one.is_elsewhere
+    ]
     return replace(ways[0], instead=tuple(ways[1:])) if ways else own
 
 

@@ -16,7 +16,7 @@ import pytest
 from heartbeat.console import passed_on, server
 from heartbeat.console.answers import Answers
 from heartbeat.console.api_socket import ApiSocket
-from heartbeat.console.client import Client
+from heartbeat.console.client import FETCHING, Client
 from heartbeat.console.commands import node_client, server_client
 from heartbeat.console.contract import Later, Refused
 from heartbeat.console.errors import RefusedByProcess, Unreachable
@@ -314,12 +314,13 @@ def test_agents_of_other_machines_are_asked_by_any_server_that_is_here(tmp_path:
         return node_client(site, "gw1")
 
     gw1 = Client("gw1", here, is_agent=True)
-    by_m2 = replace(gw1, api=by_tcp, through="m2")
+    by_m1 = replace(gw1, through="m1", timeout=FETCHING)
+    by_m2 = replace(gw1, api=by_tcp, through="m2", timeout=FETCHING)
     assert asked(here, away, here) == gw1
     assert asked(here, away, by_tcp) == replace(gw1, api=by_tcp)
-    assert asked(here, away, away) == replace(gw1, through="m1")
-    assert asked(away, here, away) == replace(gw1, through="m2")
-    assert asked(here, by_tcp, away) == replace(gw1, through="m1", instead=(by_m2,))
+    assert asked(here, away, away) == by_m1
+    assert asked(away, here, away) == replace(by_m2, api=here)
+    assert asked(here, by_tcp, away) == replace(by_m1, instead=(by_m2,))
     assert asked(away, away, away) == replace(gw1, api=away), "which says to ask on its machine"
 
 
