@@ -27,7 +27,8 @@ from heartbeat import header
 from heartbeat.proof import Proof
 from heartbeat.site import doc
 from heartbeat.site import load as sites
-from heartbeat.site.model import Site
+from heartbeat.site.model import Failover, Site
+from heartbeat.timing import Timing
 from sip.dialog import dialog_key
 from sip.packages.line_dialog import request_of, split
 from sip.wire.message import Message, Request, Response, parse
@@ -42,6 +43,7 @@ PACKAGE = ROOT / "docs" / "line-dialog.md"
 WIRE = ROOT / "docs" / "wire.md"
 KEY = b"an example key, for no real site"
 RS = "\x1e"
+TIMING = Timing()
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
 
@@ -357,6 +359,30 @@ def test_tests_that_are_named_exist(page: Path):
     for path, name in re.findall(r"`(tests/[a-z0-9_/]+\.py)(?:::(\w+))?`", page.read_text("utf-8")):
         assert (ROOT / path).exists(), f"{page.name}: {path}"
         assert not name or f"def {name}(" in (ROOT / path).read_text("utf-8"), f"{page.name}: {path}::{name}"
+
+
+PARTS = "b2bua docker docs examples gateway_agent heartbeat sip tests tools".split()
+
+
+@every_page
+def test_files_that_are_named_exist(page: Path):
+    if page.name != "decisions.md":  # a log: it names files of its day
+        for path in re.findall(rf"`((?:{'|'.join(PARTS)})/[\w./-]+)`", page.read_text("utf-8")):
+            made = path.startswith("docker/secrets/")  # by docker/secrets.sh
+            assert made or (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+@every_page
+def test_times_that_are_named_with_their_key_are_its_default(page: Path):
+    for key, seconds in re.findall(r"`([a-z_]+)` \(([\d.]+) s\)", page.read_text("utf-8")):
+        found = [getattr(part, key) for part in (TIMING, Failover()) if hasattr(part, key)]
+        assert found in ([], [float(seconds)]), f"{page.name}: {key}"
+
+
+def test_the_takeover_that_is_drawn_has_the_default_times():
+    drawn = (ROOT / "docs" / "how-it-works.md").read_text("utf-8")
+    assert f"every {TIMING.interval:g} s" in drawn and f"{TIMING.dead_after:g} s: dead" in drawn
+    assert f"{TIMING.silence:g} s after the last beat" in drawn
 
 
 def test_every_page_with_commands_is_followed():
