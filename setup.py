@@ -31,6 +31,7 @@ COMPILED = (
     "b2bua/media_seen.py",
     "b2bua/own_lines.py",
     "b2bua/passage.py",
+    "b2bua/plan.py",
     "b2bua/routing.py",
     "b2bua/state_token.py",
     "gateway_agent/*.py",

@@ -19,9 +19,10 @@ from b2bua.destination import Destination
 from b2bua.device_leg import NO_DEVICE_LEGS, DeviceLeg, state_of
 from b2bua.diversion import diverted
 from b2bua.former_legs import FormerLegs
-from b2bua.lines import Lines
+from b2bua.lines import Lines, Load
 from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
-from b2bua.routing import CallRequest, Load, Plan, Refusal, Router, RouteTarget
+from b2bua.plan import Plan, Refusal, RouteTarget
+from b2bua.routing import CallRequest, Router
 from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.subscription import Subscription

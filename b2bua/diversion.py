@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from b2bua.routing import Plan, RouteTarget
+from b2bua.plan import Plan, RouteTarget
 from heartbeat.site.model import Site
 from sip.device.identity import with_fields
 from sip.wire.errors import Malformed

@@ -2,10 +2,51 @@
 
 from __future__ import annotations
 
-from b2bua.routing import LineLoad
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Site
 from sip.packages.line_dialog import LineRecord
+
+
+class LineLoad:
+    """What is known now of one line: counted by the server's calls and told by its agent."""
+
+    __slots__ = ("_at", "_credit", "busy", "in_service")
+
+    def __init__(self, busy: int = 0, in_service: bool = True) -> None:
+        self.busy = busy
+        """Calls on it."""
+        self.in_service = in_service
+        """False while its peer does not answer, or no phone is registered."""
+        self._credit = 1.0
+        self._at = -math.inf
+
+    def paced(self, cps: float, now: float) -> bool:
+        """True while ``cps`` calls a second (0: no limit) are used up."""
+        return cps > 0 and min(max(cps, 1.0), self._credit + (now - self._at) * cps) < 1.0
+
+    def take(self, cps: float, now: float) -> None:
+        """Count a call that starts."""
+        self.busy += 1
+        if cps > 0:
+            self._credit = min(max(cps, 1.0), self._credit + (now - self._at) * cps) - 1.0
+            self._at = now
+
+    def give(self) -> None:
+        """Count a call that ended."""
+        self.busy -= 1
+
+
+class Load(NamedTuple):
+    """How busy the server is."""
+
+    calls: int
+    """Calls of all lines."""
+    lines: Mapping[str, LineLoad]
+    """By name; a line that is not in it is idle and in service."""
 
 
 class Lines:

@@ -29,7 +29,9 @@ from b2bua.device_subscriptions import (
     known_by,
     number_there,
 )
-from b2bua.routing import CallRequest, LineLoad, Load, Plan, Refusal, RouteTarget
+from b2bua.lines import LineLoad, Load
+from b2bua.plan import Plan, Refusal, RouteTarget
+from b2bua.routing import CallRequest
 from b2bua.state_token import origin_of
 from heartbeat.site.lines import LineSettings
 from sip.actions import UNREACHABLE, Flow

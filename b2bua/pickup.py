@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from b2bua.call import Call, CallServices
-from b2bua.routing import CallRequest, Load, Plan
+from b2bua.lines import Load
+from b2bua.plan import Plan
+from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, origin_of
 from sip.b2b.bridge import ANSWERED, COMPLETED_ELSEWHERE, DIALING, RINGING, ROUTING, Bridge
 from sip.dialog import DialogState
@@ -25,7 +27,7 @@ from sip.invite import InviteUsage
 from sip.offer_answer import description_in
 from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
 from sip.transaction import ClientTransaction, ServerTransaction
-from sip.wire import sdp
+from sip.wire import sdp, sdp_body
 from sip.wire.message import Request, Response
 
 logger = logging.getLogger(__name__)
@@ -107,7 +109,7 @@ class Pickup:
         call, leg = self.call, self.leg
         leg.server_invite.latest = invite
         invite.context = leg
-        lines = (f"Content-Type: {sdp.TYPE}", ALLOW, *call.services.token_lines(call, self.agent))
+        lines = (f"Content-Type: {sdp_body.TYPE}", ALLOW, *call.services.token_lines(call, self.agent))
         leg.reply(invite, 200, now, lines=lines, body=answer)
         self._limit(now)
 

@@ -1,9 +1,8 @@
 """Where a call goes: from who calls whom, to an ordered plan of lines to try, or a refusal. Pure.
 
     router = Router(site, random.Random(), capacity=5000, reserve=0.05)
-    router.plan(Attempt("alice", "+33123", "1001"), load, now)      -> Plan | Refusal
+    router.plan(CallRequest("alice", "+33123", "1001"), load, now)  -> Plan | Refusal
     router.after(plan, 486, load, now)                              -> Plan | Refusal, when its first target failed
-    plan.to_token(); Plan.from_token(site, text)                    the rest of a plan, for the state token
 
 A new Router is made at each load of the site file; a plan made by the old one goes on with the new one.
 """
@@ -12,25 +11,22 @@ from __future__ import annotations
 
 import math
 import random
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
-from urllib.parse import quote, unquote
 
+from b2bua.lines import LineLoad, Load
+from b2bua.plan import LONGEST_NUMBER, Plan, Refusal, RouteTarget, too_long
 from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Site
 from sip.redirection import Redirect
+from sip.wire.reasons import REASONS
 
 MOST_TARGETS: Final = 16
 """Lines that one call may be hunted over."""
 MOST_FORWARDS: Final = 5
 """How often one call may be forwarded or redirected, one after the other."""
-LONGEST_NUMBER: Final = 64
-"""Of a number called, as it stands in a token."""
-LONGEST_TOKEN: Final = 400
 RING: Final = 180.0
 """Seconds that a line may ring which was reached by one of its own ``numbers``."""
-UNRESERVED: Final = "+*#!"
 
 OWN: Final = "numbers"
 """In place of a route: the number called is one of a line's own."""
@@ -50,125 +46,6 @@ class CallRequest(NamedTuple):
     """The number calling, likewise."""
     priority: int = 0
     """What it asks for (``sip.priority``); heeded when the line's ``trust_priority`` says so."""
-
-
-class RouteTarget(NamedTuple):
-    """One line to try."""
-
-    line: str
-    request_number: str
-    """The number to call there."""
-    ring_for: float
-    """Seconds after which it has not answered (to be treated as 408)."""
-    because: str
-    forwarded_from: str = ""
-    """The line whose forwarding led here."""
-    follows: bool = False
-    """Whether the forwarding of this line is followed; it is not for the members of a group."""
-    params: str = ""
-    """What a redirection said of the number besides its digits (RFC 4694, RFC 4904): ``;npdi;rn=+33177``."""
-    reason: str = "unknown"
-    """Why that line forwarded, in the words of Diversion (RFC 5806); unknown after a takeover."""
-
-
-class Plan(NamedTuple):
-    """What is left to try, the first target being the one to try now."""
-
-    targets: tuple[RouteTarget, ...]
-    line: str
-    """The line that calls; after forwarding, the one that forwarded last."""
-    called: str
-    """The number called, in the site's own form (after ``from_device``)."""
-    caller: str
-    """The number calling, likewise; empty when it was too long to keep: it is then passed as it came."""
-    priority: int = 0
-    forwards: int = 0
-    """How often the call was forwarded so far."""
-
-    @property
-    def target(self) -> RouteTarget:
-        """The line to try now."""
-        return self.targets[0]
-
-    def to_token(self) -> str:
-        """The plan in at most 400 ASCII characters; of a long hunt, the last targets are left out."""
-        caller = _escaped(self.caller)
-        head = f"1,{self.line},{_escaped(self.called)},{caller},{self.priority},{self.forwards}"
-        for target in self.targets:
-            number = "" if target.request_number == self.called else _escaped(target.request_number)
-            flag = ("f" if target.follows else "") + (_escaped(target.params) if target.params else "")
-            part = f";{target.line},{number},,{math.ceil(target.ring_for)},{target.forwarded_from},{flag}"
-            if len(head) + len(part) > LONGEST_TOKEN:
-                break
-            head += part
-        return head
-
-    @classmethod
-    def from_token(cls, site: Site, text: str) -> Plan:
-        """The plan again, without the lines that ``site`` no longer has. Raises :class:`ValueError` if unreadable."""
-        head, *parts = text.split(";")
-        version, line, called, caller, priority, forwards = head.split(",")
-        if version != "1":
-            raise ValueError(f"The plan of a call has version {version}, and only 1 is known here.")
-        called, caller = unquote(called), unquote(caller)
-        targets = []
-        for part in parts:
-            name, number, _, ring, forwarded, flag = part.split(",")  # the third was of an earlier version
-            if name in site.lines:
-                number = unquote(number) or called
-                because = f"{name} was left to try when the server changed"
-                follows, params = flag.startswith("f"), unquote(flag.removeprefix("f"))
-                targets.append(RouteTarget(name, number, float(ring), because, forwarded, follows, params))
-        return cls(tuple(targets), line, called, caller, int(priority), int(forwards))
-
-
-class Refusal(NamedTuple):
-    """A call that goes nowhere."""
-
-    status: int
-    reason: str
-    """Reason phrase of the response."""
-    because: str
-    retry_after: int = 0
-    """Seconds for a Retry-After header; 0: none."""
-
-
-class LineLoad:
-    """What is known now of one line: counted by the server's calls and told by its agent."""
-
-    __slots__ = ("_at", "_credit", "busy", "in_service")
-
-    def __init__(self, busy: int = 0, in_service: bool = True) -> None:
-        self.busy = busy
-        """Calls on it."""
-        self.in_service = in_service
-        """False while its peer does not answer, or no phone is registered."""
-        self._credit = 1.0
-        self._at = -math.inf
-
-    def paced(self, cps: float, now: float) -> bool:
-        """True while ``cps`` calls a second (0: no limit) are used up."""
-        return cps > 0 and min(max(cps, 1.0), self._credit + (now - self._at) * cps) < 1.0
-
-    def take(self, cps: float, now: float) -> None:
-        """Count a call that starts."""
-        self.busy += 1
-        if cps > 0:
-            self._credit = min(max(cps, 1.0), self._credit + (now - self._at) * cps) - 1.0
-            self._at = now
-
-    def give(self) -> None:
-        """Count a call that ended."""
-        self.busy -= 1
-
-
-class Load(NamedTuple):
-    """How busy the server is."""
-
-    calls: int
-    """Calls of all lines."""
-    lines: Mapping[str, LineLoad]
-    """By name; a line that is not in it is idle and in service."""
 
 
 def goes_on(status: int, phone: bool = False) -> bool:
@@ -196,9 +73,9 @@ class Router:
         if line is None:
             return Refusal(403, "Forbidden", f"{attempt.line or 'the caller'} is no line of this site")
         called = attempt.called
-        if not called or _too_long(called):
+        if not called or too_long(called):
             return Refusal(404, "Not Found", f"the number called has 0 or over {LONGEST_NUMBER} characters")
-        caller = "" if _too_long(attempt.caller) else attempt.caller
+        caller = "" if too_long(attempt.caller) else attempt.caller
         choice = self._choose(called, line.name)
         priority = _priority(line, choice, attempt)
         limit = self._capacity if priority else self._ordinary
@@ -299,13 +176,6 @@ class Router:
         return Refusal(503, "Service Unavailable", because, self._chance.randint(2, 10))
 
 
-REASONS: Final = {
-    404: "Not Found",
-    480: "Temporarily Unavailable",
-    482: "Loop Detected",
-    486: "Busy Here",
-    503: "Service Unavailable",
-}
 RANK: Final = (404, 503, 482, 480, 486)
 """Of several reasons why no line could be tried, the one told to the caller is the last in this list."""
 
@@ -418,7 +288,7 @@ class _Hunt:
             return self._skip(482, f"{line.name} forwards to {where}, and the call was forwarded {forwards} times")
         self._forwarded.add(line.name)
         for number, params, _ in numbers[:MOST_TARGETS]:
-            choice = self._router._choose(number, line.name) if not _too_long(number) else None
+            choice = self._router._choose(number, line.name) if not too_long(number) else None
             if choice is None or choice.refuse:
                 self._skip(404, f"{line.name} forwards to {number}, to which no route leads")
             else:
@@ -476,7 +346,7 @@ class _Hunt:
     ) -> None:
         if len(self.targets) >= MOST_TARGETS:
             return
-        if _too_long(number):
+        if too_long(number):
             return self._skip(404, f"{line.name} would be called with a number of over {LONGEST_NUMBER} characters")
         self.targets.append(RouteTarget(line.name, number, ring, because, origin, follows, params, self._reason))
 
@@ -517,18 +387,3 @@ def _forwarding(
     if 300 <= status < 400 and redirects and line.follows_redirects:
         return redirects, f"redirected with {status}", "deflection"
     return (), "", ""
-
-
-def _too_long(number: str) -> bool:
-    # An ASCII character takes at most three when escaped; only what might be too long is escaped to be measured.
-    if len(number) * 3 <= LONGEST_NUMBER and number.isascii():
-        return False
-    return len(number) > LONGEST_NUMBER or len(_escaped(number)) > LONGEST_NUMBER
-
-
-def _escaped(number: str) -> str:
-    """A number as it stands in a token."""
-    return number if _PLAIN.match(number) else quote(number, UNRESERVED)
-
-
-_PLAIN: Final = re.compile(r"[0-9A-Za-z+*#!._-]*\Z")

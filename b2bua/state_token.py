@@ -47,7 +47,7 @@ class CallState(NamedTuple):
     attempt: int = 0
     """The place in the hunting: how many targets were tried, this one included."""
     plan: str = ""
-    """What is left to hunt, this target first (``b2bua.routing.Plan``); empty once answered."""
+    """What is left to hunt, this target first (``b2bua.plan.Plan``); empty once answered."""
     caller: str = ""
     callee: str = ""
     caller_line: str = ""

@@ -12,7 +12,9 @@ from b2bua.cdr import heard
 from b2bua.core import Core
 from b2bua.known_calls import known_calls, named_so
 from b2bua.leadership import answers
-from b2bua.routing import CallRequest, Load, Refusal, RouteTarget
+from b2bua.lines import Load
+from b2bua.plan import Refusal, RouteTarget
+from b2bua.routing import CallRequest
 from heartbeat import version
 from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.views import calls as call_views

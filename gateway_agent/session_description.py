@@ -21,7 +21,7 @@ from sip.offer_answer import (
     OfferAnswerState,
     description_in,
 )
-from sip.wire import sdp
+from sip.wire import sdp, sdp_body
 from sip.wire.errors import Malformed
 from sip.wire.message import Message, Request, Response
 
@@ -67,7 +67,7 @@ class SessionDescription:
         self.host = host
         self.device.receive(said)
         self.server.send(passed)
-        return message.body if passed is said else sdp.replace(message.body, where, passed)
+        return message.body if passed is said else sdp_body.replace(message.body, where, passed)
 
     def from_server(self, message: Message, now: float) -> bytes:
         """The body of a server's message as the device gets it; the same one again when it is asked for again."""
@@ -79,7 +79,7 @@ class SessionDescription:
         self.server.receive(said)
         passed = self.device.continued(led)
         self.device.send(passed)
-        return message.body if passed is said else sdp.replace(message.body, where, passed)
+        return message.body if passed is said else sdp_body.replace(message.body, where, passed)
 
     def reserve(self, invite: Request, now: float) -> Fault | None:
         """Take what the offer of a server needs, before anything rings; why it cannot be had."""

@@ -14,7 +14,7 @@ from hashlib import blake2s
 from typing import Final
 
 from sip.wire.message import Message, Request, value_of
-from sip.wire.sdp import TYPE, is_untold
+from sip.wire.sdp_body import TYPE, is_untold
 
 SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line", "line-state", "media-quality"})
 """Fields of the site (docs/wire.md): they never reach a device, and are not believed when one sends them."""

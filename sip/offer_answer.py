@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar, Final, NamedTuple
 
-from sip.wire import sdp
+from sip.wire import sdp, sdp_body
 from sip.wire.message import Message, Request
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ REFUSED: Final = "refused"
 _FIRST: Final = (NOTHING, LOCAL_OFFER, REMOTE_OFFER)
 """Nothing is agreed yet."""
 
-_USUAL_TYPE: Final = f"Content-Type: {sdp.TYPE}"
+_USUAL_TYPE: Final = f"Content-Type: {sdp_body.TYPE}"
 CARRIERS: Final = frozenset(("INVITE", "ACK", "PRACK", "UPDATE"))
 """Methods whose requests and responses carry offers and answers (RFC 6337 section 2); a description in another one,
 as INFO and MESSAGE, is the users' own business."""
@@ -215,6 +215,6 @@ def description_in(message: Message) -> slice | None:
     if message.first.get("content-type") == _USUAL_TYPE:
         return slice(0, len(body))
     kind = message.get("content-type")
-    if kind == sdp.TYPE or (kind is None and sdp.is_untold(body)):
+    if kind == sdp_body.TYPE or (kind is None and sdp_body.is_untold(body)):
         return slice(0, len(body))
-    return sdp.find_sdp(kind or "", body)
+    return sdp_body.find_sdp(kind or "", body)

@@ -18,7 +18,7 @@ from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
 from b2bua.media_seen import seen_told
 from b2bua.pickup import GONE, Joiner, Pickup, picks_up
-from b2bua.routing import Plan
+from b2bua.plan import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, is_signed, read
 from b2bua.takeover import device_leg_recovery, orphaned_calls
 from b2bua.takeover.call_clock import wall_offset_of

@@ -19,7 +19,7 @@ from sip.invite import InviteUsage
 from sip.layer import Stack
 from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, OfferAnswer, description_in
 from sip.transaction import ServerTransaction
-from sip.wire import sdp
+from sip.wire import sdp, sdp_body
 from sip.wire.message import Message, Request, Response
 
 REFRESH: Final = "refresh"
@@ -109,7 +109,7 @@ class DeviceSession:
         if not self._asked or offers.state not in (LOCAL_OFFER, LOCAL_CHANGE) or sdp.count(said) <= self._asked:
             return message.body
         with suppress(sdp.SdpError):
-            return sdp.replace(message.body, where, sdp.shortened(said, self._asked))
+            return sdp_body.replace(message.body, where, sdp.shortened(said, self._asked))
         return message.body
 
     def told(self, message: Message) -> bytes:
@@ -123,7 +123,7 @@ class DeviceSession:
         if passed is not said:
             asked = sdp.count(said)
             self._asked = asked if sdp.count(passed) > asked else 0
-        return message.body if passed is said else sdp.replace(message.body, where, passed)
+        return message.body if passed is said else sdp_body.replace(message.body, where, passed)
 
     def asking(self) -> list[str]:
         """The lines of an INVITE to the device."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from b2bua.diversion import diverted
-from b2bua.routing import Plan, RouteTarget
+from b2bua.plan import Plan, RouteTarget
 from sip.wire.message import Request, parse
 from tests.b2bua.fake import site_of
 from tests.b2bua.fake_agent import AGENTS, ServerFixture

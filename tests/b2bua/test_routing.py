@@ -10,18 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2bua.routing import (
-    LONGEST_TOKEN,
-    MOST_TARGETS,
-    CallRequest,
-    LineLoad,
-    Load,
-    Plan,
-    Refusal,
-    Router,
-    RouteTarget,
-    goes_on,
-)
+from b2bua.lines import LineLoad, Load
+from b2bua.plan import LONGEST_TOKEN, Plan, Refusal, RouteTarget
+from b2bua.routing import MOST_TARGETS, CallRequest, Router, goes_on
 from heartbeat.site.load import parse
 from heartbeat.site.model import Site
 from sip.redirection import Redirect

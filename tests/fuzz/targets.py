@@ -15,7 +15,7 @@ from sip import references
 from sip.actions import Send
 from sip.packages import json_values, line_dialog
 from sip.packages.line_dialog import BadRecord, DialogRecord, Head, LineRecord, ListRequest
-from sip.wire import headers, sdp
+from sip.wire import headers, sdp, sdp_body
 from sip.wire.errors import SipError
 from sip.wire.framing import Framer
 from sip.wire.message import Request, Response, parse
@@ -70,7 +70,7 @@ def read_message(data: bytes) -> None:
         with suppress(SipError):
             references.ReferTo.of(found).line("sip:1@a", lambda dialog: dialog)
         references.naming_lines(found, lambda dialog: dialog)
-    if (where := sdp.find_sdp(found.get("content-type") or "", found.body)) is not None:
+    if (where := sdp_body.find_sdp(found.get("content-type") or "", found.body)) is not None:
         read_description(found.body[where])
 
 
