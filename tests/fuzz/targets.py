@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from heartbeat.console_exchange import LONGEST
+from heartbeat.header import CONSOLE
 from sip import references
 from sip.actions import Send
 from sip.packages import json_values, line_dialog
@@ -22,6 +25,7 @@ from sip.wire.message import Request, Response, parse
 from sip.wire.uri import Uri
 from tests.device_rigs import AgentRig, ServerRig
 from tests.gateway_agent.agent_fixture import CARRIER, SDP
+from tests.heartbeat.test_console_exchange import Pair
 from tests.security.test_fuzz import WELL
 from tests.security.test_torture_kinds import message
 
@@ -154,6 +158,21 @@ def read_records(data: bytes) -> None:
         line_dialog.request_of(piece)
 
 
+def mislead_exchange(data: bytes) -> None:
+    """What a server asks of a node, and is told, line by line: each question ends, once, and nothing stays of it."""
+    pair = Pair()
+    pair.answer = None
+    number = pair.m1.exchange.ask("m2", b"status", pair.now)
+    for line in data.split(b"\n"):
+        text = line.decode("latin-1")
+        told = pair.m2.exchange.answer(pair.m1.stamp("m2", kind=CONSOLE, fetch=text), pair.now)
+        pair.m1.exchange.answered(replace(told, piece=text), pair.now)
+    pair.run(LONGEST + 1.0)
+    assert [one.number for one in pair.m1.answered] == [number], data
+    assert len(pair.m2.asked) <= 2 + data.count(b"\n"), "one for each statement at most"
+    assert pair.m1.due_at is None, data
+
+
 def _deafen(make: Callable[[], Any], data: bytes) -> None:
     """Messages for a whole core, after which it answers OPTIONS."""
     rig = make()
@@ -195,6 +214,10 @@ TARGETS: Final = {
     "framing": Target(cut_stream, tuple(each + each + MARK + bytes((1, 7, 90, 200)) for each in WELL)),
     "sdp": Target(read_description, DESCRIPTIONS),
     "records": Target(read_records, tuple(_records())),
+    "console": Target(
+        mislead_exchange,
+        (b"1/q/0/5/aGVsbG8\n1/a/0", b"1/a/0/0/\n1/a/0/4/ZmluZQ", b"1/q/0\n1/gone\n1/a/0/1800/ZmluZQ"),
+    ),
     "agent": Target(deafen_agent, (*WELL, MARK.join(WELL[:4]), MARK.join(WELL[-4:]))),
     "server": Target(deafen_server, (*WELL, MARK.join(WELL[:4]), MARK.join(WELL[-4:]))),
 }
