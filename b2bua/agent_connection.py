@@ -192,7 +192,8 @@ class AgentConnection:
     def lost(self, now: float) -> None:
         """Its connection is no more, and with it what was asked there; what it had is its own for ``agent_grace``."""
         services = self._services
-        self.flow, self.former, self.lost_at = None, self.flow, now
+        self.former = self.flow
+        self.flow, self.lost_at = None, now
         self.obeyed, self.refusal = 0, ""
         broken, self.broken = self.broken, _nothing
         broken()
