@@ -372,6 +372,13 @@ def test_files_that_are_named_exist(page: Path):
             assert made or (ROOT / path).exists(), f"{page.name}: {path}"
 
 
+def test_pages_that_programs_name_have_these_parts():
+    for path in (file for part in PARTS for file in (ROOT / part).rglob("*.py")):
+        for page, anchor in re.findall(r"docs/([a-z-]+\.md)(?:#([a-z0-9-]+))?", path.read_text("utf-8")):
+            assert (ROOT / "docs" / page).exists(), f"{path}: {page}"
+            assert not anchor or anchor in anchors(ROOT / "docs" / page), f"{path}: {page}#{anchor}"
+
+
 @every_page
 def test_times_that_are_named_with_their_key_are_its_default(page: Path):
     for key, seconds in re.findall(r"`([a-z_]+)` \(([\d.]+) s\)", page.read_text("utf-8")):
