@@ -112,3 +112,4 @@ def test_every_metric_is_documented() -> None:
     metrics = [metric for kind in kinds for field in fields_of(kind) for metric in field.metrics]
     names = {metric.name + "_total" * (metric.kind == COUNTER) for metric in metrics}
     assert len(names) > 40 and not [name for name in sorted(names) if f"`{name}" not in text]
+    assert not [metric.meaning for metric in metrics if f"| {metric.meaning} |" not in text]

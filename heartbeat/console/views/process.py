@@ -44,14 +44,14 @@ class Sink:
     """Where call records go besides the files."""
 
     name: Annotated[str, Label("sink")]
-    waiting: Annotated[int, Metric("sink_waiting", "Call records on the disk that are not there yet")]
-    sent: Annotated[int, Metric("sink_sent", "Call records that it took", COUNTER)]
-    refused: Annotated[int, Metric("sink_refused", "Call records that it will never take", COUNTER)]
-    lost: Annotated[int, Metric("sink_lost", "Call records that were removed before they were there", COUNTER)]
+    waiting: Annotated[int, Metric("sink_waiting", "Call records on disk that the sink does not have yet")]
+    sent: Annotated[int, Metric("sink_sent", "Call records that the sink has accepted", COUNTER)]
+    refused: Annotated[int, Metric("sink_refused", "Call records that the sink will never accept", COUNTER)]
+    lost: Annotated[int, Metric("sink_lost", "Call records removed before the sink had them", COUNTER)]
     trouble: str = ""
     """Why nothing goes there at present, half a sentence."""
     trouble_s: Annotated[
-        float, Metric("sink_trouble_seconds", "For how long nothing has gone there; 0: all is well")
+        float, Metric("sink_trouble_seconds", "For how long nothing could be sent to the sink; 0: all is well")
     ] = 0.0
 
 
@@ -109,7 +109,7 @@ class LineMedia:
     packets: Annotated[
         int, Metric("media_packets", "RTP packets that came from the line in calls that ended", COUNTER)
     ]
-    lost: Annotated[int, Metric("media_lost", "Those that should have come besides, by their numbers", COUNTER)]
+    lost: Annotated[int, Metric("media_lost", "RTP packets that are missing, by their sequence numbers", COUNTER)]
     jitter: Annotated[Histogram | None, Metric("media_jitter_seconds", "Mean interarrival jitter a call", HISTOGRAM)]
     mos: Annotated[
         Histogram | None,
@@ -121,7 +121,7 @@ class LineMedia:
 class BanCounts:
     """How many hosts are not listened to."""
 
-    banned: Annotated[int, Metric("banned_hosts", "Hosts that are not listened to now")]
+    banned: Annotated[int, Metric("banned_hosts", "Hosts that are ignored now")]
     total: Annotated[int, Metric("bans", "Bans since the start", COUNTER)]
 
 
@@ -141,12 +141,12 @@ class ProcessStats:
     messages: Annotated[int, Metric("messages", "SIP messages received", COUNTER)] = 0
     """SIP messages received since the start."""
     wait: Annotated[
-        float, Metric("queue_wait_seconds", "Least wait of what comes until it is read, in the last half second")
+        float, Metric("queue_wait_seconds", "Shortest wait of a message until it was read, in the last half second")
     ] = 0.0
     refused_share: Annotated[
-        float, Metric("refused_share", "Share of new calls that is refused now for want of time")
+        float, Metric("refused_share", "Share of new calls that is refused now because of overload")
     ] = 0.0
-    refused: Annotated[int, Metric("refused_calls", "New calls refused for want of time", COUNTER)] = 0
+    refused: Annotated[int, Metric("refused_calls", "New calls refused because of overload", COUNTER)] = 0
     """Since the start."""
     bans: BanCounts | None = None
     form: Annotated[

@@ -93,7 +93,7 @@ class Peer:
     reached: Annotated[bool, Column("Reached", "yes"), Metric("peer_reached", "1 while it answers")]
     """True while it answers us within the detector's bounds."""
     heard_ago: Annotated[
-        float | None, Column(">Heard", "span"), Metric("peer_heard_seconds", "Seconds since its last valid word")
+        float | None, Column(">Heard", "span"), Metric("peer_heard_seconds", "Seconds since its last valid message")
     ]
     """Seconds since its last valid word, None when it was never heard."""
     judged: Annotated[str, Column("~Judged", "word")]
@@ -117,8 +117,8 @@ class Voters:
 
     names: tuple[str, ...]
     generation: int
-    quorum: Annotated[int, Metric("voters_quorum", "Voters that decide")]
-    answering: Annotated[int, Metric("voters_answering", "Voters whose answer counts now")]
+    quorum: Annotated[int, Metric("voters_quorum", "Number of voters that is a quorum")]
+    answering: Annotated[int, Metric("voters_answering", "Voters that have answered recently enough to count")]
     """Voters whose answer counts for the lease, or for a grant, at this moment."""
 
 
@@ -171,7 +171,7 @@ class ServerStatus:
     started_at: float
     lease_left: Annotated[float | None, Metric("lease_seconds", "Seconds left of the lease", of=_seconds)]
     """Seconds of the lease left; None for a server that has none."""
-    paused: Annotated[bool, Metric("paused", "1 while it takes nothing over by itself")]
+    paused: Annotated[bool, Metric("paused", "1 while automatic takeovers are paused")]
     """Automatic takeovers and failbacks are off (``b2bua pause``)."""
     voters: Voters
     peers: tuple[Peer, ...]
@@ -191,7 +191,7 @@ class ServerStatus:
         Mapping[str, int],
         Metric(
             "takeovers",
-            "Times it became the active server, by kind; the first start of a site is none",
+            "Times it became the active server, by kind; the first start of a site is not counted",
             COUNTER,
             label="kind",
         ),
@@ -232,7 +232,7 @@ class Relay:
     silent: Annotated[int, Metric("calls_without_media", "Answered calls without RTP for 30 s")]
     """Answered calls, not on hold, for which no RTP has come either way for 30 s."""
     lost: Annotated[
-        int, Metric("relay_lost", "RTP packets that should have come to the relay, by their numbers", COUNTER)
+        int, Metric("relay_lost", "RTP packets that did not reach the relay, by their sequence numbers", COUNTER)
     ] = 0
     """RTP packets that should have come, by the gaps in their numbers."""
 
@@ -254,7 +254,9 @@ class Passwords:
     """Wrong passwords of phones and of strangers since the agent started."""
 
     wrong: Annotated[int, Metric("wrong_passwords", "Wrong passwords of phones and strangers", COUNTER)]
-    held_back: Annotated[int, Metric("passwords_held_back", "Passwords not looked at", COUNTER)]
+    held_back: Annotated[
+        int, Metric("passwords_held_back", "Passwords not checked, because there were too many wrong ones", COUNTER)
+    ]
     """Tries that were not looked at because too many before were wrong."""
     user: str
     """For whom the last wrong one was; ``""`` none yet."""
@@ -279,7 +281,7 @@ class AgentStatus:
     """``waiting``: obeys no server that is reached."""
     obeys: str
     """The server it obeys, ``""`` none yet."""
-    epoch: Annotated[int, Metric("epoch", "The epoch it obeys")]
+    epoch: Annotated[int, Metric("epoch", "The epoch it is in")]
     """The epoch that it obeys."""
     since_at: float | None
     """Since when it obeys that server."""
