@@ -21,6 +21,7 @@ from b2bua.call_state import held_after
 from b2bua.cookies import carry_nothing
 from b2bua.device_leg import NO_DEVICE_LEGS
 from b2bua.former_calls import FormerCalls
+from b2bua.refer_notices import ReferNotices, notice_of
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.transfer_parts import call_of, invite_for, joined_state, side_of, take_from, take_target
 from sip.b2b.bridge import ENDED, REPLACED, TALKING, seat, take_back
@@ -29,12 +30,11 @@ from sip.device.header_rules import field_of
 from sip.dialog import UAC, dialog_key
 from sip.header_policy import ALLOW, crossing, lines_of_body
 from sip.invite import InviteUsage
-from sip.references import EVENT, ReferTo, accepted_by
+from sip.references import ReferTo, accepted_by
 from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
-from sip.wire.reasons import REASONS
 
 logger = logging.getLogger(__name__)
 
@@ -192,22 +192,19 @@ class Transfer:
         "bye",
         "call",
         "generation",
-        "last",
         "line",
-        "notifying",
+        "notices",
         "offer",
         "part",
         "refer",
         "referrer",
         "request",
-        "silent",
         "state",
         "target",
         "target_call",
         "transfers",
         "tries",
         "until",
-        "untold",
         "wanted",
     )
 
@@ -229,8 +226,7 @@ class Transfer:
         self.wanted: ReferTo | None = None
         self.part = ""
         """The call id of what the call becomes."""
-        self.silent = False
-        """The referrer wants to hear nothing (RFC 4488, RFC 7614)."""
+        self.notices = ReferNotices()
         self.target_call: Call | None = None
         """The call that is made to the target."""
         self.target: InviteUsage | None = None
@@ -242,11 +238,6 @@ class Transfer:
         self.tries = 0
         self.until = 0.0
         """How long what agents have still to tell is waited for."""
-        self.last = 0
-        """The status that the referrer was told last."""
-        self.untold: tuple[int, ...] = ()
-        """Those that it is to be told when it has answered."""
-        self.notifying = False
 
     def step(self, event: str, subject: Any, now: float) -> None:
         """The only place where the state changes."""
@@ -267,7 +258,7 @@ class Transfer:
         self.wanted = ReferTo.of(request)
         self.refer, self.request = transaction, request
         accepted = accepted_by(request)
-        self.silent = accepted == 200 or _wants_no_word(request)
+        self.notices.silent = accepted == 200 or _wants_no_word(request)
         self.part = _part_of(origin_of(self.agent or self.transfers.node, request.branch))
         self.until = now + self.transfers.services.site.timing.replay_wait
         self.referrer.reply(transaction, 183 if self.agent else accepted, now, lines=_granted(self))
@@ -326,8 +317,8 @@ class Transfer:
         """The final answer; None: none came."""
         status = 408 if response is None else response.status
         if what is NOTIFY:
-            self.notifying = False
-            _told(self, now)
+            self.notices.answered()
+            _go_on_telling(self, now)
         elif what in (RENEW, BACK) or self.state not in (CALLING, ASKING):
             _restore(self, what, response if status < 300 else None, now)
         elif status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
@@ -344,7 +335,7 @@ class Transfer:
     def again(self, what: str, now: float) -> None:
         """An agent's fence has refused what was asked, and has adopted this server by now."""
         if what is NOTIFY:
-            _notify(self, self.last, now)
+            _notify(self, self.notices.last, now)
         else:
             self.step(BUSY, (what, None), now)
 
@@ -555,41 +546,23 @@ def _acknowledge(
 
 
 def _tell(transfer: Transfer, status: int, now: float) -> None:
-    """Let it know how it goes, one NOTIFY after the other."""
-    if status <= max(transfer.last, *transfer.untold, 0):
-        return
-    if transfer.silent or transfer.bye is not None or transfer.referrer.ended:
-        transfer.last = status
-        _told(transfer, now)
-    elif transfer.notifying:
-        transfer.untold = (*transfer.untold, status)
-    else:
+    """Let it know how it goes."""
+    if transfer.notices.add(status):
+        _go_on_telling(transfer, now)
+
+
+def _go_on_telling(transfer: Transfer, now: float) -> None:
+    hears = transfer.bye is None and not transfer.referrer.ended
+    if status := transfer.notices.next(hears):
         _notify(transfer, status, now)
+    elif transfer.notices.is_over(hears):
+        transfer.step(TOLD, None, now)
 
 
 def _notify(transfer: Transfer, status: int, now: float) -> None:
-    transfer.last, transfer.notifying = status, True
-    state = "terminated;reason=noresource" if status >= 200 else f"active;expires={LONGEST_S:g}"
-    lines = (
-        f"Event: {EVENT}",
-        f"Subscription-State: {state}",
-        "Content-Type: message/sipfrag;version=2.0",
-        *_site_lines(transfer, transfer.referrer, status),
-    )
-    body = f"SIP/2.0 {status} {REASONS.get(status, 'Unknown')}\r\n".encode()
+    lines, body = notice_of(status, LONGEST_S)
+    lines = (*lines, *_site_lines(transfer, transfer.referrer, status))
     transfer.referrer.send("NOTIFY", lines, body, now, Ask(transfer, NOTIFY))
-
-
-def _told(transfer: Transfer, now: float) -> None:
-    """It has answered a NOTIFY, or is to have none."""
-    if transfer.untold:
-        status, *rest = transfer.untold
-        transfer.untold = ()
-        _tell(transfer, status, now)
-        for further in rest:
-            _tell(transfer, further, now)
-    elif transfer.last >= 200:
-        transfer.step(TOLD, None, now)
 
 
 def _conclude(transfer: Transfer, now: float) -> None:
