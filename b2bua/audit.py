@@ -17,7 +17,7 @@ from b2bua.state_token import call_id_of
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
 from b2bua.transfer_parts import call_of
-from heartbeat.console.contract import Refused
+from heartbeat.console.contract import HowFar, Refused
 from heartbeat.console.views.takeovers import Audit, Fault
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
@@ -64,7 +64,7 @@ class Audits:
         self._living = 0
         self._last: Audit | None = None
 
-    def begin(self, params: Mapping[str, str], now: float) -> Callable[[float], tuple[str, str, int, int]]:
+    def begin(self, params: Mapping[str, str], now: float) -> HowFar:
         """Begin one, unless one is under way. Raises :class:`Refused` where no server leads but another."""
         leadership = self._leadership
         if not leadership.serving:
@@ -82,14 +82,7 @@ class Audits:
             wanted: dict[str, Sequence[str] | None] = dict.fromkeys(self._services.site.agents)
             self._whole = self._look = self._ask(wanted, self._compared, now)
         run = self._whole
-
-        def progress(now: float) -> tuple[str, str, int, int]:
-            complete, total = len(run.complete), len(run.questions)
-            if self._whole is run:
-                return "running", f"{complete} of {total} agents have told what they have", complete, total
-            return "done", "the audit is done, nothing was changed", complete, total
-
-        return progress
+        return run.progress(lambda: self._whole is run, "the audit is done, nothing was changed")
 
     def result(self, limit: int) -> Audit:
         """The last one, with so many of its faults. Raises :class:`Refused`."""

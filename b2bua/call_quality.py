@@ -24,6 +24,8 @@ MOST_WAITING: Final = 20_000
 
 
 class _Waiting(NamedTuple):
+    """A call record that waits for what agents have measured."""
+
     record: Cdr
     sides: tuple[str, str]
     """Call-IDs of the server dialogs with the caller's agent and the callee's."""

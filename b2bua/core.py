@@ -118,18 +118,18 @@ class Core:
             self.keys or [self.key],
             self.beats,
             chance,
-            lambda *decided: self.reign.live_by(*decided),
-            now,
-            commitment,
-            deaths,
+            live_by=lambda *decided: self.reign.live_by(*decided),
+            now=now,
+            commitment=commitment,
+            deaths=deaths,
         )
         self.agents = Agents(
             self.stack,
             self.leadership,
             self.lines,
             site,
-            lambda agent, former, flow, now: self.services.legs_moved(agent, former, flow, now),
-            now,
+            moved=lambda agent, former, flow, now: self.services.legs_moved(agent, former, flow, now),
+            now=now,
         )
         self.leadership.agent_flow = self.agents.flow_of
         self.stack.receiver.overheard = self.agents.overheard

@@ -63,6 +63,7 @@ def health(core: Core, params: Mapping[str, str], now: float) -> Health:
 
 
 def server_state(core: Core) -> ServerState:
+    """The state of the election in an operator's words."""
     state = core.member.state
     if state == ACTIVE:
         return "active"
@@ -111,12 +112,14 @@ def status(core: Core, params: Mapping[str, str], now: float) -> ServerStatus:
 
 
 def call_state(call: Call) -> CallState:
+    """The phase of a call in an operator's words."""
     if call.bridge.phase == TALKING:
         return "held" if call.held else "talking"
     return _STATES[call.bridge.phase]  # type: ignore[return-value]
 
 
 def call_counts(core: Core) -> CallCounts:
+    """Calls by state; those that agents have told of and that are not restored yet count as talking."""
     found = Counter(call_state(call) for call in core.calls.values())
     waiting = sum(
         1
@@ -143,6 +146,7 @@ def _trunks(core: Core) -> Iterator[Trunk]:
 
 
 def line_counts(core: Core) -> LineCounts:
+    """All lines of the site, whoever has them."""
     total = inside = busy = 0
     for line in core.site.lines.values():
         load = core.lines.loads.get(line.name)

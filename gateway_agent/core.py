@@ -130,8 +130,8 @@ class Core:
         self.table = CallTable(
             self.recorder,
             self.stack.timers.lifetime,
-            lambda: self.epoch if self.connected else 0,
-            lambda: self.epoch,
+            seen_under=lambda: self.epoch if self.connected else 0,
+            epoch=lambda: self.epoch,
         )
         self.calls = self.table.living
         self.by_call_id = self.table.by_call_id
@@ -145,15 +145,15 @@ class Core:
             random,
             self.stack.limited_logger,
             relay,
-            max(LEAST_HOLD, timing.hold_attempt),
-            lambda: len(self.calls),
-            lambda: self.epoch,
-            self.table.settled,
-            self.repeats.is_repeat,
-            Discarded(DevicePassage()),
-            self.derivation,
-            self.line_states,
-            webrtc,
+            hold_attempt=max(LEAST_HOLD, timing.hold_attempt),
+            living=lambda: len(self.calls),
+            epoch=lambda: self.epoch,
+            settled=self.table.settled,
+            is_repeat=self.repeats.is_repeat,
+            discarded=Discarded(DevicePassage()),
+            derivation=self.derivation,
+            line_states=self.line_states,
+            webrtc=webrtc,
         )
         self.environment.server = site.main.name
         voter = self.connections.voter
@@ -189,7 +189,7 @@ class Core:
             self.decided,
             self.lines,
             self.subscriptions,
-            (lambda now: self.handover.returned(now), self.devices.absent.look),
+            done=(lambda now: self.handover.returned(now), self.devices.absent.look),
         )
         self.stack.receiver.calls_return = lambda: not self.returning.complete
         self.stack.receiver.answers_later = _answered_by_call
@@ -201,11 +201,11 @@ class Core:
                 self.stack,
                 DialogList(self.lines, self.calls, self.by_call_id, self.gone),
                 self.recorder,
-                lambda: self.returning.complete,
-                self.line_states.text,
-                self.line_states.record,
-                self.returning.patience.release,
-                self.subscriptions.records,
+                ready=lambda: self.returning.complete,
+                line_state=self.line_states.text,
+                line_record=self.line_states.record,
+                heard=self.returning.patience.release,
+                subscriptions=self.subscriptions.records,
             ),
             counters=self.counters,
             offer=self.connections.offer,
@@ -223,17 +223,17 @@ class Core:
         self.line_tests = LineTests(LineTester(self.stack, self.access, self.lines, self._realm).begin)
         self.connections.start(
             Ear(
-                self.decided,
-                lambda: self.obedience.adopted,
-                self.obedience.adopt,
-                self.obedience.detach,
-                self._server_lost,
-                self.table.heard,
-                self.handover.obedience_changed,
-                self.handover.knows,
-                self.handover.wait,
-                self.silence.begin,
-                lambda now: (
+                decided=self.decided,
+                adopted_by=lambda: self.obedience.adopted,
+                adopt=self.obedience.adopt,
+                detach=self.obedience.detach,
+                lost=self._server_lost,
+                heard=self.table.heard,
+                obedience_changed=self.handover.obedience_changed,
+                knows=self.handover.knows,
+                wait=self.handover.wait,
+                superseded=self.silence.begin,
+                figures=lambda now: (
                     len(self.calls),
                     self.load,
                     None if self.wall_offset is None else now + self.wall_offset,

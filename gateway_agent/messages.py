@@ -66,7 +66,7 @@ class Waiting:
 
 
 class DeviceMessages:
-    """From devices."""
+    """Messages outside calls (MESSAGE, NOTIFY) that devices send, on their way to the servers."""
 
     def __init__(self, environment: CallEnvironment, realm: Callable[[], str]) -> None:
         self._environment = environment
@@ -165,7 +165,7 @@ class Delivery:
 
 
 class ServerMessages:
-    """To devices."""
+    """The same that servers send, on their way to devices: to all of a phone, to the places of a trunk in turn."""
 
     def __init__(
         self,

@@ -34,6 +34,8 @@ class TakePart(NamedTuple):
 
 
 class _Fetching(NamedTuple):
+    """A newer part that is being fetched, piece by piece."""
+
     version: Version
     node: str
     asked_at: float

@@ -41,6 +41,8 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
+    """The server that was heard last, or was granted an epoch: its lease may last still."""
+
     start: Start
     epoch: int
     at: float

@@ -118,6 +118,7 @@ class Dialog:
 
 
 def dialog_key(call_id: str, local_tag: str) -> str:
+    """What a dialog is found by; the remote tag is compared after (RFC 3261 section 12.2.2)."""
     return f"{call_id} {local_tag}"
 
 

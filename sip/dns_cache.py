@@ -24,6 +24,8 @@ _LAST_RETRY: Final = 60.0
 
 @dataclass(slots=True)
 class _Entry:
+    """An answer that is kept; instants are seconds of the clock of who asks."""
+
     answer: Answer
     expires_at: float
     good_until: float

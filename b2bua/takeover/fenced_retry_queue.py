@@ -19,7 +19,7 @@ MOST: Final = 10_000
 
 
 class Retry(NamedTuple):
-    """One request."""
+    """A request that waits, as what is to be done when the agent adopts us; ``until``: at the latest."""
 
     again: Callable[[float], None]
     on_timeout: Callable[[float], None] | None

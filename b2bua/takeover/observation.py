@@ -13,6 +13,7 @@ from b2bua.agent_connection import MOST_FETCHED, MOST_LIST
 from b2bua.agents import Agents
 from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.records import ToldDialog, read_part
+from heartbeat.console.contract import HowFar
 from heartbeat.console.views.takeovers import AgentReport
 from sip.actions import Flow
 from sip.packages.line_dialog import OBSERVE, BadRecord, ListRequest
@@ -143,6 +144,17 @@ class Observation:
     def complete(self) -> frozenset[str]:
         """The agents that have told all that was wanted of them."""
         return frozenset(each.agent for each in self.questions if each.complete_at is not None)
+
+    def progress(self, is_current: Callable[[], bool], done: str) -> HowFar:
+        """How far it is, for whoever asks; ``is_current``: what comes of it is not there yet, else ``done``."""
+
+        def how_far(now: float) -> tuple[str, str, int, int]:
+            complete, total = len(self.complete), len(self.questions)
+            if is_current():
+                return "running", f"{complete} of {total} agents have told what they have", complete, total
+            return "done", done, complete, total
+
+        return how_far
 
     @property
     def took(self) -> float:

@@ -19,7 +19,7 @@ from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED
-from heartbeat.console.contract import Refused
+from heartbeat.console.contract import HowFar, Refused
 from heartbeat.console.views.takeovers import Rehearsal, Verdict
 from heartbeat.site.model import Site
 from heartbeat.timing import Timing
@@ -179,7 +179,7 @@ class Rehearsals:
         self._calls: dict[str, list[Seen]] = {}
         self._last: tuple[Rehearsal, list[Verdict]] | None = None
 
-    def begin(self, params: Mapping[str, str], now: float) -> Callable[[float], tuple[str, str, int, int]]:
+    def begin(self, params: Mapping[str, str], now: float) -> HowFar:
         """Begin one, unless one is under way: its result is as good. How far it is, for whoever asks."""
         if self._whole is None:
             self._begun_at = now
@@ -189,14 +189,7 @@ class Rehearsals:
                 self._leadership.node, self._agents, wanted, self._take, self._heard_all, now
             )
         run = self._whole
-
-        def progress(now: float) -> tuple[str, str, int, int]:
-            complete, total = len(run.complete), len(run.questions)
-            if self._whole is run:
-                return "running", f"{complete} of {total} agents have told what they have", complete, total
-            return "done", "the rehearsal is done, nothing was changed", complete, total
-
-        return progress
+        return run.progress(lambda: self._whole is run, "the rehearsal is done, nothing was changed")
 
     def result(self, limit: int) -> Rehearsal:
         """The last one, with so many of the calls that would not be kept. Raises :class:`Refused`."""

@@ -96,6 +96,8 @@ class _Path:
 
 
 class _Dtls(RTCDtlsTransport):
+    """DTLS and SRTP over whatever path ICE has at the moment."""
+
     def __init__(self, path: _Path, certificate: Certificate, received: Received) -> None:
         super().__init__(cast(RTCIceTransport, path), [certificate])
         self._received = received

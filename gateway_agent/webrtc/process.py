@@ -43,6 +43,8 @@ NEEDED: Final = frozenset({"legs", "ready", "unknown", "expired"})
 
 
 class _Prepared(NamedTuple):
+    """A leg that no call has yet, with its ports and candidates."""
+
     leg: Leg
     ice: Any
     pair: BoundPair

@@ -53,6 +53,8 @@ class Who(NamedTuple):
 
 
 class _Session(NamedTuple):
+    """A login by a browser; ``until``: seconds of the gate's clock."""
+
     role: str
     csrf: str
     until: float

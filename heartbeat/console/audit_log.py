@@ -79,7 +79,7 @@ class AuditLog(Journal):
         self._refusals = TokenBucket(REFUSED_A_SECOND, MOST_REFUSED, clock())
 
     def note(self, user: str, host: str, what: str, params: Mapping[str, str], result: str, said: str) -> None:
-        """One more."""
+        """Write down that somebody did something, or tried to; of refusals only so many a second."""
         if result == REFUSED and not self._refusals.take(self._clock()):
             return
         few = {key[:40]: value[:MOST_TEXT] for key, value in list(params.items())[:MOST_WITH]}

@@ -23,7 +23,7 @@ def look(each: Sequence[Bans], now: float, wall_offset: float) -> BanList:
 
 
 def counts(each: Sequence[Bans], now: float) -> BanCounts:
-    """For status."""
+    """How many are banned, for status."""
     return BanCounts(sum(len(bans.lasting(now)) for bans in each), sum(bans.total for bans in each))
 
 

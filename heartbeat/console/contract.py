@@ -113,3 +113,7 @@ class Progress:
     done: int
     total: int
     """For a bar: agents moved of agents to move, calls left...; 0 of 0 when there is nothing to count."""
+
+
+HowFar = Callable[[float], tuple[str, str, int, int]]
+"""Tells of an order, as of now, the ``state``, ``sentence``, ``done`` and ``total`` of its :class:`Progress`."""

@@ -151,6 +151,7 @@ class TableReader:
 
 
 def table_of(value: object) -> Mapping[str, Any]:
+    """``value`` where it is a table, else an empty one: what is wrong with it is said elsewhere."""
     return value if isinstance(value, Mapping) else {}
 
 

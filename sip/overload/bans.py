@@ -74,6 +74,8 @@ class Ban:
 
 @dataclass(slots=True)
 class _Record:
+    """What a host that is not banned has done, and how much of it is left to it."""
+
     bucket: TokenBucket
     offences: Counter[Offence] = field(default_factory=Counter)
 
