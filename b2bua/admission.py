@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from random import Random
-from typing import Final, Protocol
+from typing import Final
 
 from b2bua.call import Call, CallServices
-from b2bua.caller_identity import CallerIdentity
 from b2bua.former_calls import FormerCalls
 from b2bua.pickup import Joiner
 from b2bua.replacement import UNDECIDED, Replacement
 from b2bua.routing import CallRequest
-from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from sip.device.reliability import refused
 from sip.device.session_timer import LEAST, asks_too_little
@@ -27,30 +25,15 @@ NO_ROOM: Final = ("Retry-After: 5",)
 """The header lines of a 503 for want of a channel."""
 
 
-class AdmittedLines(Protocol):
-    """The lines of the server's own."""
-
-    @property
-    def senders(self) -> Senders: ...
-
-    def is_busied_out(self, line: str) -> bool: ...
-
-    @property
-    def caller_identity(self) -> CallerIdentity: ...
-
-
 class Admission:
     """One for the life of a server."""
 
-    def __init__(
-        self, services: CallServices, node: str, own_lines: AdmittedLines, replay: FormerCalls, chance: Random
-    ) -> None:
+    def __init__(self, services: CallServices, node: str, replay: FormerCalls, chance: Random) -> None:
         self.services = services
         self.node = node
         self.calls_seen = 0
         self._waiting: set[ServerTransaction] = set()
         """INVITEs of lines that wait for a certificate, and any that name a dialog which may be told still."""
-        self._own_lines = own_lines
         self._replay = replay
         self._chance = chance
 
@@ -58,7 +41,7 @@ class Admission:
         """The first INVITE of a call, from that agent or from a line of the server's own."""
         services = self.services
         stack = services.stack
-        line = (request.get("line") or "") if agent else self._own_lines.senders.of(transaction, request, now)
+        line = (request.get("line") or "") if agent else services.own_lines.senders.of(transaction, request, now)
         if line is None:
             return
         known = services.site.lines.get(line.partition("/")[0])
@@ -107,7 +90,7 @@ class Admission:
                 self._admit(transaction, request, believed, "", line, now)
 
         try:
-            self._own_lines.caller_identity.verify(known.name, request, verified, now)
+            services.own_lines.caller_identity.verify(known.name, request, verified, now)
         except SipError:
             if decided:
                 raise
@@ -128,7 +111,9 @@ class Admission:
     def _has_no_room(self, line: str, now: float) -> bool:
         """Whether a line of the server's own is to have no further call at the moment, which is counted."""
         known = self.services.site.lines.get(line)
-        if known is None or not (self._own_lines.is_busied_out(line) or self.services.lines.is_full(known, now)):
+        if known is None or not (
+            self.services.own_lines.is_busied_out(line) or self.services.lines.is_full(known, now)
+        ):
             return False
         self.services.stack.counters["no channel"] += 1
         return True

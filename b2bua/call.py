@@ -6,24 +6,22 @@ Everything a new server must know to go on is in the state token (``b2bua.state_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from random import Random
 from typing import Any, Final, Protocol
 
 from b2bua.call_records import CallRecords
 from b2bua.call_state import changed, rings
-from b2bua.caller_identity import CallerIdentity
 from b2bua.cdr import Cdr
 from b2bua.cookies import Cookies
 from b2bua.destination import Destination
 from b2bua.device_leg import NO_DEVICE_LEGS, DeviceLeg, state_of
-from b2bua.diversion import diverted
-from b2bua.former_legs import FormerLegs
+from b2bua.directories import AgentDirectory, CallAgent, OwnLineDirectory
 from b2bua.lines import Lines, Load
 from b2bua.media_seen import NOTHING_SEEN, Seen, refusal_of, seen_of
+from b2bua.onward import new_dialog, onward_of
 from b2bua.plan import Plan, Refusal, RouteTarget
 from b2bua.routing import CallRequest, Router
-from b2bua.senders import Senders
 from b2bua.state_token import MOST_CHARACTERS, CallState, sign
 from b2bua.subscription import Subscription
 from heartbeat.site.model import Site
@@ -31,7 +29,6 @@ from sip.actions import Flow
 from sip.b2b.bridge import ROUTING, Bridge
 from sip.b2b.discarded import Discarded, drop_leg
 from sip.b2b.policy import Party, Passed, Policy
-from sip.device.identity import Numbers
 from sip.device.reliability import across
 from sip.dialog import DialogState, called_by
 from sip.header_policy import SITE_HOP, crossing, max_forwards_left
@@ -42,77 +39,12 @@ from sip.redirection import redirects_of
 from sip.transaction import ServerTransaction
 from sip.wire.headers import bracketed
 from sip.wire.message import Request, Response
-from sip.wire.uri import NumberParams, Uri, as_user, plain_number, with_params
+from sip.wire.uri import as_user
 
 LAST_PLACE: Final = 999_999
 """Of what a server says by itself of an attempt: behind all that its target said."""
 LONGEST_WAIT: Final = 1.0
 """Seconds for which a new call waits for an agent that is away for a moment, before it is hunted on."""
-
-
-class RetryQueue(Protocol):
-    """Requests that wait for an agent."""
-
-    def add(
-        self, again: Callable[[float], None], now: float, on_timeout: Callable[[float], None] | None = None
-    ) -> bool: ...
-
-    def __bool__(self) -> bool: ...
-
-
-class CallAgent(Protocol):
-    """What a call asks of an agent's connection."""
-
-    @property
-    def flow(self) -> Flow | None: ...
-
-    @property
-    def lost_at(self) -> float | None: ...
-
-    @property
-    def refused(self) -> RetryQueue: ...
-
-    def reached_for(self, now: float) -> float: ...
-
-    def fetch(self, call_id: str, now: float) -> None: ...
-
-
-class AgentDirectory(Protocol):
-    """The agents of the site."""
-
-    @property
-    def connections(self) -> Mapping[str, CallAgent]: ...
-
-    @property
-    def by_flow(self) -> Mapping[Flow, CallAgent]: ...
-
-    def subscription_ended(self, call_id: str) -> None: ...
-
-    @property
-    def begun_at(self) -> float: ...
-
-    def agent_of(self, flow: Flow) -> str: ...
-
-
-class OwnLineDirectory(Protocol):
-    """The lines of the server's own."""
-
-    def ready(self, line: str, then: Callable[[float], None]) -> bool: ...
-
-    def destinations(self, line: str, now: float) -> list[Destination]: ...
-
-    @property
-    def caller_identity(self) -> CallerIdentity: ...
-
-    def leg(
-        self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False
-    ) -> DeviceLeg: ...
-
-    @property
-    def former(self) -> FormerLegs: ...
-
-    @property
-    def senders(self) -> Senders: ...
 
 
 class TransferOf(Protocol):
@@ -496,12 +428,13 @@ class Call(Policy):
             return
         place = self.destination = self.destinations.pop(0)
         flow = place.flow
-        onward, uri, told = onward_of(services, plan, target, place, flow, request)
+        identity = services.own_lines.caller_identity
+        onward, uri, told = onward_of(services.site, identity, plan, target, place, flow, request)
         ring_for = target.ring_for
         if ring_for and dialog is not None and self.sent_at is not None:
             # an answer that is there already comes within a round trip
             ring_for = max(ring_for - (now - self.sent_at), services.stack.timers.t1)
-        dialog = _known_dialog(self, dialog or _new_dialog(services.stack, onward, told, place), place.agent)
+        dialog = _known_dialog(self, dialog or new_dialog(services.stack, onward, told, place), place.agent)
         self.take_line(target.line, now)
         self.update(
             callee=target.request_number,
@@ -515,8 +448,7 @@ class Call(Policy):
         if told is not None:
             device_leg = with_device_leg(self, target.line, flow, dialog)
             services.cookies.put(self, device_leg.leg)
-            signed = services.own_lines.caller_identity.signed(target.line, onward, told, now)
-            lines = [*device_leg.lines_of(onward, told), *signed]
+            lines = [*device_leg.lines_of(onward, told), *identity.signed(target.line, onward, told, now)]
             device_leg.invite(uri, lines, onward, ring_for, place.answer_within, now)
             return
         lines = [*crossing(onward, SITE_HOP), f"Call-Origin: {former.origin};{self.state.attempt}"]
@@ -737,33 +669,6 @@ def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
     line = call.plan.target.line if call.plan is not None else call.state.caller_line
     call.services.stack.call_ids.join(call.state.call_id, dialog.call_id, agent or line, line)
     return dialog
-
-
-def onward_of(
-    services: CallServices, plan: Plan, target: RouteTarget, place: Destination, flow: Flow, request: Request
-) -> tuple[Request, str, Numbers | None]:
-    """The caller's request as the target is to have it by that flow, and its Request-URI; for a line of the server's
-    own, what that is told of who calls whom.
-    """
-    # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
-    if plan.forwards or target.forwarded_from:
-        carried = NumberParams(target.params, "")
-    else:
-        carried = Uri.parse(request.uri).number_params
-    onward = diverted(services.site, plan, target, request)
-    if place.device is None:
-        return onward, with_params(place.uri, carried), None
-    wanted = plain_number(target.request_number), carried
-    told = services.own_lines.caller_identity.told(target.line, place, flow, onward, wanted)
-    return onward, told.uri(place.uri.partition(":")[2]) if place.place is not None else place.uri, told
-
-
-def _new_dialog(stack: Stack, onward: Request, told: Numbers | None, place: Destination) -> DialogState:
-    call_id, tag = stack.token() + stack.token(), stack.token()
-    sender, recipient = onward.from_untagged, onward.to_untagged
-    if told is not None:
-        sender, recipient = told.sender, told.recipient
-    return DialogState(call_id, tag, "", sender, recipient, route_set=place.route)
 
 
 def with_device_leg(call: Call, line: str, flow: Flow, dialog: DialogState) -> DeviceLeg:

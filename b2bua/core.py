@@ -158,7 +158,7 @@ class Core:
             served=lambda now: self.reign.served(now),
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations)
-        self.admission = Admission(self.services, node, self.own_lines, self.recovery.restorations, chance)
+        self.admission = Admission(self.services, node, self.recovery.restorations, chance)
         self.dialog_fetch = DialogFetch(self.stack, self.own_lines, self.recovery.cookies, chance, node)
         self.messages = Messages(self.services, self.leadership, node)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)

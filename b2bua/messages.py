@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Protocol
 
-from b2bua.call import LONGEST_WAIT, CallServices, onward_of
+from b2bua.call import LONGEST_WAIT, CallServices
 from b2bua.destination import Destination
 from b2bua.device_subscriptions import (
     OF_DIALOGS,
@@ -30,6 +30,7 @@ from b2bua.device_subscriptions import (
     number_there,
 )
 from b2bua.lines import LineLoad, Load
+from b2bua.onward import onward_of
 from b2bua.plan import Plan, Refusal, RouteTarget
 from b2bua.routing import CallRequest
 from b2bua.state_token import origin_of
@@ -254,14 +255,14 @@ class Messages:
             self.failed(one, 503, None, now)
             return
         place, *one.places = places
-        stack, flow = services.stack, place.flow
+        stack, flow, identity = services.stack, place.flow, services.own_lines.caller_identity
         try:
-            onward, uri, told = onward_of(services, plan, target, place, flow, one.request)
+            onward, uri, told = onward_of(services.site, identity, plan, target, place, flow, one.request)
         except SipError:
             self.failed(one, 404, None, now)
             return
         assert told is not None
-        headers = services.own_lines.caller_identity.headers(target.line, onward, told)
+        headers = identity.headers(target.line, onward, told)
         if onward.method in OF_DIALOGS:
             dialog = dialog_of(onward, Far(uri, place.route), told.sender, told.recipient)
             self._send(one, dialog, None, headers, flow, place, now)
