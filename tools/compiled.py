@@ -24,6 +24,7 @@ _PACKAGES: Final = ("sip", "heartbeat", "b2bua", "gateway_agent")
 _COPIED: Final = (*_PACKAGES, "tests", "examples", "tools", "docs")
 _DOUBLES: Final = (
     "sip/test_b2b.py",
+    "b2bua/test_caller_identity.py",
     "b2bua/test_replay.py",
     "gateway_agent/test_far_side.py",
     "gateway_agent/test_line.py",
