@@ -6,7 +6,7 @@ PY := .venv/bin/python
 
 .PHONY: demo test check bench search mutation fuzz soak faults interop compiled deb images audit setup clean
 
-demo: .venv/installed
+demo: .venv/product
 	@$(PY) -m examples.demo $(ARGS)
 
 test: .venv/installed
@@ -75,6 +75,9 @@ setup: .venv/installed
 
 .venv/installed: pyproject.toml tools/setup.sh
 	@sh tools/setup.sh python $(PYTHON)
+
+.venv/product: pyproject.toml tools/setup.sh
+	@sh tools/setup.sh product $(PYTHON)
 
 clean:
 	rm -rf .venv build *.egg-info

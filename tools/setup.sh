@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the targets of the Makefile need, once. It changes the system only by apt, and only where it must.
 #
-#   tools/setup.sh python [PROGRAM]   a virtual environment in .venv with this project and its tools
+#   tools/setup.sh product [PROGRAM]  a virtual environment in .venv with this project, made by the Python PROGRAM
+#   tools/setup.sh python [PROGRAM]   the same, with the tools that check and test it
 #   tools/setup.sh programs           programs that tests drive: SIPp (Debian: sip-tester)
 #   tools/setup.sh peers              what some tests want besides and say when it is missing: promtool; as root also nft,
 #                                     tshark, Asterisk 22 in a chroot in the user's cache directory, and other peers
@@ -37,7 +38,10 @@ fits() {
     "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# set_up_python EXTRAS STAMP [PROGRAM] : .venv with the project and these extras ("" or "[NAME,...]"), and .venv/STAMP
 set_up_python() {
+    extras=$1 stamp=$2
+    shift 2
     # The distribution's Python is built with profile-guided optimisation, and mended when something is found. One that
     # was compiled by hand and stands before it on the path often is not: a call costs a fifth more there.
     python=${1:-/usr/bin/python3}
@@ -60,8 +64,8 @@ set_up_python() {
     fi
     say "installing Python packages into .venv (a minute at the first time)"
     for attempt in 1 2 3; do
-        if .venv/bin/python -m pip install --disable-pip-version-check -e '.[test,check]' >.venv/setup.log 2>&1; then
-            touch .venv/installed
+        if .venv/bin/python -m pip install --disable-pip-version-check -e ".$extras" >.venv/setup.log 2>&1; then
+            touch ".venv/$stamp"
             say "ready"
             return
         fi
@@ -144,11 +148,12 @@ set_up_promtool() {
 }
 
 case ${1:-} in
-    python) set_up_python "${2:-}" ;;
+    product) set_up_python "" product "${2:-}" ;;
+    python) set_up_python "[test,check]" installed "${2:-}" ;;
     programs) set_up_programs ;;
     peers) set_up_peers ;;
     browser) set_up_browser ;;
     images) set_up_images ;;
     promtool) set_up_promtool ;;
-    *) fail "say 'tools/setup.sh python', 'programs', 'peers', 'browser', 'images' or 'promtool'" ;;
+    *) fail "say 'tools/setup.sh product', 'python', 'programs', 'peers', 'browser', 'images' or 'promtool'" ;;
 esac

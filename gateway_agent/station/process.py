@@ -50,7 +50,7 @@ VERBS: Final = frozenset("dial answer hangup say record probe".split())
 LONGEST_PROBE: Final = 3600.0
 NO_LIBRARY: Final = (
     "A station needs pjsua2 (PJSIP, under the GPL), which is not installed here: it comes with the extra station "
-    "(docs/deploy.md#extras)."
+    "(docs/deploy.md#extras), for Python 3.11 and 3.12 only."
 )
 
 
