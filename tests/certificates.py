@@ -16,19 +16,37 @@ from cryptography.x509.oid import NameOID
 from sip.io.tls import CertificateFiles
 
 DAY = datetime.timedelta(days=1)
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Authority:
-    """Signs what it is asked to; its files are below ``directory``."""
+    """Signs what it is asked to; its files are below ``directory``.
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    Without ``identifiers`` it is one as operators make for themselves: its certificates do not say which key signed,
+    and for what, as RFC 5280 section 4.2.1 requires.
+    """
+
+    def __init__(self, directory: Path, name: str = "ca", *, identifiers: bool = True) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.path = directory / f"{name}.pem"
         self._key = ec.generate_private_key(ec.SECP256R1())
+        self._identifiers = identifiers
         self._subject = _named(f"the authority {name}")
         builder = self._builder(self._subject, self._key.public_key(), 0.0, 3650.0)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        if identifiers:
+            builder = builder.add_extension(_SIGNS, critical=True)
         self.path.write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
     def issue(
@@ -62,7 +80,7 @@ class Authority:
 
     def _builder(self, subject: x509.Name, key: Any, since: float, until: float) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._subject)
@@ -71,6 +89,11 @@ class Authority:
             .not_valid_before(now + since * DAY - DAY / 24)
             .not_valid_after(now + until * DAY)
         )
+        if self._identifiers:
+            builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            by = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+            builder = builder.add_extension(by, critical=False)
+        return builder
 
 
 def _named(text: str) -> x509.Name:

@@ -43,6 +43,13 @@ def test_the_commands_make_certificates_that_are_believed(made: Path) -> None:
     assert callee.names == caller.names == ("sbc.example.com", "192.0.2.11")
 
 
+def test_strict_devices_believe_them(made: Path) -> None:
+    """RFC 5280 section 4.2.1; clients in Python 3.13 and later are strict by default."""
+    strict = ["openssl", "verify", "-x509_strict", "-CAfile", "ca.pem", "sbc.pem"]
+    done = subprocess.run(strict, cwd=made, capture_output=True, text=True, check=False)
+    assert done.stdout == "sbc.pem: OK\n", done.stderr
+
+
 def test_a_site_can_use_them(made: Path) -> None:
     for name in ("m1.pem", "m1.key", "m2.pem", "m2.key"):
         shutil.copy(made / f"sbc{name[2:]}", made / name)

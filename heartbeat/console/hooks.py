@@ -18,11 +18,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from heartbeat.console.views.status import Alert
 from heartbeat.site.model import HookSettings, Site
 from heartbeat.site.values import Secret
+from sip.io.tls import for_the_web
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +148,10 @@ def post(to: str, key: Secret | None, body: bytes) -> None:
     """Post JSON to a URL, signed where there is a key. Raises :class:`HookError`. It blocks."""
     url, at = urlsplit(to), str(int(time.time()))
     headers = {"Content-Type": "application/json", "X-Holdfast-Time": at}
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     try:
         if key is not None:
             headers["X-Holdfast-Signature"] = signature(key.reveal(), at, body)
-        connection = kind(url.hostname or "", url.port, timeout=PATIENCE)
+        connection = _connection(url)
         try:
             connection.request("POST", f"{url.path or '/'}{'?' + url.query if url.query else ''}", body, headers)
             status = connection.getresponse().status
@@ -161,3 +161,10 @@ def post(to: str, key: Secret | None, body: bytes) -> None:
         raise HookError(f"{url.hostname}: {error}") from None
     if not 200 <= status < 300:
         raise HookError(f"{url.hostname} answered {status}")
+
+
+def _connection(url: SplitResult) -> http.client.HTTPConnection:
+    host = url.hostname or ""
+    if url.scheme == "https":
+        return http.client.HTTPSConnection(host, url.port, timeout=PATIENCE, context=for_the_web())
+    return http.client.HTTPConnection(host, url.port, timeout=PATIENCE)

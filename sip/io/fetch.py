@@ -19,6 +19,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 
+from sip.io.tls import for_the_web
+
 LARGEST: Final = 65_536
 """Bytes of a file."""
 LONGEST: Final = 5.0
@@ -103,7 +105,7 @@ class Fetcher:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            context = self._context or ssl.create_default_context()
+            context = self._context or for_the_web()
             connector = aiohttp.TCPConnector(
                 limit=MOST_AT_ONCE, ssl=context, resolver=_PublicOnly(self._allowed), use_dns_cache=False
             )

@@ -92,8 +92,10 @@ def test_a_pair_without_its_other_end_does_not_stand() -> None:
 
 @pytest.fixture
 def without_extras(tmp_path: Path) -> dict[str, str]:
-    """An environment in which no Python finds what only extras bring: `make demo` installs the product alone, so that it
-    runs on versions of Python for which some extra has no wheel."""
+    """An environment in which no Python finds what only extras bring.
+
+    `make demo` installs the product alone, so that it runs on versions of Python for which some extra has no wheel.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     def names(texts: list[str]) -> set[str]:

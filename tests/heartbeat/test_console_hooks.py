@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from heartbeat.console.views.status import Alert
 from heartbeat.site.load import SiteError, parse
 from heartbeat.site.model import HookSettings
 from heartbeat.site.values import Secret
+from sip.io.tls import CertificateFiles
+from tests.certificates import Authority
 from tests.consoles import SITE
 
 KEY = Secret("", b"a key of hooks")
@@ -27,9 +30,9 @@ EVENT = {"id": "1", "event": "alert", "code": "disk", "text": "full"}
 
 
 class Receiver:
-    """It answers the first requests with these statuses, then 204."""
+    """It answers the first requests with these statuses, then 204; by https where it has a certificate."""
 
-    def __init__(self, *statuses: int) -> None:
+    def __init__(self, *statuses: int, shown: CertificateFiles | None = None) -> None:
         left, self.got, self.changed = list(statuses), list[tuple[dict[str, str], bytes]](), threading.Condition()
         receiver = self
 
@@ -46,7 +49,11 @@ class Receiver:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/in?x=1"
+        if shown is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(shown.certificate, shown.key)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if shown else 'http'}://127.0.0.1:{self._server.server_address[1]}/in?x=1"
         threading.Thread(target=self._server.serve_forever).start()
 
     def wait(self, count: int) -> list[dict[str, Any]]:
@@ -127,6 +134,23 @@ def test_a_command_reads_the_event_and_its_failure_is_a_sentence(tmp_path: Path)
         deliver(HookSettings(url="http://127.0.0.1:9/"), EVENT)
     with pytest.raises(HookError, match=r"the file hook\.key is missing"):
         deliver(HookSettings(url="http://127.0.0.1:9/", key=Secret("the file hook.key")), EVENT)
+
+
+@pytest.mark.parametrize("identifiers", [True, False])
+def test_a_receiver_is_believed_by_the_authorities_of_the_machine_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, identifiers: bool
+) -> None:
+    """Also by one that leaves out what RFC 5280 wants, which Python's own default refuses since 3.13."""
+    authority = Authority(tmp_path, identifiers=identifiers)
+    receiver = Receiver(shown=authority.issue("noc", addresses=["127.0.0.1"]))
+    try:
+        with pytest.raises(HookError, match=r"127\.0\.0\.1: .*certificate verify failed"):
+            deliver(HookSettings(url=receiver.url), EVENT)
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+        deliver(HookSettings(url=receiver.url), EVENT)
+        assert receiver.wait(1) == [EVENT]
+    finally:
+        receiver.close()
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "noc.example.com", "http://x y/", "http://u:p@x/"])

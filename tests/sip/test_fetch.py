@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from sip.io.fetch import LARGEST, Fetcher, ipaddress_of, is_public
+from sip.io.tls import for_the_web
 from tests.certificates import Authority
 
 
@@ -85,7 +86,7 @@ def serving(
         sock = socket.socket()
         sock.bind(("127.0.0.1", 0))
         await web.SockSite(runner, sock, ssl_context=here).start()
-        context = ssl.create_default_context(cafile=str(authority.path))
+        context = for_the_web(authority.path)
         fetcher = Fetcher((lambda host: True) if anywhere else is_public, context)
         try:
             await test(fetcher, f"https://localhost:{sock.getsockname()[1]}", seen)
