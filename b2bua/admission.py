@@ -120,7 +120,7 @@ class Admission:
 
     def cancelled(self, invite: ServerTransaction, now: float) -> bool:
         """Whether a CANCEL was for an INVITE of which nothing is decided; it is answered then."""
-        if invite.context is not UNDECIDED:
+        if invite.context != UNDECIDED:  # equal, not the same: here it is machine code's own, there Python's
             return False
         self.services.stack.reply(invite, 487, now, tag=self.services.stack.token())
         return True

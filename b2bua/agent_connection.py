@@ -302,7 +302,8 @@ class AgentConnection:
     # What subscriptions say.
 
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
-        """It said yes; to our proof, where that was shown last. It says so, too, when it will ask for what it had."""
+        """A SUBSCRIBE was granted; by that for the whole list, which shows our proof, the agent has adopted us. It
+        says then whether it will ask for what its former start had."""
         if subscription is self._subscription:
             self.obeyed, self.refusal = self._services.leadership.epoch, ""
             if LINE_STATE_TAG not in (response.get("supported") or ""):

@@ -63,10 +63,10 @@ class TransferOf(Protocol):
         """The target said something."""
 
     def answered(self, target: InviteUsage, response: Response, now: float) -> bool:
-        """It answered; False when nobody wants it any more."""
+        """The target answered; False when nobody wants it any more."""
 
     def failed(self, status: int, now: float) -> None:
-        """It did not come to that, or has hung up."""
+        """The target has not answered, or has hung up."""
 
     def call_ended(self, now: float) -> None:
         """The call that is transferred has ended."""

@@ -66,6 +66,6 @@ class Destination(NamedTuple):
         return self.device.policy.answer_within if self.device is not None else 0.0
 
     def failed(self, response: Response | None, now: float) -> None:
-        """It did not answer (``None``), or said 503."""
+        """Nobody has answered there (``None``), or only with 503."""
         if self.device is not None and self.place is not None:
             self.device.failed(self.place, response, now)

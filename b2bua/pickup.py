@@ -238,7 +238,7 @@ def _connect(pickup: Pickup, _: None, now: float) -> None:
 
 
 def _hang_up(pickup: Pickup, reason: str, now: float) -> None:
-    """It comes to nothing; the call rings on, if it does."""
+    """Nothing comes of the pickup; the call rings on, if it still does."""
     pickup.stop()
     call, leg = pickup.call, pickup.leg
     if call.pickup is pickup:

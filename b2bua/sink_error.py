@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class SinkError(Exception):
-    """It is not there, or not able now; the text says why."""
+    """The sink is not there, or not able now: it is tried again. The text says why."""
 
 
 class Refused(SinkError):
-    """It will never take what it was given."""
+    """The sink will never take what it was given."""

@@ -165,7 +165,7 @@ def is_signed(token: str, key: bytes) -> bool:
     return is_mac_of(mac, text, (key,))
 
 
-def _device_leg(values: list[Any]) -> DeviceLegState | None:
+def _device_leg(values: Any) -> DeviceLegState | None:
     """The leg with a device; one that cannot be read is lost, and not its call."""
     try:
         return device_leg_state.decode(values)

@@ -684,7 +684,8 @@ def _fail(transfer: Transfer, status: int, now: float) -> None:
 
 
 def _give_target_up(transfer: Transfer, now: float) -> None:
-    """It is not wanted any more; the side of another call, which has made an offer, is answered there."""
+    """The target is not wanted any more: the call to it ends; or the side of another call talks on there, and the
+    offer that it made is answered by who it had."""
     made, transfer.target_call = transfer.target_call, None
     target, offer = transfer.target, transfer.offer
     if made is not None:
