@@ -175,7 +175,9 @@ def test_the_age_of_what_is_on_no_disk_is_never_told_too_young(tmp_path):
 
 def test_a_locked_database_delays_rows_and_never_the_file(tmp_path):
     store = CdrStore(tmp_path, "m1", interval=3600.0)
-    Database(tmp_path, "m1").write([entry(cdr(0))])
+    database = Database(tmp_path, "m1")
+    database.write([entry(cdr(0))])
+    database.close()
     lock = sqlite3.connect(tmp_path / "m1.sqlite", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     store.write(cdr(1))
