@@ -3,6 +3,7 @@ beside what, when several processes share the tests (pytest-xdist)."""
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import pytest
@@ -25,9 +26,14 @@ PROGRAMS: Final = (
 )
 """Tests that start programs, which keep real time: two files of them at once, however many processes there are. What
 has a clock of its own runs beside them."""
-AT_ONCE: Final = 2
 MACHINES: Final = ("tests/interop/test_guide.py", "tests/test_debian_package.py", "tests/test_containers.py")
 """The same on machines of their own, and for the most part waiting for installations: beside the others, too."""
+AT_ONCE: Final = 2
+LONG: Final = ("tests/stories/test_matrix.py",)
+"""Files of which each test is dealt out by itself."""
+GIVES_WAY: Final = 10
+"""The niceness of what has a clock of its own, where it can be taken back (root): a server that waits for the
+processor is an overloaded one, and refuses calls."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -39,7 +45,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByKind(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return "machines" if path in MACHINES else path
+            return "machines" if path in MACHINES else nodeid if path in LONG else path
 
         def _assign_work_unit(self, node: Any) -> None:
             with_programs = sum(
@@ -62,3 +68,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next(iter((starting if programs else []) + others), None)
 
     return ByKind(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Whoever keeps real time goes before whoever does not."""
+    if os.geteuid() == 0:
+        path = item.nodeid.partition("::")[0]
+        os.setpriority(os.PRIO_PROCESS, 0, 0 if path.startswith((*PROGRAMS, *MACHINES)) else GIVES_WAY)
