@@ -12,7 +12,7 @@ demo: .venv/product
 test: .venv/installed
 	@sh tools/setup.sh programs
 	@sh tools/setup.sh peers
-	$(PY) -m pytest -W error -n 4 --dist loadscope $(ARGS) tests
+	$(PY) -m pytest -W error -n auto --dist loadscope $(ARGS) tests
 
 check: .venv/installed
 	$(PY) -m ruff format --check .

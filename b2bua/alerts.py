@@ -201,6 +201,9 @@ def _others(core: Core, now: float) -> Iterator[Alert]:
         if server.death is not None:
             ended = f"its supervisor saw it end {server.death.how}"
             yield Alert("standby-dead", f"{name} is dead: {ended}; nobody could take over until it runs again")
+        elif server.state == LEFT:
+            without = "nobody could take over" if core.serving else "it is off"
+            yield Alert("server-silent", f"{name} has ended in good order: {without} until it runs again")
         elif server.beat is None or now - server.heard_at > 3 * core.site.timing.slow_interval:
             yield _unheard(core, name, now)
         elif core.serving:

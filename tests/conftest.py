@@ -24,11 +24,12 @@ PROGRAMS: Final = (
     "tests/gateway_agent/test_webrtc_process.py",
     "tests/test_docs.py",
 )
-"""Tests that start programs, which keep real time: two files of them at once, however many processes there are. What
-has a clock of its own runs beside them."""
+"""Tests that start programs, which keep real time: few files of them at once (`AT_ONCE`). What has a clock of its own
+runs beside them."""
 MACHINES: Final = ("tests/interop/test_guide.py", "tests/test_debian_package.py", "tests/test_containers.py")
 """The same on machines of their own, and for the most part waiting for installations: beside the others, too."""
-AT_ONCE: Final = 2
+CORES: Final = len(os.sched_getaffinity(0))
+AT_ONCE: Final = 1 if CORES < 4 else 2
 LONG: Final = ("tests/stories/test_matrix.py",)
 """Files of which each test is dealt out by itself."""
 GIVES_WAY: Final = 10
@@ -37,9 +38,15 @@ processor is an overloaded one, and refuses calls."""
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores, since programs mostly wait; each needs half a gigabyte."""
+    return min(5, CORES + 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Deals tests out by file: what is on machines of its own first, since that takes longest, then programs to two
-    processes, the rest to whoever is free."""
+    """Deals tests out by file: what is on machines of its own first, since that takes longest, then programs to as
+    many processes as may have some, the rest to whoever is free."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByKind(LoadScopeScheduling):
@@ -75,4 +82,4 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Whoever keeps real time goes before whoever does not."""
     if os.geteuid() == 0:
         path = item.nodeid.partition("::")[0]
-        os.setpriority(os.PRIO_PROCESS, 0, 0 if path.startswith((*PROGRAMS, *MACHINES)) else GIVES_WAY)
+        os.setpriority(os.PRIO_PROCESS, 0, 0 if path.startswith(PROGRAMS) else GIVES_WAY)

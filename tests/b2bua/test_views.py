@@ -116,6 +116,19 @@ def test_a_death_that_a_supervisor_tells_is_shown() -> None:
     assert (peer["name"], peer["state"], peer["reached"]) == ("m2", "dead", False)
 
 
+def test_a_server_that_ended_in_good_order_is_no_stand_by_at_once() -> None:
+    fixture = ServerFixture()
+    core, now = fixture.bench.core, fixture.bench.now
+    flow, via = Flow("udp", "127.0.0.1:5162", ("127.0.0.2", 5162)), "Via: SIP/2.0/UDP 127.0.0.2:5162;branch=z9hG4bKa"
+    m2 = Beat("paris", "m2", 1, 1, "standby", 1, to="m1", config=core.site.digest, for_incarnation=1)
+    for seq, state in ((1, "standby"), (2, "left")):
+        beat = replace(m2, seq=seq, state=state)
+        core.receive(carriage.request(beat, core.key, f"{via}{seq}", flow.remote, f"c{seq}", 1), flow, now)
+        said = page(fixture.bench, "status")["warnings"]
+        ended = "m2 has ended in good order: nobody could take over until it runs again"
+        assert said == ([ended] if state == "left" else [])
+
+
 def test_a_server_with_another_key_is_told_from_one_that_is_off() -> None:
     fixture = ServerFixture()
     assert OFF in page(fixture.bench, "status")["warnings"]

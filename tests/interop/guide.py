@@ -39,6 +39,7 @@ from tests.interop.guided import (
     in_own_mounts,
     packaged,
     say,
+    unhurried,
 )
 from tests.interop.programs import until
 from tests.interop.watched import Prometheus
@@ -188,7 +189,7 @@ def watched(site: Site, talk: Telephone) -> None:
     fires = 'ALERTS{alertname="HoldfastTakeover", alertstate="firing"}'
     assert not prometheus.ask(fires)
     say("m1 is killed, its supervisor too")
-    site["m1"].run("pkill -9 -f '[b]2bua run'")
+    site.kills("m1")
     until(lambda: prometheus.ask(fires), PATIENCE, "no alert fires")
     talk.goes_on("after the death of m1")
     site.healthy("m1 is started again by its unit")
@@ -367,7 +368,8 @@ def main() -> int:
             roots = {name: Root(directory, name) for name in (HOME, *MACHINES)}
             for root in roots.values():
                 root.make()
-            install({name: Page(name) for name in PAGES}, roots)
+            with unhurried():
+                install({name: Page(name) for name in PAGES}, roots)
             os.execvp("unshare", ["unshare", "-n", sys.executable, "-m", "tests.interop.guide", "site", where])
         case ["site", where]:
             play(Path(where))

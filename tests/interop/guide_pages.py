@@ -125,7 +125,7 @@ def browsed(site: Site, talk: Telephone) -> None:
     tab.until("session?.isEstablished()")
     _hears(tab, "the tab calls Asterisk")
     server = tab.until("$('serving').textContent").rpartition(" ")[2]
-    site[server].run("pkill -9 -f '[b]2bua run'")
+    site.kills(server)
     _hears(tab, "its server was killed")
     tab.until(f"!$('serving').textContent.endsWith('{server}')")
     talk.goes_on("the server of a tab was killed")

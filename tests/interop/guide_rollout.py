@@ -16,7 +16,18 @@ from typing import Final
 from examples.demo_processes import ROOT
 from examples.softphone_call import Policy
 from tests.interop.empty_machines import Failure, Machine, Root, run, wire
-from tests.interop.guided import CLONE, OPERATOR, PATIENCE, SITE, Page, Telephone, in_own_mounts, packaged, say
+from tests.interop.guided import (
+    CLONE,
+    OPERATOR,
+    PATIENCE,
+    SITE,
+    Page,
+    Telephone,
+    in_own_mounts,
+    packaged,
+    say,
+    unhurried,
+)
 from tests.interop.phones import Phone
 from tests.interop.programs import until
 
@@ -199,7 +210,8 @@ def main() -> int:
             roots = {name: Root(Path(where), name) for name in ("maker", *MACHINES)}
             for root in roots.values():
                 root.make()
-            packaged(roots["maker"], Page("deploy.md").block("make deb"), "")
+            with unhurried():
+                packaged(roots["maker"], Page("deploy.md").block("make deb"), "")
             os.execvp(
                 "unshare", ["unshare", "-n", sys.executable, "-m", "tests.interop.guide_rollout", "site", where]
             )

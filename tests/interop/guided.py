@@ -3,14 +3,15 @@ Asterisks and the telephone around it."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -84,6 +85,17 @@ def packaged(root: Root, block: str, extras: str) -> Path:
     return next((copy / "build").glob("*.deb"))
 
 
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """What is installed meanwhile, as root, gives way to programs that keep real time."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, 10)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
+
+
 def in_own_mounts(module: str) -> int:
     """The exit code of ``python -m MODULE packages DIRECTORY`` in a mount namespace of its own."""
     with tempfile.TemporaryDirectory(prefix="holdfast-guide-") as where:
@@ -131,6 +143,10 @@ class Site:
             machine.run(
                 "cat > site.new\ninstall -m 640 -o root -g holdfast site.new /etc/holdfast/site.toml", asked=text
             )
+
+    def kills(self, name: str) -> None:
+        """Server and supervisor of a machine, at one moment: a server that sees its supervisor end hands over."""
+        self[name].run("pkill -STOP -f '[b]2bua run'\npkill -KILL -f '[b]2bua run'")
 
     def reload(self) -> None:
         for name, machine in self.machines.items():
