@@ -24,8 +24,8 @@ PROGRAMS: Final = (
     "tests/gateway_agent/test_webrtc_process.py",
     "tests/test_docs.py",
 )
-"""Tests that start programs, which keep real time: few files of them at once (`AT_ONCE`). What has a clock of its own
-runs beside them."""
+"""Tests that start programs, which keep real time: few files of them at once (`AT_ONCE`, one more when nothing else
+is left). What has a clock of its own runs beside them."""
 MACHINES: Final = ("tests/interop/test_guide.py", "tests/test_debian_package.py", "tests/test_containers.py")
 """The same on machines of their own, and for the most part waiting for installations: beside the others, too."""
 CORES: Final = len(os.sched_getaffinity(0))
@@ -60,19 +60,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
                 for other, work in self.assigned_work.items()
                 if other is not node
             )
-            scope = self._next(programs=with_programs < AT_ONCE)
+            scope = self._next(with_programs)
             if scope is None:  # who has programs now takes the rest of them
                 node.shutdown()
                 return
             self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
 
-        def _next(self, programs: bool) -> str | None:
+        def _next(self, with_programs: int) -> str | None:
             if "machines" in self.workqueue:
                 return "machines"
             starting = [scope for scope in self.workqueue if scope.startswith(PROGRAMS)]
             others = [scope for scope in self.workqueue if not scope.startswith(PROGRAMS)]
-            return next(iter((starting if programs else []) + others), None)
+            may_start = with_programs < (AT_ONCE if others else AT_ONCE + 1)
+            return next(iter((starting if may_start else []) + others), None)
 
     return ByKind(config, log)
 
