@@ -123,14 +123,18 @@ class Site:
         return self[name].run(f"b2bua {words}", status, asked, HOLDFAST_SITE=SITE)
 
     def healthy(self, what: str, name: str = "m2") -> None:
-        """Whoever reads the status is told that all is well, some time soon."""
+        """Whoever reads the status is told that all is well, some time soon, and is told so again: what one server
+        knows of the connections of the other one is as old as its last heartbeat."""
+        looks = 0
 
         def well() -> bool:
+            nonlocal looks
             try:
                 self.b2bua("status", name)
+                looks += 1
             except Failure:
-                return False
-            return True
+                looks = 0
+            return looks == 3
 
         until(well, PATIENCE, lambda: f"{what}: {self.look(name)}", 0.3)
 
