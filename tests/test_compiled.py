@@ -57,6 +57,38 @@ def test_no_constant_is_one_that_mypyc_takes_for_unset() -> None:
     assert not found
 
 
+def compared_by_identity(tree: ast.Module) -> set[str]:
+    """The names with which something is compared by ``is``, but for None, True and False."""
+    sides = (
+        side
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops)
+        for side in (node.left, *node.comparators)
+    )
+    return {side.id for side in sides if isinstance(side, ast.Name)}
+
+
+def test_what_is_compared_by_identity_is_found() -> None:
+    tree = ast.parse("if a is WAITING or b is not c and d == OVER:\n    pass\n[x for x in y if x is None]")
+    assert compared_by_identity(tree) == {"a", "b", "c", "x", "WAITING"}
+
+
+def test_no_plain_constant_of_an_interpreted_module_is_compared_by_identity() -> None:
+    """Machine code has a text or number of a module that stays Python as an object of its own."""
+    files = set(setup.compiled_files())
+    names = {name for name, module in MODULES.items() if str(module.path.relative_to(ROOT)) in files}
+    wrong = []
+    for module in (MODULES[name] for name in sorted(names)):
+        for name in compared_by_identity(module.tree) & module.passed_on.keys():
+            source, original = module.passed_on[name]
+            while source in MODULES and original in MODULES[source].passed_on:
+                source, original = MODULES[source].passed_on[original]
+            value = getattr(import_module(source), original)
+            if source not in names and isinstance(value, str | bytes | int | float):
+                wrong.append(f"{module.name}: {name}")
+    assert not wrong
+
+
 def is_protocol(kind: type) -> bool:
     return getattr(kind, "_is_protocol", False)
 
