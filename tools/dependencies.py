@@ -135,7 +135,9 @@ def packages() -> Iterator[Package]:
 def _follow(wanted: Requirement, extra: str, here: dict[str, Distribution], seen: dict[str, set[str]]) -> None:
     name = canonicalize_name(wanted.name)
     if name not in here:
-        raise SystemExit(f"{name} is not installed here: run 'make setup', which installs what the tests need")
+        raise SystemExit(
+            f"{name} is not installed here: run 'make setup', with Python 3.11 or 3.12, which have all extras"
+        )
     by = seen.setdefault(name, set())
     if extra in by:
         return
