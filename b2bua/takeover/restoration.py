@@ -1,10 +1,11 @@
-"""Calls under restoration: made of records, leg by leg as their agents tell of them, by one table.
+"""Calls under restoration: after a takeover the new server rebuilds each call from the records of its dialogs, leg by
+leg as the agents report them. ``TABLE``, at the end, is the state machine of one call.
 
-A call is made by the constructor that makes new ones, and its legs are joined by the call id in their tokens and by
-nothing else; of all its tokens the newest is true. A call of which one leg is known keeps what its parties ask until
-the other leg is told, or surely gone (``b2bua.takeover.reconciliation``). A first INVITE that came again was perhaps
-sent on by a former server and rings somewhere already: its attempt is looked for in what agents told, and those whose
-lists are still to come are waited for, ``replay_wait`` at the most (docs/wire.md).
+The legs of a call are joined by the call id in their tokens and by nothing else; of all tokens of a call the newest
+one counts. While one leg is known, requests of its party are kept until the other leg is reported, or is known to be
+gone (``b2bua.takeover.reconciliation``). When the first INVITE of a call comes again, the former server may have sent
+it on already, and it may ring somewhere: its attempt is looked for among the reported dialogs, and agents that have
+not reported yet are waited for, ``replay_wait`` at most (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ logger = logging.getLogger(__name__)
 
 # States of a call under restoration.
 UNKNOWN: Final = "unknown"
-"""Nothing is made of it, whatever its records tell."""
+"""There may be records, but no call has been made of them."""
 ONE_LEG: Final = "one_leg"
 BOTH_LEGS: Final = "both_legs"
 INVITE_WAITS: Final = "invite_waits"
-"""Its first INVITE came again; where it rings is not told yet."""
+"""The call's first INVITE came again; no agent has reported yet where it rings."""
 OVER: Final = "over"
 """Nothing is left to restore."""
 
@@ -86,11 +87,11 @@ class Restoration:
         self.awaited: str | None = None
         """The origin key of the INVITE whose 2xx awaits its ACK; ``None`` when none does."""
         self.last_ack = b""
-        """The ACK that an agent had sent last, should the other one not have it."""
+        """The last ACK that an agent passed to the former server, in case the other agent never got it."""
         self.until = 0.0
-        """How long its first INVITE waits."""
+        """Until when the first INVITE waits for reports, on the core's clock."""
         self.why = ""
-        """Why its leg with a line of the servers' own is lost."""
+        """Why the leg with a line of the servers' own could not be recovered."""
 
 
 class Told(NamedTuple):
@@ -110,7 +111,7 @@ class Release(NamedTuple):
 
 
 class Restorations:
-    """All of them, by their state; one for the life of a server."""
+    """The calls under restoration, by call id and state. A server has one object of this, for its life."""
 
     def __init__(
         self, services: CallServices, agents: Agents, index: Index, verdicts: Verdicts, keys: Sequence[bytes]
@@ -120,21 +121,22 @@ class Restorations:
         self.index = index
         self.verdicts = verdicts
         self.keys = keys
-        """Those of the site, by which tokens are believed; assigned anew by a reload."""
+        """The site's keys, by which the signatures of tokens are verified; a reload assigns them anew."""
         self.generation = 0
         self.replaying = False
-        """Requests of an agent's list are being taken, which it may have sent to a former server."""
+        """Whether the request that is handled comes from an agent's list of waiting requests: the agent may have sent
+        it to a former server before."""
         self.half: dict[str, Restoration] = {}
         """Calls of which one leg is known."""
         self.waiting: dict[str, Restoration] = {}
         """Calls whose first INVITE waits."""
         self.device_leg_made: Callable[[InviteUsage, float], None] = _nobody
-        """Told of each leg that was made again with a line of the servers' own."""
+        """Called with each leg that was recovered on a line of the servers' own."""
         self.unrestored: Callable[[float], bool] = _none
-        """Whether there are calls of which agents may tell, or have told, and which are not restored."""
+        """Whether there are calls, reported already or still to be reported, that are not restored yet."""
 
     def clear(self) -> None:
-        """Another server has the calls."""
+        """Forget everything: another server has the calls now."""
         self.generation += 1
         self.half.clear()
         self.waiting.clear()
@@ -158,9 +160,11 @@ class Restorations:
         return True
 
     def restore(self, call_id: str, now: float, told: ToldDialog | None = None) -> Call | None:
-        """Make the call of what was told, or give it the legs that it lacks; ``None`` when nothing of it lives.
+        """Make the call from the records of its dialogs, or add the legs that it lacks. Returns it, or ``None`` when
+        none of its dialogs is answered.
 
-        ``told`` is asked for: where its token is not believed it is restored alone.
+        ``told`` is a dialog in which somebody asks for something now. Where its token cannot be believed it gets a
+        call of its own, which is joined with no other leg.
         """
         records = self.index.of_call(call_id) if call_id else []
         if told is not None and not records:
@@ -187,7 +191,8 @@ class Restorations:
         return call
 
     def state_of(self, records: Sequence[ToldDialog]) -> CallState | None:
-        """The newest token that is signed by the site; a record whose own is not is parted from its call."""
+        """The newest token among the records that is signed with a key of the site. A record with a token that is not
+        so signed no longer counts as one of this call."""
         for told in sorted(records, key=lambda each: each.counter, reverse=True):
             token = told.record.token
             if not token:
@@ -204,16 +209,17 @@ class Restorations:
         return None
 
     def release(self, call: Call, release: Release, now: float) -> None:
-        """End what is left of a call, whole or not, on evidence."""
+        """End what is left of a call, whether one leg or both are known, for the reason given."""
         one = self.half.get(call.id)
         if one is None or one.call is not call:
             one = Restoration(call.id, call, BOTH_LEGS)
         self.step(one, OTHER_GONE, release, now)
 
-    # First INVITEs; the admission of calls asks.
+    # First INVITEs: asked by the admission of calls.
 
     def find(self, key: str, now: float) -> bool:
-        """Restore the call of a dialog that was told; whether all agents, also those that are away, have told all."""
+        """Restore the call of the dialog with that key, where it was reported. Returns whether nothing more can be
+        reported, by any agent, connected or not: then a dialog that is still unknown does not exist."""
         told = self.index.get(key)
         if told is not None:
             self.restore(told.call, now, told)
@@ -236,9 +242,9 @@ class Restorations:
         self.step(Restoration(call.id, call), INVITED, None, now)
 
     def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool:
-        """The first INVITE of a call of which the callee's side was restored already, or the REFER for which it was
-        made: it had answered, and the caller has not heard of it. ``admit`` takes that. False when the call is
-        nothing of the kind.
+        """Take the first INVITE of a call (or the REFER for which a call was made) whose callee has answered and is
+        restored already, while the caller has not heard of the answer. ``admit`` accepts that request. Returns False
+        when the call is not of this kind.
         """
         one = self.half.get(call.id)
         plan = self.plan_of(call.state)
@@ -247,7 +253,8 @@ class Restorations:
         return self.step(one, INVITED, (plan, admit), now)
 
     def cancel(self, call_id: str, request: Request, now: float) -> None:
-        """The caller gave up in the gap: whoever has the INVITE is to hear of it, so it goes on first."""
+        """The caller gave up while no server was there. Whoever has the INVITE must hear the CANCEL, so an INVITE
+        that waits goes on first, and is cancelled then."""
         call = self.services.calls.get(call_id)
         if call is None:
             return
@@ -257,7 +264,8 @@ class Restorations:
             cancel(call, request, now)
 
     def look_again(self, one: Restoration, now: float, at_last: bool) -> None:
-        """Go on with an INVITE that waits, when its attempt is known by now, or ``at_last`` nobody can tell of it."""
+        """Go on with an INVITE that waits, if its attempt has been reported meanwhile, or, with ``at_last``, because
+        nobody is left who could report it."""
         call = one.call
         assert call is not None
         if call.target_of is not None:
@@ -267,20 +275,20 @@ class Restorations:
             return
         former, attempt = self._attempt_of(call)
         if attempt is not None and not at_last and _was_completed_elsewhere(attempt):
-            return  # by whom will be told
+            return  # another agent will report who picked it up
         if former is not None and attempt is not None:
             self.step(one, ATTEMPT_TOLD, (former, attempt), now)
-        elif at_last:  # else of a target that was given up before
+        elif at_last:  # before that, a record of an earlier target says nothing
             self.step(one, NOBODY_HAS_IT, former, now)
 
     def lists_complete(self, now: float) -> None:
-        """Every agent that is there has told all it has."""
+        """Every agent that is connected has reported all its dialogs."""
         for one in list(self.waiting.values()):
             self.look_again(one, now, at_last=self.all_told(one))
 
     def all_told(self, one: Restoration) -> bool:
-        """Whether all have been heard who may have the attempt of a first INVITE: the agents that are there, and the
-        one that the newest token names, whose connection may have broken a moment ago.
+        """Whether every agent has reported that may have the attempt of a first INVITE: all that are connected, and
+        the one that the newest token names, whose connection may have broken a moment ago.
         """
         if not self.agents.all_complete:
             return False
@@ -289,8 +297,9 @@ class Restorations:
         return connection is None or connection.complete
 
     def ring_on(self, state: CallState, records: list[ToldDialog], now: float) -> bool:
-        """Go on with a call of a line of the servers' own that rings; False where its INVITE is not known, or a
-        former server had cancelled the attempt: the caller may have given up, and nobody else tells."""
+        """Go on with a ringing call whose caller is on a line of the servers' own. Returns False where its INVITE is
+        not known, or where the former server had cancelled the attempt: the caller may have given up, and no agent
+        could report that."""
         services = self.services
         attempt = [each for each in records if each.live and each.record.attempt == state.attempt]
         if not attempt or orphaned_calls.is_given_up(attempt[-1]):  # unless one had picked it up
@@ -310,7 +319,8 @@ class Restorations:
             self.look_again(one, now, at_last=True)
 
     def plan_of(self, state: CallState | None) -> Plan | None:
-        """What is left to hunt by a token; ``None`` when it says nothing of it, or nothing that holds here."""
+        """The targets that are left to be tried, from a token; ``None`` when the token has none, or names lines that
+        this site does not have."""
         if state is None or not state.plan:
             return None
         try:
@@ -321,7 +331,8 @@ class Restorations:
         return plan if plan.targets else None
 
     def _attempt_of(self, call: Call) -> tuple[CallState | None, ToldDialog | None]:
-        """The newest token of the call, whose state it takes on, and the record of the attempt that it names."""
+        """The state in the newest token of the call, which becomes the call's state, and the record of the attempt
+        that this state names."""
         records = self.index.of_call(call.id)
         former = self.state_of(records)
         if former is not None:
@@ -358,8 +369,8 @@ def _none(now: float) -> bool:
 
 
 class LateAck:
-    """Pays an ACK sent so long ago that no agent has it any more, behind what the record just read has under way:
-    who awaits it has acknowledged its device alone (docs/decisions.md).
+    """Sends an ACK that is due and that no agent has any more, since it was sent long ago. The agent that awaits it
+    has acknowledged its device by itself (docs/decisions.md). It waits for what the record just read has under way.
     """
 
     __slots__ = ("_call", "generation")
@@ -390,7 +401,8 @@ def _make_call(machine: Restorations, one: Restoration, told: Told, now: float) 
 
 
 def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
-    """The leg that came later may know more: the 2xx on its way to the caller carried the newest token."""
+    """Add the answered legs among the records. A leg reported later may bring a newer state, since the 2xx on its way
+    to the caller carried the newest token."""
     state, call = told.state, one.call
     assert call is not None and state is not None
     if state.counter > call.state.counter:
@@ -406,7 +418,7 @@ def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float
 
 
 def _keep_alone(machine: Restorations, one: Restoration, told: ToldDialog, now: float) -> None:
-    """A dialog without a token that can be believed is served, and joined with nothing."""
+    """Make a call of one dialog whose token cannot be believed: it is served, and joined with no other leg."""
     services = machine.services
     wall_offset = services.records.wall_offset
     state = CallState(
@@ -422,7 +434,7 @@ def _keep_alone(machine: Restorations, one: Restoration, told: ToldDialog, now: 
 
 
 def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
-    """Pay an ACK that was under way, and let what waited go on."""
+    """Both legs are there: send the ACK that was under way, and let requests that waited go on."""
     call, services = one.call, machine.services
     assert call is not None
     both = "both of its legs were handed over"
@@ -486,7 +498,7 @@ def _look_for_attempt(machine: Restorations, one: Restoration, _: None, now: flo
 def _repeat_answered(
     machine: Restorations, one: Restoration, subject: tuple[Plan, Callable[[float], None]], now: float
 ) -> None:
-    """The attempt is sent again, and its agent answers it as it did before."""
+    """Send the answered attempt once more: its agent answers as it did before, which the caller hears this time."""
     call = one.call
     assert call is not None
     answered = call.bridge.target
@@ -532,7 +544,7 @@ def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, T
 
 
 def _route(machine: Restorations, one: Restoration, former: CallState | None, now: float) -> None:
-    """Nobody has it: route it at the place that the token names, or from the beginning."""
+    """No agent has the attempt: route the call from the target that the token names, or from the beginning."""
     call = one.call
     assert call is not None
     _drop_told(machine, call, None)
@@ -568,7 +580,8 @@ def _write_ended(machine: Restorations, state: CallState, ended: list[ToldDialog
 
 
 def _write_parts(machine: Restorations, call: Call) -> None:
-    """Of who has had the call transferred and has hung up: the record of what it was before may not be on disk."""
+    """Write the call record of the part before a transfer, for a party that transferred the call and hung up: the
+    former server may not have written it to disk."""
     state = call.state
     if not state.part:
         return
@@ -598,11 +611,11 @@ def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: f
 
 
 def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> None:
-    """There is nothing to do."""
+    """Nothing is left to be done."""
 
 
 def _attach(machine: Restorations, one: Restoration | None, call: Call, told: ToldDialog, now: float) -> None:
-    """Make the leg of a record, and give it to its call."""
+    """Make the leg that a record describes, and add it to its call; a leg that the call has no place for is ended."""
     connection = machine.agents.connections.get(told.agent)
     if connection is None or connection.flow is None:
         return
@@ -645,8 +658,8 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
 
 
 def _attach_device_leg(machine: Restorations, one: Restoration, call: Call, told: ToldDialog, now: float) -> None:
-    """Make the leg with a line of the servers' own, beside the one of that record; or take its INVITE up again, the
-    answer to which is on its way."""
+    """Recover the other leg where it is with a line of the servers' own. Where the answer to that line's INVITE was
+    still on its way, take the INVITE up again instead."""
     bridge = call.bridge
     if bridge.target is not None and device_leg_recovery.rings_for(call, now):
         machine.adopt(call, partial(device_leg_recovery.offer_again, call, told), now)
@@ -663,7 +676,7 @@ def _attach_device_leg(machine: Restorations, one: Restoration, call: Call, told
 
 
 def _own_lines_of(call: Call) -> list[str]:
-    """The lines of its device legs."""
+    """Names of the lines with which a call has legs without an agent."""
     lines = []
     for leg in call.device_legs:
         line = call.state.caller_line if leg is call.bridge.origin else call.state.callee_line
@@ -672,8 +685,8 @@ def _own_lines_of(call: Call) -> list[str]:
 
 
 def _is_spare(call: Call, told: ToldDialog) -> bool:
-    """Whether a dialog is that of a target which was given up, and answered all the same, or of a side that another
-    one has replaced."""
+    """Whether the call has no place for a dialog: a target that was given up answered all the same, or another party
+    has replaced this one."""
     state = call.state
     if told.call_id in (state.caller_dialog, state.callee_dialog):
         return False
@@ -681,14 +694,15 @@ def _is_spare(call: Call, told: ToldDialog) -> bool:
 
 
 def _is_callee(call: Call, told: ToldDialog) -> bool:
-    """Whether a dialog is that of the callee's side, which may have joined later by a call of its own (RFC 3891)."""
+    """Whether a dialog is the callee's side, which may also have joined by an INVITE with Replaces (RFC 3891)."""
     if told.call_id == call.state.callee_dialog:
         return True
     return told.opened_by_server and told.call_id != call.state.caller_dialog
 
 
 def _take_on(machine: Restorations, call: Call, state: CallState, now: float) -> None:
-    """A newer token: after a transfer that a former server has made others talk by it."""
+    """Take on the state of a newer token. After a transfer by a former server it may name other parties: legs of
+    those that are no longer in the call are ended."""
     former, bridge = call.state, call.bridge
     call.state = state._replace(epochs=former.epochs)
     if state.part == former.part:
@@ -705,7 +719,8 @@ def _take_on(machine: Restorations, call: Call, state: CallState, now: float) ->
 
 
 def _seat_anew(machine: Restorations, call: Call, state: CallState, records: list[ToldDialog], now: float) -> None:
-    """The newest token was told last: it names a side that had taken the place of one which was restored before."""
+    """A token reported last is the newest, and names a party that had taken the place of one that was restored
+    before: give it that place."""
     _take_on(machine, call, state, now)
     one = Restoration(call.id, call, BOTH_LEGS)
     for told in records:
@@ -720,12 +735,12 @@ def _seat_anew(machine: Restorations, call: Call, state: CallState, records: lis
 
 
 def _picks_up(state: CallState | None, told: ToldDialog) -> bool:
-    """Whether a dialog is of a side that picks the call up, which rings elsewhere still."""
+    """Whether a dialog is that of a party which is picking the call up while it still rings elsewhere."""
     return state is not None and told.live and told.talks and picks_up(state, told.call_id, told.opened_by_server)
 
 
 def _pick_up(machine: Restorations, call: Call, told: ToldDialog, now: float) -> None:
-    """Go on with a side that a former server was about to give the call to."""
+    """Go on with a pickup that a former server had begun."""
     if call.pickup is not None or call.bridge.phase not in SETTING_UP:
         machine.index.remove(told)
         _hang_up(machine, told, GONE, now)
@@ -742,13 +757,13 @@ def _pick_up(machine: Restorations, call: Call, told: ToldDialog, now: float) ->
 
 
 def _flow_to(machine: Restorations, told: ToldDialog) -> Flow | None:
-    """Where the agent of a record is reached."""
+    """The connection to the agent that reported a dialog; ``None`` when it is not connected."""
     connection = machine.agents.connections.get(told.agent)
     return connection.flow if connection is not None else None
 
 
 def _hang_up(machine: Restorations, told: ToldDialog, reason: str, now: float) -> None:
-    """Say BYE in a dialog that is of no call any more."""
+    """Send BYE in a dialog that belongs to no call any more."""
     if (flow := _flow_to(machine, told)) is not None:
         services = machine.services
         leg = InviteUsage(services.stack, services.discarded, flow, told.record.dialog, established=True)
@@ -756,18 +771,18 @@ def _hang_up(machine: Restorations, told: ToldDialog, reason: str, now: float) -
 
 
 def _was_completed_elsewhere(attempt: ToldDialog) -> bool:
-    """Whether an attempt was cancelled, perhaps since another one picked the call up."""
+    """Whether an attempt was cancelled, perhaps because another party picked the call up."""
     return orphaned_calls.is_given_up(attempt) and (attempt.live or attempt.ended.reason == COMPLETED_ELSEWHERE)
 
 
 def _rings_in_vain(call: Call, told: ToldDialog) -> bool:
-    """Whether a dialog is that of a target which was given up, and has not heard of it."""
+    """Whether a dialog is that of a target which still rings, although the call has given it up."""
     rings = told.opened_by_server and told.live and not told.talks
     return rings and told.call_id != call.state.callee_dialog
 
 
 def _drop_told(machine: Restorations, call: Call, attempt: ToldDialog | None) -> None:
-    """What was told of the caller, of the attempt and of targets that have ended is dealt with."""
+    """Remove the records that are dealt with: of the caller, of the attempt, and of targets that have ended."""
     for told in machine.index.of_call(call.id):
         if _picks_up(call.state, told):
             continue
