@@ -1,9 +1,9 @@
 """An agent's call: one leg towards the servers, one or several towards the device, joined by ``sip.b2b``.
 
-What is hop-local stays here, so that no crash of a server touches it (docs/wire.md): the device's BYE and CANCEL are
-answered at once and passed on after; session timers and digest are the device leg's. All else is passed on first and
-answered after. How a call is set up in each direction is in ``incoming`` and ``outgoing``, what crosses in
-``passage``.
+What concerns one hop only is done here, so that no crash of a server touches it (docs/wire.md): the device's BYE and
+CANCEL are answered by the agent and passed on; session timers and digest belong to the device's leg. Every other
+request is passed on first, and answered when the other side has answered. The setup of a call in each direction is in
+``incoming`` and ``outgoing``; what messages carry across is in ``passage``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ALONE: Final = "no ACK of a server"
 
 
 class Setup:
-    """What differs by who called, as long as a call is set up. By itself it passes all on."""
+    """The part of call setup that depends on who called. This base class passes everything on."""
 
     __slots__ = ()
 
@@ -49,16 +49,17 @@ class Setup:
     """Attempt and ``n`` of the last provisional response that the device got."""
 
     def rang(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed | None:
-        """What the caller's side gets of a provisional response; None for nothing."""
+        """Lines and body for the caller's side of a provisional response that came on ``leg``; ``None`` when the
+        response is not passed on."""
         return call.passed(leg, response, now)
 
     def answered(self, call: Call, leg: InviteUsage, response: Response, first: bool, now: float) -> Passed:
-        """What it gets of the 2xx."""
+        """Lines and body for the caller's side of the 2xx that came on ``leg``."""
         return call.passed(leg, response, now)
 
     @property
     def given_up(self) -> list[InviteUsage]:
-        """Legs to the device that rang in vain, and have not said so yet."""
+        """Legs to the device whose INVITE still has no final answer after another leg was answered."""
         return []
 
     def called_at(self, leg: InviteUsage) -> str:
@@ -66,23 +67,23 @@ class Setup:
         return ""
 
     def refusal(self, call: Call, response: Response) -> Passed:
-        """What it gets of a failure."""
+        """Lines and body for the caller's side of a failure response."""
         return Passed(told_to_device(call.line, response), response.body)
 
     def once_more(self, call: Call, leg: InviteUsage, response: Response, now: float) -> bool:
-        """Meet a 422 of the device, if that is possible: its INVITE was then sent once more."""
+        """React to a 422 of the device. Returns whether the INVITE was sent once more, with a longer interval."""
         return False
 
     def hold_over(self, call: Call, now: float) -> None:
-        """The time is over for which the INVITE waits for the first word of a server."""
+        """The device's INVITE has waited ``hold_attempt`` seconds for a first response of a server."""
 
     def failed(self, call: Call, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
-        """What was called failed: go on, or refuse the call."""
+        """The leg that was called failed: try another target, or refuse the call."""
         call.bridge.refuse(status, now, response=response, by="callee")
 
 
 class Call(Policy):
-    """Owns the legs, and decides for the bridge between them."""
+    """One call of an agent: owns its legs, and is the policy of the bridge between them."""
 
     __slots__ = (
         "answered_at",
@@ -126,7 +127,9 @@ class Call(Policy):
         now: float,
         phase: str = ROUTING,
     ) -> None:
-        """``phase``: where its bridge begins, when a process before us had it."""
+        """``phase`` is the first state of the bridge; a call that is restored after a restart does not begin with
+        routing. ``channel`` is the line's channel that the call occupies, ``number`` the far end's, ``now`` the
+        instant of the INVITE."""
         self.environment = environment
         self.setup = setup
         self.id = id_
@@ -141,12 +144,12 @@ class Call(Policy):
         self.bridge = Bridge(environment.stack.deadlines, environment.discarded, self, phase)
         self.description = _description_of(environment, line, id_, now)
         self.figures = measured(self.description, environment.stack.deadlines)
-        """What the relay has measured; None where it has none of the media."""
+        """The relay's measurements of the media; None where no relay carries it."""
         self.server_side = ServerSide(environment)
         self.session = DeviceSession(
             environment.stack, environment.random, self._hang_up_alone, self.description.device
         )
-        """What its device has agreed to, and for how long."""
+        """The session with the device: session timer and refreshes."""
         self.session.changed = self._changed_alone
         ours = setup.direction == "in"
         self.rollback = ReinviteRollback(environment, self.server_side, self.description, ours, self.label)
@@ -158,21 +161,21 @@ class Call(Policy):
         self.device: InviteUsage | None = None
         """The device's leg, once it is known which one it is."""
         self.early: dict[str, Response] = {}
-        """The last provisional response of each early dialog that a server told of, for the record."""
+        """The last provisional response of the servers in each early dialog, by To tag; part of the call's record."""
         self.invite_at = now
         self.ringing_at: float | None = None
         self.answered_at: float | None = None
         self.end: CallEnd | None = None
-        """How it ended."""
+        """How the call ended; None while it lives."""
         self.why = ""
-        """The Reason for which it is about to end, where the bridge has none."""
+        """The Reason header value for a call that is about to end, used where the bridge gives none."""
         self.gone: TerminatedCall | None = None
-        """What is left when nothing is under way any more."""
+        """What is kept of the call once it has ended and no transaction is under way any more."""
         self.session_id = ""
         self.generation = 0
 
     def passed(self, leg: InviteUsage, message: Message, now: float) -> Passed:
-        """What the other side gets of a message that came on ``leg``."""
+        """Header lines and body for the other side of a message that came on ``leg``."""
         if leg is self.server:
             self.session_id = learned(self.session_id, message) if self.line.settings.session_id else self.session_id
             return Passed(told_to_device(self.line, message), self.description.from_server(message, now))
@@ -188,7 +191,7 @@ class Call(Policy):
             self.bridge.limit(now + longest)
         self.description.anchor.watch(self.line.settings.media_timeout)
 
-    # What legs say.
+    # Events of the legs.
 
     def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return self.environment.is_repeat(transaction, request, now)
@@ -218,7 +221,8 @@ class Call(Policy):
         self.bridge.requested(leg, transaction, request, now)
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        """An ACK travels end to end (docs/wire.md); one that was passed on already is not again. A PRACK does not."""
+        """Pass an ACK on: it travels end to end (docs/wire.md), once. A PRACK is only noted: the other hop has its
+        own."""
         if ack.method == "PRACK":
             _pracked(self, leg, now)
         elif leg is self.server:
@@ -323,7 +327,8 @@ class Call(Policy):
         self.setup.failed(self, leg, status, response, now)
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
-        """The call is over for people: free the line, and give up what nobody waits for any more."""
+        """The call is over for its users: free the channel and the media, and give up requests whose answers nobody
+        awaits any more. Transactions may still be under way; `over` follows when they are finished."""
         side, who = self.server_side, _ENDED_BY[self.direction][by]
         self.end = CallEnd(now, who, reason or self.why, status)
         self.line.channels.give(self.channel)
@@ -340,7 +345,7 @@ class Call(Policy):
         return origin.server_invite.pending if self.answered_at is None and origin is not None else None
 
     def over(self, now: float) -> None:
-        """Nothing is under way any more."""
+        """No transaction of the ended call is under way any more: settle it."""
         side = self.server_side
         self.held_answers.end(now)
         for received in list(self.received):
@@ -350,7 +355,8 @@ class Call(Policy):
 
 
 def _give_up(call: Call, who: EndedBy, now: float) -> None:
-    """What of a call that has ended nobody waits for any more."""
+    """Answer or withdraw the requests under way in a call that has ended, where nobody awaits their answers any
+    more."""
     side = call.server_side
     if call.answered_at is None:
         failed = call.server is not None and call.server.ended
@@ -372,7 +378,7 @@ def _give_up(call: Call, who: EndedBy, now: float) -> None:
 
 
 def _description_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> SessionDescription:
-    """Where the media of a call on that line goes."""
+    """The session description of a new call on that line, with the relay and WebRTC gateway that its media needs."""
     relay = environment.relay if line.settings.media == "relay" else None
     keys = None
     if line.settings.srtp == "sdes":
@@ -383,20 +389,21 @@ def _description_of(environment: CallEnvironment, line: Line, id_: int, now: flo
 
 
 def _ends_later(call: Call, end: Callable[[float], None], now: float) -> bool:
-    """Whether that end waits for what the relay has to say of the call."""
+    """Whether the end of the call is postponed until the relay has reported its measurements; ``end`` is called
+    then."""
     figures = call.figures
     return figures is not None and call.answered_at is not None and call.end is None and figures.first(end, now)
 
 
 def _hung_up(call: Call, leg: InviteUsage, bye: ServerTransaction, request: Request, now: float) -> None:
-    """A BYE that has waited; the call may have ended meanwhile, and its leg be another's."""
+    """Handle a BYE that was postponed. Meanwhile the call may have ended, and its leg may have another owner."""
     if bye.open:
         owner = call.bridge if leg.owner is call else leg.owner
         owner.requested(leg, bye, request, now)
 
 
 def _refuse_offer(call: Call, leg: InviteUsage, transaction: ServerTransaction, status: int, now: float) -> None:
-    """An offer crosses another one: nothing of it has happened."""
+    """Refuse an offer that crosses another one (RFC 3311 section 5.2); nothing is changed."""
     received, lines = call.server_side.received_as(transaction), LATER.lines if status == 500 else ()
     if received is None:
         leg.reply(transaction, status, now, lines=lines)
@@ -405,7 +412,8 @@ def _refuse_offer(call: Call, leg: InviteUsage, transaction: ServerTransaction, 
 
 
 def _pracked(call: Call, leg: InviteUsage, now: float) -> None:
-    """The device acknowledged a provisional response: an answer in that counts (RFC 3262 section 5)."""
+    """The device sent PRACK for a provisional response: an SDP answer in that response is now valid (RFC 3262
+    section 5)."""
     answers = leg.reliable is not None and leg.reliable.described
     if answers and call.description.device.state in (REMOTE_OFFER, REMOTE_CHANGE):
         call.rollback.accept()
@@ -413,9 +421,11 @@ def _pracked(call: Call, leg: InviteUsage, now: float) -> None:
 
 
 def _acknowledge_alone(call: Call, asked_for_offer: bool, now: float) -> None:
-    """No ACK came from the servers for half of the time for which a device repeats its 2xx.
+    """Acknowledge the device's 2xx without the servers: no ACK came from them within 32*T1, half of the time for
+    which a device repeats a 2xx.
 
-    An offer in that 2xx is answered with what the device knows of the far end; of a new call it knows nothing.
+    An offer in that 2xx is answered with the description that the device was given last. In a new call it was given
+    none: then no ACK is sent.
     """
     leg = call.device
     if leg is None or not leg.ack.pending or leg.ended:
@@ -427,7 +437,7 @@ def _acknowledge_alone(call: Call, asked_for_offer: bool, now: float) -> None:
 
 
 def told_to_device(line: Line, message: Message) -> list[str]:
-    """The header lines of a message of the servers that the device gets."""
+    """The header lines of a message from the servers, as they are passed on to the device."""
     identity = line.identity
     told = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_to_device(identity, message, identity.domain)
     lines = _crossing(message, *told)
@@ -435,7 +445,8 @@ def told_to_device(line: Line, message: Message) -> list[str]:
 
 
 def believed_of_device(line: Line, message: Message, session_id: str) -> list[str]:
-    """The header lines of a message of the device that the servers get; ``session_id`` where it says none."""
+    """The header lines of a message from the device, as they are passed on to the servers. ``session_id`` is used
+    where the message has none."""
     identity = line.identity
     believed = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_by_device(identity, message, "")
     lines = _crossing(message, *believed)
@@ -455,13 +466,13 @@ def _crossing(message: Message, dropped: frozenset[str], more: Sequence[str]) ->
 
 
 _REFUSALS: Final = {"SUBSCRIBE": 405, "PUBLISH": 405, "REGISTER": 405, "REFER": 603}
-"""Methods that are known, and not taken in a call."""
+"""Statuses for methods that are known, but refused in a call."""
 
 _PARTY: Final[dict[str, dict[EndedBy, Party]]] = {
     "in": {DEVICE: "caller", SERVER: "callee", AGENT: "server"},
     "out": {DEVICE: "callee", SERVER: "caller", AGENT: "server"},
 }
-"""Who that is to the bridge, by the direction of the call."""
+"""The bridge's party for each side, by the direction of the call."""
 _ENDED_BY: Final[dict[str, dict[Party, EndedBy]]] = {
     direction: {party: by for by, party in parties.items()} for direction, parties in _PARTY.items()
 }

@@ -1,8 +1,8 @@
-"""Calls made again of what a server gave back after a death of this agent (docs/line-dialog.md, ``purpose=return``).
+"""Restores calls from what a server returns after a restart of this agent (docs/line-dialog.md, ``purpose=return``).
 
-The device's side comes from the line state, the servers' side from the server itself, which is further: it says
-which requests of either are not answered. A call is made by the constructor that makes new ones; nothing is said to a
-device.
+The state of the device's side comes from the line state. The state of the servers' side comes from the record that
+the server itself has made, which is newer: it tells which requests of either side are not answered yet. Calls are
+made by the same constructor as new ones. No new request is sent to a device.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from sip.wire.errors import SipError
 from sip.wire.message import Request, Response, parse
 
 _CANCEL: Final = Request("CANCEL", "", [], [])
-"""Stands for one that came to the start before."""
+"""Stands for a CANCEL that came to the agent before its restart."""
 REFRESH_AFTER: Final = 0.5
-"""Seconds until a session refresh that was under way is made once more: servers have the agent's list by then."""
+"""Seconds until a session refresh that was under way is sent once more: by then servers have the agent's list."""
 JUMP: Final = 1000
-"""Numbers of CSeq towards servers that are left out after a death: some may have been used of which nobody knows."""
+"""CSeq numbers towards servers that are skipped after a restart: some may have been used without any record of it."""
 
 
 class NotRestorable(Exception):
-    """A call that cannot be made again; ``str()`` is a sentence."""
+    """A call that cannot be restored; ``str()`` is a sentence that says why."""
 
 
 class CallRestoration:
-    """One for each agent."""
+    """Restores the calls of an agent; it has one object of this."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class CallRestoration:
         self._host_towards = host_towards
 
     def restore(self, state: LineState, told: DialogRecord, age: float, now: float) -> Call:
-        """The call of a line state that was said ``age`` seconds ago. Raises :class:`NotRestorable`; nothing was
-        changed then."""
+        """Make the call from its line state, which is ``age`` seconds old, and the server's record of its dialog
+        (``told``). Raises :class:`NotRestorable`; then nothing has been changed."""
         line = self._lines.get(state.line)
         if line is None:
             raise NotRestorable(f"the line {state.line} is not here any more")
@@ -140,7 +140,8 @@ class CallRestoration:
         return leg
 
     def _cancel(self, line: Line, one: DeviceDialog, invite: PendingInvite, now: float) -> None:
-        """A device that rang in vain while another one answered: it is told so, once more if it was."""
+        """Cancel a device that still rings although another one has answered. It may have been cancelled before the
+        restart; then this is a repetition."""
         environment = self._environment
         stack, discarded = environment.stack, environment.discarded
         leg = InviteUsage(stack, discarded, one.flow, one.dialog, reach=line.reach, digest=line.digest)
@@ -151,7 +152,8 @@ class CallRestoration:
     def _invite(
         self, leg: InviteUsage, one: DeviceDialog, invite: PendingInvite, max_forwards: int
     ) -> tuple[ClientTransaction, list[str]]:
-        """The transaction of an INVITE that a process before us has sent to the device, and its first lines."""
+        """The client transaction of an INVITE that was sent to the device before the restart, and the first lines of
+        that INVITE. The transaction is prepared, not begun."""
         branch, cseq, _, lines = invite
         stack = self._environment.stack
         opened = Dialog(one.dialog._replace(remote_tag=""))  # as it went, whatever has answered it since
@@ -165,7 +167,8 @@ class CallRestoration:
     def _device_leg(
         self, call: Call, one: DeviceDialog, answered: bool, since: int, request: Request | None, now: float
     ) -> InviteUsage:
-        """``since``: requests of servers in the call that went on to the device after the line state was said."""
+        """Make the leg of one dialog with the device. ``since`` is the number of requests of servers that were passed
+        on to the device after the line state was made; each has used a CSeq number."""
         line, stack = call.line, self._environment.stack
         if call.server is not None:
             stack.call_ids.join(call.server.dialog.call_id, one.dialog.call_id, call.label, call.label)
@@ -182,7 +185,7 @@ class CallRestoration:
         client, head = self._invite(leg, one, one.invite, max_forwards_left(request))
         if one.invite.heard:
             stack.resume(client, one.flow, request_bytes("INVITE", one.called, head, b""))
-        else:  # a retransmission, should it have the INVITE already
+        else:  # to a device that has the INVITE already, this is a retransmission
             assert isinstance(call.setup, Outgoing)
             further, body = call.setup.again(call, leg, request, now)
             stack.begin(client, one.flow, request_bytes("INVITE", one.called, (*head, *further), body), now)
@@ -192,7 +195,7 @@ class CallRestoration:
     def _resume_incoming(
         self, call: Call, server: InviteUsage, state: LineState, told: DialogRecord, answered: bool, now: float
     ) -> None:
-        """The device called."""
+        """Restore what is under way in a call that the device opened."""
         device = call.device
         assert device is not None
         bridge = call.bridge
@@ -216,7 +219,7 @@ class CallRestoration:
             place = place_of(response) or (1, 0)
             unheard = device.reliable is not None and device.reliable.is_unheard(passable_tag(response.to_tag))
             if unheard and invite is not None and isinstance(call.setup, Incoming) and place[1]:
-                call.setup.passed = (place[0], place[1] - 1)  # said again, for a PRACK of it is still to come
+                call.setup.passed = (place[0], place[1] - 1)  # sent again, since its PRACK is still to come
                 invite.receive(response, now)
             elif isinstance(call.setup, Incoming) and place <= call.setup.passed:
                 call.setup.heard(call, response, now)
@@ -233,7 +236,7 @@ class CallRestoration:
         request: Request | None,
         now: float,
     ) -> None:
-        """A server called."""
+        """Restore what is under way in a call that a server opened."""
         stack, side = self._environment.stack, call.server_side
         if opening is None or request is None:  # answered
             device = call.device
@@ -252,8 +255,8 @@ class CallRestoration:
         side.received.append(received)
 
     def conclude(self, state: LineState, now: float) -> None:
-        """The call is over, and its device waits for the answer to an INVITE still: it gave that up, or the call
-        (RFC 3261 sections 9.2, 15.1.2); should it have heard it, it is told so once more."""
+        """Answer 487 to an INVITE of the device that is unanswered although the call is over, since the device
+        cancelled it or ended the call (RFC 3261 sections 9.2, 15.1.2). It may have had that answer before."""
         request, stack = _request_asked(state), self._environment.stack
         if request is not None and state.dialogs:
             device = state.dialogs[0]
@@ -261,7 +264,7 @@ class CallRestoration:
             stack.reply(transaction, 487, now, tag=device.dialog.local_tag)
 
     def _asked(self, device: InviteUsage, state: LineState) -> ServerTransaction | None:
-        """The device's INVITE that waits for its final answer."""
+        """The server transaction of the device's INVITE that has no final answer yet; None when there is none."""
         request, stack = _request_asked(state), self._environment.stack
         if request is None:
             return None
@@ -281,8 +284,9 @@ class CallRestoration:
         opening: bool,
         now: float,
     ) -> None:
-        """The device's INVITE on its way to the servers. One that the server has answered is sent again under its
-        branch: it gives the answer again."""
+        """Resume the device's INVITE on its way to the servers. If the server's record has it neither as pending nor
+        with a final answer, the server has answered it: it is sent again under the same branch, to have the answer
+        repeated."""
         if sent is None or asked is None:
             return
         environment = self._environment
@@ -308,8 +312,9 @@ class CallRestoration:
     def _resume_ack(
         self, call: Call, server: InviteUsage, device: InviteUsage, state: LineState, told: DialogRecord, now: float
     ) -> None:
-        """The device answered an INVITE, and its 2xx is acknowledged once the servers' ACK is there; where that was
-        here before already, the device gets it only when it repeats its 2xx."""
+        """Restore the ACK for the 2xx with which the device answered an INVITE. While the servers' ACK is awaited, so
+        is the device's. Where the servers' ACK came before the restart, it is kept ready, and sent to the device only
+        when that repeats its 2xx."""
         number, ack = state.dialogs[0].dialog.local_cseq, told.ack
         request = request_of(ack.message) if ack.message else None
         if not number:
@@ -331,12 +336,12 @@ class CallRestoration:
 
 
 def _request_asked(state: LineState) -> Request | None:
-    """The device's INVITE that waits for its final answer."""
+    """The device's INVITE that has no final answer yet, with its offer; None when there is none."""
     return request_of(state.asked + b"\r\n\r\n" + (state.device.next_remote or b"")) if state.asked else None
 
 
 def _opening(told: DialogRecord) -> ReceivedRequest | None:
-    """The INVITE with which a server has opened a dialog that is not answered yet."""
+    """The INVITE with which a server opened the dialog, as long as that is unanswered; None when there is none."""
     for one in told.received:
         request = request_of(one.data)
         if request is not None and request.method == "INVITE" and not request.to_tag:

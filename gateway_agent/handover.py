@@ -1,4 +1,5 @@
-"""SUBSCRIBEs of servers: who may have the list, and what a takeover or a reset changes first (line-dialog.md)."""
+"""SUBSCRIBEs of servers for the agent's list: which are granted, and what a takeover or a reset changes before the
+list is sent (docs/line-dialog.md)."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ MOST_PENDING: Final = 256
 
 
 class SubscribeRefused(Exception):
-    """A SUBSCRIBE that cannot be granted: status and a sentence."""
+    """A SUBSCRIBE that cannot be granted: the status to answer with, and a sentence that says why."""
 
     def __init__(self, status: int, because: str) -> None:
         super().__init__(because)
@@ -59,9 +60,10 @@ class Handover:
         adopted: Callable[[str, Flow, bool, float], None],
         reset: Callable[[SubscriptionFilter, str, float], None],
     ) -> None:
-        """``offer`` shows a proof to the fence and says why it does not hold, ``""`` when it does; ``refuse`` answers
-        403 with what the agent knows; ``adopt`` goes on with a server on its connection, and ``adopted`` is told when
-        that was said, and whether that server keeps line states; ``reset`` drops calls.
+        """``offer`` verifies a proof of leadership and returns why it is not accepted, ``""`` when it is. ``refuse``
+        answers 403 with the leader that the agent knows. ``adopt`` makes a server, on its connection, the one that
+        has the agent's calls; ``adopted`` is called once its SUBSCRIBE is answered, with whether it keeps line
+        states. ``reset`` drops calls.
         """
         self._publication = publication
         self._stack = publication.stack
@@ -73,17 +75,17 @@ class Handover:
         self._adopted = adopted
         self._reset = reset
         self._resets: list[tuple[SubscriptionFilter, str]] = []
-        """Orders that wait for the return: what they are about is not here yet."""
+        """Resets that wait for the return: the calls that they would drop are not restored yet."""
         self.subscriptions: set[ListSubscription] = set()
         self._pending: list[tuple[Proof, Callable[[float], None]]] = []
-        """What waits for the disk, with the proof that is written there."""
+        """Actions that wait until a proof is stored on disk, each with that proof."""
 
     def knows(self, request: Request) -> bool:
         """Whether a SUBSCRIBE in a dialog belongs to a subscription here."""
         return dialog_key(request.call_id, request.to_tag) in self._stack.legs
 
     def subscribe(self, transaction: ServerTransaction, request: Request, server: str, now: float) -> None:
-        """A SUBSCRIBE of the server ``server``, which proved itself on this connection."""
+        """Handle a SUBSCRIBE of the server ``server``, which is authenticated on this connection."""
         stack = self._stack
         found = judge(request, PACKAGES)
         try:
@@ -124,8 +126,9 @@ class Handover:
         server: str,
         now: float,
     ) -> None:
-        """At once, but not before a takeover of the same server that waits for the disk: with a dialog in its hands
-        it would send on what the fence still refuses."""
+        """Grant a subscription that only observes: at once, unless a takeover of the same server waits for the disk.
+        Then it is granted after that: with a subscription granted the server would at once send requests in calls,
+        which are still refused."""
         proof = next((proof for proof, _ in self._pending if proof.node == server), None)
         if proof is None:
             self._grant(transaction, request, granted, wanted, now)
@@ -133,7 +136,8 @@ class Handover:
             self._pending.append((proof, lambda then: self._grant(transaction, request, granted, wanted, then)))
 
     def wait(self, server: str, epoch: int, act: Callable[[float], None]) -> bool:
-        """Keep what a server sent behind a takeover that waits for the disk; ``False`` when there is none."""
+        """Postpone ``act``, for a request that came behind a takeover of the same server and epoch, until that
+        takeover is on disk. Returns ``False`` when there is no such takeover, or too much waits."""
         for proof, _ in self._pending:
             if proof.node == server and proof.epoch == epoch and len(self._pending) < MOST_PENDING:
                 self._pending.append((proof, act))
@@ -141,7 +145,7 @@ class Handover:
         return False
 
     def obedience_changed(self, now: float) -> None:
-        """The fence's word is on disk: go on with those who brought their proofs."""
+        """The leader that the agent obeys is on disk: do what waited for that epoch."""
         epoch = self._voter.leadership.epoch
         ready = [pending for pending in self._pending if pending[0].epoch <= epoch]
         self._pending = [pending for pending in self._pending if pending[0].epoch > epoch]
@@ -178,7 +182,7 @@ class Handover:
             self._adopted(server, flow, _keeps(request), now)
 
     def returned(self, now: float) -> None:
-        """The agent has back what it had before this start: the lists that were asked for are told."""
+        """The return is complete: do the resets that waited, and send the lists that were asked for."""
         resets, self._resets = self._resets, []
         for wanted, server in resets:
             self._reset(wanted, server, now)
@@ -207,12 +211,12 @@ class Handover:
         subscription.go_on(now)
 
     def _fenced(self, transaction: ServerTransaction, request: Request, server: str, now: float) -> None:
-        """403 with what the agent knows; the transaction is not needed for it."""
+        """Answer 403 with the leader that the agent knows, outside the transaction, which is removed."""
         self._stack.transactions.remove(transaction)
         self._refuse(request, transaction.flow, server, now)
 
     def call_changed(self, call: Call, now: float, at_once: bool) -> None:
-        """Something of a call has changed at its device alone."""
+        """A call has changed without a message to the servers: tell them, soon or ``at_once``."""
         for subscription in self.subscriptions:
             if call.server is not None:
                 subscription.call_changed(call.server.dialog.call_id, now)
@@ -220,12 +224,12 @@ class Handover:
                     subscription.tell_gathered(now)
 
     def subscriptions_changed(self, now: float) -> None:
-        """Something of devices' subscriptions has changed at the devices alone."""
+        """Subscriptions of devices have changed without a message to the servers: tell them."""
         for subscription in self.subscriptions:
             subscription.subscriptions_changed(now)
 
     def key_changed(self, calls: Iterable[Call], lines: Iterable[Line], now: float) -> None:
-        """What servers keep is signed with a key that will be no more: it is told anew."""
+        """The key that signs line states has changed: send all of them anew."""
         for call in list(calls):
             self.call_changed(call, now, at_once=False)
         self.subscriptions_changed(now)
@@ -233,12 +237,12 @@ class Handover:
             self.line_changed(line, now)
 
     def line_changed(self, line: Line, now: float) -> None:
-        """Tell whoever watches."""
+        """A line has changed: tell all subscribers."""
         for subscription in list(self.subscriptions):
             subscription.line_changed(line, now)
 
     def flow_lost(self, flow: Flow) -> None:
-        """A connection broke: its subscriptions are over."""
+        """A connection broke: end the subscriptions on it."""
         for subscription in [one for one in self.subscriptions if one.flow == flow]:
             subscription.terminate()
 
@@ -249,7 +253,7 @@ def _keeps(request: Request) -> bool:
 
 
 def filter_of(granted: Granted, request: Request, server: str) -> SubscriptionFilter:
-    """What a SUBSCRIBE asks for. Raises :class:`SubscribeRefused`; nothing was changed then."""
+    """What the SUBSCRIBE of ``server`` asks for. Raises :class:`SubscribeRefused`."""
     purpose = next((str(value) for name, value in granted.event.params if name.lower() == "purpose"), OBSERVE)
     if purpose not in PURPOSES:
         raise SubscribeRefused(489, f"the purpose {purpose!r} is not known")

@@ -1,7 +1,8 @@
-"""The return of what an agent had before it died: asked for once in each start, before all else (docs/wire.md).
+"""The return: a restarted agent asks a server for the state that it had before, once per start and before anything
+else (docs/wire.md).
 
-Until it is complete the agent's list says nothing, nobody hears that a call is not here, and what comes for one
-waits.
+Until the return is complete the agent tells nothing of its list, does not answer that a call is unknown, and lets
+requests and responses that may belong to a returning call wait.
 """
 
 from __future__ import annotations
@@ -45,22 +46,24 @@ logger = logging.getLogger(__name__)
 
 DUE: Final = "wanted still"
 AGAIN: Final = 0.2
-"""Seconds until a server that refused, or does not rule now, is asked again."""
+"""Seconds until a server that refused, or does not lead now, is asked again."""
 LONGEST: Final = 5.0
 """Seconds that the whole return may take once a server was asked."""
 MOST_WAITING: Final = 10_000
-"""Requests that wait; further ones are refused for now."""
+"""Requests that may wait; further ones are refused with Retry-After."""
 
 Waiting = tuple[ServerTransaction, Request, Flow, float]
 Requested = Callable[[ServerTransaction, Request, Flow, float], None]
-"""Deals with a request outside the dialogs that are known; the flow is where it came from."""
+"""Handles a request that belongs to no known dialog; the flow is where the request came from."""
 
 
 class Patience:
-    """What came while the return was not complete, in its order: it goes on afterwards."""
+    """Requests and responses that came before the return was complete. They are handled afterwards, in their
+    order."""
 
     def __init__(self, stack: Stack, hold: Callable[[], float], requested: Requested) -> None:
-        """``hold``: seconds for which it waits at the most; ``requested`` deals with what is for no leg even then."""
+        """``hold`` gives the seconds for which a message waits at most; ``requested`` handles requests that belong to
+        no leg even after the return."""
         self.generation = 0
         self._stack = stack
         self._hold = hold
@@ -69,19 +72,21 @@ class Patience:
         self._responses: list[tuple[bytes, Flow, float]] = []
 
     def keep_response(self, response: Response, flow: Flow, now: float) -> None:
-        """Let a response wait whose request is to come back: who sent it may repeat it, but half a second later."""
+        """Let a response wait whose client transaction may come back with its call. The sender might repeat it, but
+        only half a second later. Dropped when too many wait."""
         if len(self._responses) < MOST_WAITING:
             self._responses.append((response.to_bytes(), flow, now))
 
     def release_responses(self, now: float) -> None:
-        """Their requests are back: before servers ask for anything more."""
+        """The client transactions are restored: handle the responses that waited, before servers ask for anything
+        more."""
         responses, self._responses = self._responses, []
         for data, flow, at in responses:
             if now - at <= self._hold():
                 self._stack.receive_message(data, flow, now)
 
     def keep(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
-        """Let a request wait; an INVITE hears so (RFC 3261 section 17.2.1)."""
+        """Let a request wait; an INVITE is answered 100 (RFC 3261 section 17.2.1)."""
         if len(self._waiting) >= MOST_WAITING:
             self._stack.respond_stateless(transaction, 503 if not request.to_tag else 500, ("Retry-After: 5",))
             return
@@ -92,7 +97,7 @@ class Patience:
         self._waiting.append((transaction, request, source, now))
 
     def release(self, now: float) -> None:
-        """The return is complete."""
+        """The return is complete: handle the requests that waited."""
         self.generation += 1
         waiting, self._waiting = self._waiting, []
         for transaction, request, source, _ in waiting:
@@ -105,12 +110,13 @@ class Patience:
                 self._requested(transaction, request, source, now)
 
     def _stands(self, transaction: ServerTransaction) -> bool:
-        """Whether it is still to be dealt with: what came before the death may have come back with its call."""
+        """Whether a transaction still has to be handled. A request that the agent had before its restart may have
+        been restored with its call, as another transaction with the same key."""
         return transaction.open and self._stack.servers.get(transaction.key) is transaction
 
     def due(self, cause: str, now: float) -> None:
-        """No server gives anything back: whoever asked may ask again (RFC 4320: no late 408, and no 481 for want of a
-        server)."""
+        """Refuse the requests that have waited too long because no server returns anything. Their senders may try
+        again (RFC 4320: no late 408; and no 481 merely for want of a server)."""
         until = now - self._hold() + 0.001
         over = [one for one in self._waiting if one[3] <= until]
         self._waiting = [one for one in self._waiting if one[3] > until]
@@ -124,7 +130,8 @@ class Patience:
 
 
 class EndedDialog:
-    """A dialog that was over before this start, for as long as its device may say BYE again."""
+    """A dialog that ended before this start of the agent. It answers a BYE that the device sends again, for
+    64*T1."""
 
     __slots__ = ("_key", "_stack", "flow", "generation")
 
@@ -139,7 +146,7 @@ class EndedDialog:
         self._stack.reply(transaction, 200 if request.method == "BYE" else 481, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        """None belongs here."""
+        """Ignored: no ACK belongs to this dialog."""
 
     def due(self, cause: str, now: float) -> None:
         if self._stack.legs.get(self._key) is self:
@@ -147,7 +154,8 @@ class EndedDialog:
 
 
 class Return:
-    """One for each start of an agent. Each of ``done`` is told when all is back, or nothing is to be had."""
+    """The subscription by which a restarted agent gets its state back; one for each start of an agent. Each function
+    in ``done`` is called when everything is back, or nothing can be had."""
 
     def __init__(
         self,
@@ -187,7 +195,8 @@ class Return:
         """Calls that could not be restored."""
 
     def ask(self, server: str, flow: Flow, keeps: bool, now: float) -> None:
-        """That server has adopted the agent in this start; ``keeps``: it has line states to give back."""
+        """``server`` has adopted the agent: ask it for the agent's state, unless the return is complete. ``keeps``
+        says whether it keeps line states at all."""
         self._line_states.kept = keeps
         if self.complete or (flow == self._flow and self._dialog is not None):
             return
@@ -200,7 +209,8 @@ class Return:
         self._subscribe(now)
 
     def flow_lost(self, flow: Flow) -> None:
-        """The connection broke: to be asked again by the next."""
+        """A connection broke; if it was the one on which the state was asked for, it is asked for again on the
+        next."""
         if flow == self._flow:
             self._forget()
 
@@ -248,7 +258,7 @@ class Return:
             self._later(now)
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A part of what the server has kept."""
+        """A NOTIFY with a part of the records that the server has kept."""
         if request.method != "NOTIFY" or transaction.flow != self._flow or self.complete:
             self._stack.reply(transaction, 481, now)
             return
@@ -267,7 +277,7 @@ class Return:
             self._later(now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        """None belongs here."""
+        """Ignored: no ACK belongs to this dialog."""
 
     def due(self, cause: str, now: float) -> None:
         if self.complete or self._flow is None:
@@ -290,7 +300,8 @@ class Return:
         self.generation += 1
 
     def _finish(self, because: str, now: float, covered: bool = True) -> None:
-        """``covered``: the server had all that was to be had."""
+        """Complete the return. ``because`` says why nothing came back, ``""`` when the server gave its records;
+        ``covered``: the server had itself been told of all calls of the agent."""
         self.complete = True
         server = self._server
         self._forget()
@@ -307,10 +318,10 @@ class Return:
         if not server:
             self.patience.release(now)
 
-    # What it brings.
+    # The records in it.
 
     def _take(self, piece: bytes, now: float) -> None:
-        """One record; whatever is wrong with it costs no other one."""
+        """Restore what one record describes; a fault in it does not affect the other records."""
         try:
             members = members_of(piece)
             if "call-id" in members:
@@ -327,14 +338,14 @@ class Return:
             self._withhold(repr(error), now)
 
     def _register(self, name: str, text: str, age: float, now: float) -> None:
-        """The devices that registered for a line."""
+        """Restore the devices that were registered for a line."""
         line = self._lines.get(name)
         if line is not None:
             bound = registration_state.bound_to(self._site, self._agent, name)
             line.far_side.resume(registration_state.decode(text, bound, self._keys()), age, now)
 
     def _subscribe_again(self, dialog: str, text: str, age: float, now: float) -> None:
-        """A subscription of a device."""
+        """Restore a subscription of a device."""
         bound = subscription_state.bound_to(self._site, self._agent, dialog)
         self._subscriptions.resume(subscription_state.decode(text, bound, self._keys()), age, now)
 
@@ -356,7 +367,8 @@ class Return:
         return decode(told.line_state, bound, self._keys())
 
     def _remember(self, told: ReturnRecord, now: float) -> None:
-        """A call that its device has ended, which may not have heard the answer to its BYE, or to its INVITE."""
+        """Go on answering in a call that has ended: its device may not have got the answer to its BYE, or to its
+        INVITE."""
         dialog = told.record.dialog
         try:
             state = self._decoded(told, dialog.remote_tag)
@@ -374,9 +386,9 @@ class Return:
 
 
 def may_wait(request: Request) -> bool:
-    """Whether a request may be about a call or a subscription that is to come back."""
+    """Whether a request may belong to a call or a subscription that the return restores."""
     if request.method == "NOTIFY":
         return is_of_transfer(request) or request.to_tag != "" or "call-origin" in request
-    if request.method == "SUBSCRIBE":  # a server's own asks for the list, which is told when all is back
+    if request.method == "SUBSCRIBE":  # a server's own asks for the list, which is sent after the return
         return request.to_tag != "" or "call-origin" in request
     return request.method not in ("REGISTER", "OPTIONS")
