@@ -1,4 +1,5 @@
-"""The call: its phases, its events, and the table of both (docs/state-machines.md); the contract is the package's."""
+"""The state machine of a call: its phases, its events, and ``TABLE`` (docs/state-machines.md). The docstring of the
+package ``sip.b2b`` has the contract."""
 
 from __future__ import annotations
 
@@ -21,18 +22,19 @@ logger = logging.getLogger(__name__)
 
 # Phases.
 ROUTING: Final = "routing"
-"""Offered, and nobody is being called."""
+"""The origin has offered the call, and no target is being called at the moment."""
 DIALING: Final = "dialing"
 RINGING: Final = "ringing"
-"""A target has said something; or it has answered, in a call restored, and the origin has not heard of it."""
+"""A target has sent a provisional response. Or, in a restored call, it has answered and the origin has not been sent
+the answer."""
 CANCELLING: Final = "cancelling"
-"""The origin gave up; its INVITE is answered as the target answers the CANCEL."""
+"""The origin gave up; its INVITE is answered when the target has finished its own after the CANCEL."""
 TALKING: Final = "talking"
 ENDING: Final = "ending"
-"""One side hung up, and what the other says to that is awaited."""
+"""One side hung up, or the set-up failed, and something is still pending, such as the answer to a BYE."""
 OVER: Final = "terminated"
 SETTING_UP: Final = (ROUTING, DIALING, RINGING, CANCELLING)
-"""The origin has no final answer."""
+"""The phases in which the origin has no final response yet."""
 
 # Events.
 INVITED: Final = "invited"
@@ -61,13 +63,13 @@ JOINED: Final = "absent leg found"
 MOST_QUEUED: Final = 16
 """Events of one call that may wait for its absent leg."""
 COMPLETED_ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'
-"""Why a leg is given up when another one has answered (RFC 3326)."""
+"""The Reason for giving up a leg because another one has answered (RFC 3326)."""
 REPLACED: Final = 'SIP;cause=200;text="Replaced"'
-"""Why a leg gets BYE whose place another one has taken."""
+"""The Reason in the BYE to a leg whose place another one has taken."""
 SETUP: Final = "first INVITE"
 """The context of the INVITE that opens a target's leg."""
 OUR_OWN: Final = "our own"
-"""The context of a BYE whose answer nobody waits for but the bridge."""
+"""The context of a BYE whose answer is passed on to no leg: only the bridge waits for it."""
 
 _WAITING: Final = frozenset({REQUESTED, CHANGED, WITHDRAWN, ACKNOWLEDGED, ENDED})
 _TAKEN: Final = ("BYE", "REFER")
@@ -76,7 +78,8 @@ _TOO_LONG: Final = "too long"
 
 
 class Alarm:
-    """Wakes a bridge, unless it was turned off: what is left among the deadlines then holds no call, and goes."""
+    """Calls a bridge when its deadline is due. Once turned off it has no reference to the bridge, so that an entry
+    left among the deadlines does not keep the call in memory."""
 
     __slots__ = ("bridge", "generation")
 
@@ -95,11 +98,11 @@ class Joining(NamedTuple):
     leg: InviteUsage
     instead_of: InviteUsage
     about: Any
-    """What the program wants to know of it then."""
+    """A value of the program, which it reads when the leg joins."""
 
 
 class _Waiting(NamedTuple):
-    """An event that waits for an absent leg."""
+    """An event that waits, for an absent leg or for something that must go before it."""
 
     event: str
     leg: InviteUsage
@@ -108,7 +111,7 @@ class _Waiting(NamedTuple):
 
 
 class Bridge:
-    """One call. See the module."""
+    """One call: its legs and its phase. See the package ``sip.b2b``."""
 
     __slots__ = (
         "_alarm",
@@ -148,32 +151,33 @@ class Bridge:
         self.targets: list[InviteUsage] = []
         """The legs that are being tried; once answered, the one that answered."""
         self._queue: list[_Waiting] | None = [] if restored else None
-        """What waits for an absent leg; None when none is absent."""
+        """Events that wait for an absent leg; None when no leg is absent."""
         self._late: Sequence[_Waiting] = ()
-        """What waited, and goes on in a moment."""
+        """Events with both legs there that still wait: for an ACK, a response or a repeated attempt before them."""
         self.bye_queued = False
-        """A BYE waits for the absent leg."""
+        """Whether a BYE waits for the absent leg."""
         self.carried_out = ""
-        """The branch of a re-INVITE that one side has carried out already, by another server: none refuses it."""
+        """The branch of a re-INVITE that one side has accepted already, through another server: it is not refused as
+        glare."""
         self.joining: Joining | None = None
         """A leg that is about to take the place of another one."""
         self.leaving: InviteUsage | None = None
-        """A leg whose place was given to another one, and which may say BYE by itself."""
+        """A leg whose place was given to another one, and which may send BYE by itself."""
         self._alarm: Alarm | None = None
         self._ended = False
         self._silent = False
-        """The present target has said nothing yet."""
+        """Whether the present target has sent no response yet."""
         self.given_up = False
-        """The target that failed last had not answered in the time that it was given."""
+        """Whether the target that failed last was given up because it did not answer within its time."""
 
     @property
     def target(self) -> InviteUsage | None:
-        """The leg on the other side of the origin."""
+        """The leg on the other side of the origin, None while there is none; the first of several."""
         return self.targets[0] if self.targets else None
 
     @property
     def legs(self) -> list[InviteUsage]:
-        """All its legs."""
+        """All legs of the call, also those that are about to join or leave."""
         joining = None if self.joining is None else self.joining.leg
         return [leg for leg in (self.origin, *self.targets, joining, self.leaving) if leg is not None]
 
@@ -183,7 +187,7 @@ class Bridge:
         return self._queue is None
 
     def other(self, leg: InviteUsage) -> InviteUsage | None:
-        """The leg on the other side, if there is one."""
+        """The leg on the other side of ``leg``, or None."""
         if leg is self.leaving:
             return None
         if self.joining is not None and leg is self.joining.leg:
@@ -193,7 +197,10 @@ class Bridge:
         return self.origin
 
     def step(self, event: str, leg: InviteUsage | None, subject: Any, message: Any, now: float) -> None:
-        """The only place where the phase changes. ``subject``: a transaction, or what the event is about besides."""
+        """Process an event by ``TABLE``; the phase changes here and nowhere else.
+
+        ``subject`` is a transaction, or a value that the action of the event needs; ``message`` the SIP message.
+        """
         if (
             self._queue is not None
             and event in _WAITING
@@ -211,10 +218,10 @@ class Bridge:
         self.phase = following
         action(self, leg, subject, message, now)
 
-    # What the program says.
+    # Called by the program.
 
     def offer(self, leg: InviteUsage, invite: ServerTransaction) -> None:
-        """The leg whose INVITE opens the call."""
+        """Make ``leg``, whose INVITE opens the call, the origin."""
         leg.server_invite.latest = invite
         invite.context = leg
         self.origin = leg
@@ -232,7 +239,8 @@ class Bridge:
     ) -> None:
         """Try a target: send the first INVITE of its leg.
 
-        ``ring_for``: seconds that it has to answer, ``answer_within``: to say anything at all; 0: any.
+        ``ring_for``: seconds within which it must answer; ``answer_within``: seconds within which it must send any
+        response at all. 0: no limit.
         """
         self.targets.append(leg)
         self.step(INVITED, leg, ring_for, None, now)
@@ -247,17 +255,18 @@ class Bridge:
         response: Response | None = None,
         by: Party = "server",
     ) -> None:
-        """End the set-up: the origin gets ``response``, or a plain one of that status."""
+        """End the set-up: the origin gets ``response``, or one made here with that status, reason and lines."""
         self.step(REFUSED, None, (status, reason, lines, by), response, now)
 
     def limit(self, at: float) -> None:
-        """Release the call at that instant."""
+        """Set the instant at which the call is released for its length."""
         _wake(self, at, _TOO_LONG)
 
     def release(self, reason: str, now: float, by: Party = "server", status: int = 200) -> None:
-        """End what is left of the call, on evidence only: BYE, CANCEL or a final response, with that Reason.
+        """End what is left of the call by BYE, CANCEL or a final response, with that Reason. Only for a known cause,
+        never on mere suspicion.
 
-        Where a BYE waits for a leg that never comes, the call ends by that.
+        Where a party's BYE waits for a leg that never comes, the call ends by that BYE.
         """
         queue, self._queue = self._queue or [], None
         if not self.bye_queued:
@@ -265,20 +274,20 @@ class Bridge:
         _go_on(self, queue, now)
 
     def drop(self) -> None:
-        """Forget the call without a word: another server has it."""
+        """Forget the call without sending anything: another server has it."""
         self._queue = None
         self.step(DROPPED, None, None, None, 0.0)
 
     # Legs that were absent.
 
     def attach(self, leg: InviteUsage, as_origin: bool) -> None:
-        """A leg was made from its record."""
+        """Add an absent leg, which was made from its record, as the origin or as the target."""
         if as_origin:
             self.origin = leg
         else:
             self.targets = [leg]
 
-    # What legs say.
+    # Called by the legs (sip.invite.UsageOwner).
 
     def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return self.passage.is_repeat(self.policy, leg, transaction, request, now)
@@ -337,14 +346,15 @@ class Bridge:
             self.settle(now)
 
     def fail(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
-        """A target failed; also one to which nothing can be sent."""
+        """A target failed, or nothing can be sent to it."""
         if leg in self.targets:
             self.targets.remove(leg)
         self.discarded.cancel(leg, (), now)
         self.step(FORK_FAILED if self.targets else FAILED, leg, status, response, now)
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
-        """Our 2xx was never acknowledged, or a reliable response before it (RFC 3262 section 3: then a 5xx)."""
+        """Our 2xx got no ACK, or a reliable provisional response no PRACK (RFC 3262 section 3: then a 5xx). Returns
+        when to look again, None when the call was ended."""
         if not leg.established:
             self.release('SIP;cause=504;text="No PRACK"', now, "server", 504)
             return None
@@ -362,40 +372,40 @@ class Bridge:
             late, self._late = self._late, ()
             _go_on(self, sorted(late, key=_is_last), now)
 
-    # What the actions of the table share.
+    # Shared by the actions of the table.
 
     def settle(self, now: float) -> None:
-        """The end is confirmed; the call is over unless something else is waited for."""
+        """The end of the call is confirmed: it is over, unless the passage waits for something else."""
         if not self.passage.busy(self.policy):
             self.step(DONE, None, None, None, now)
 
     def finish(self, status: int, by: Party, reason: str, now: float) -> None:
-        """The call is over for people: say so once."""
+        """The call is over for its parties: tell the policy, once."""
         if not self._ended:
             self._ended = True
             self.policy.ended(status, by, reason, now)
 
 
 def phase_of(answered: bool) -> str:
-    """The phase of a call whose dialogs are confirmed, by what its newest token says of an answer."""
+    """The phase of a call whose dialogs are confirmed. ``answered``: whether its newest token says that it was."""
     return TALKING if answered else RINGING
 
 
 def reasons_of(message: Message) -> list[str]:
-    """All its Reason header lines, as they came (RFC 3326 section 2: one value for each protocol)."""
+    """All Reason header lines of a message, as they came (RFC 3326 section 2: one value for each protocol)."""
     return [line for name, line in zip(message.names, message.lines, strict=True) if name == "reason"]
 
 
 def acknowledge(bridge: Bridge, leg: InviteUsage, lines: Iterable[str], body: bytes, now: float) -> None:
-    """Send the ACK of a leg; an INVITE that waited for that may follow."""
+    """Send the ACK of a leg; a re-INVITE that waited for it follows."""
     leg.acknowledge(lines, body, now)
     if bridge._late:
         bridge.deadlines.set(now, Alarm(bridge), _QUEUE)
 
 
 def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, now: float) -> None:
-    """Let a new leg, whose INVITE that is, take the place of one that talks, when the leg across from it has accepted
-    what it offers.
+    """Let a new leg, opened by ``invite``, take the place of one that talks, as soon as the leg on the other side has
+    accepted its offer.
     """
     joining.leg.server_invite.latest = invite
     invite.context = joining.leg
@@ -406,12 +416,14 @@ def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, now
 
 
 def seat(bridge: Bridge, origin: InviteUsage | None, target: InviteUsage | None, leaving: InviteUsage | None) -> None:
-    """Let others talk with each other, by a transfer that is made here; ``leaving``: who does not any more."""
+    """Set the legs of a call after a transfer that was carried out here. ``leaving``: the leg that is no longer
+    connected."""
     bridge.origin, bridge.targets, bridge.leaving = origin, [] if target is None else [target], leaving
 
 
 def take_back(bridge: Bridge, leg: InviteUsage) -> list[tuple[ServerTransaction, Request]]:
-    """What has come on that leg, and waits for the one across from it, which is another's now; ACKs apart."""
+    """Remove from the queue the events of ``leg`` that wait for the leg on the other side, which now belongs to
+    another call. Returns their transactions and requests, without ACKs."""
     if bridge._queue is None:
         return []
     theirs = [each for each in bridge._queue if each.leg is leg]
@@ -421,7 +433,7 @@ def take_back(bridge: Bridge, leg: InviteUsage) -> list[tuple[ServerTransaction,
 
 
 def let_go(bridge: Bridge, leg: InviteUsage) -> None:
-    """That leg is another call's from now on."""
+    """Remove a leg that belongs to another call from now on."""
     if leg is bridge.origin:
         bridge.origin = None
     else:
@@ -429,7 +441,8 @@ def let_go(bridge: Bridge, leg: InviteUsage) -> None:
 
 
 def send_pending_ack(bridge: Bridge, leg: InviteUsage, now: float) -> None:
-    """A 2xx is acknowledged before anything else is said, whether the other side acknowledged or not."""
+    """Send the ACK of a leg if it is still pending, since a 2xx must be acknowledged before any other request, even
+    when no ACK has come from the other side."""
     if leg.ack.pending:
         leg.acknowledge(bridge.hop_headers(leg, "ACK", now), b"", now)
 
@@ -447,7 +460,7 @@ def _reply(
 
 
 def _wake(bridge: Bridge, at: float, cause: str) -> None:
-    """One deadline at a time: of the present target to answer, or of the call to end."""
+    """Set the deadline of the bridge. It has one at a time: for the target to answer, or for the call to end."""
     _turn_off(bridge)
     bridge._alarm = Alarm(bridge)
     bridge.deadlines.set(at, bridge._alarm, cause)
@@ -461,7 +474,7 @@ def _turn_off(bridge: Bridge) -> None:
 
 
 def _keep(bridge: Bridge, event: str, leg: InviteUsage, subject: Any, message: Request, now: float) -> bool:
-    """Let an event wait for the absent leg; False when too many do."""
+    """Queue an event until the absent leg is there. Returns False when the queue is full."""
     queue = bridge._queue
     if queue is None or len(queue) >= MOST_QUEUED:
         return False
@@ -474,7 +487,7 @@ def _keep(bridge: Bridge, event: str, leg: InviteUsage, subject: Any, message: R
 def _go_on(bridge: Bridge, queue: Iterable[_Waiting], now: float) -> None:
     for event, leg, subject, message in queue:
         if subject is not None and not subject.open and event is not ENDED:
-            continue  # it was given up as it waited, or the call has ended
+            continue  # it was cancelled while it waited, or the call has ended
         if bridge.targets and leg is not bridge.origin and leg not in bridge.targets:
             if not leg.established and subject is not None:  # in an early dialog of a target that was given up
                 _reply(bridge, subject, 481, now)
@@ -484,12 +497,12 @@ def _go_on(bridge: Bridge, queue: Iterable[_Waiting], now: float) -> None:
 
 
 def _is_last(waiting: _Waiting) -> bool:
-    """A BYE goes behind all else that waits, which that leg may still answer."""
+    """Whether a waiting event is a BYE: it goes after all others, which the leg can still answer before it."""
     return waiting.event is ENDED
 
 
 def _moved_to(leg: InviteUsage, asked: ServerTransaction | None, message: Request) -> InviteUsage:
-    """What came on a leg whose attempt was repeated since goes over to the leg of the repeat."""
+    """Move a request that came on a leg whose attempt has been repeated to the leg of the repeat, and return that."""
     if asked is not None:
         asked.context = leg
         leg.dialog.remote_cseq = max(leg.dialog.remote_cseq, message.cseq)
@@ -521,7 +534,7 @@ def _pass_provisional(bridge: Bridge, leg: InviteUsage, _: Any, response: Respon
 
 
 def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: float) -> None:
-    """One target answered: others are given up (RFC 3261 section 16.7, step 10)."""
+    """A target answered: give the others up (RFC 3261 section 16.7, step 10) and answer the origin."""
     _turn_off(bridge)
     origin = bridge.origin
     if len(bridge.targets) > 1:
@@ -530,7 +543,7 @@ def _connect(bridge: Bridge, leg: InviteUsage, _: Any, response: Response, now: 
         bridge.targets.insert(0, leg)
     try:
         passed = bridge.passage.pass_on(bridge.policy, ANSWERED, leg, origin, response, bridge._silent, now)
-    except Malformed as error:  # an answer of no use to the origin: ACK and BYE there, a failure here
+    except Malformed as error:  # the origin cannot use the answer: the target gets ACK and BYE, the origin a failure
         bridge.release(f"SIP;cause={error.status}", now, "server", error.status)
         return
     if passed is None:
@@ -555,7 +568,8 @@ def _note_failure(bridge: Bridge, leg: InviteUsage, status: int, response: Respo
 
 
 def _give_up(bridge: Bridge, leg: InviteUsage, _: Any, __: None, now: float) -> None:
-    """The attempt is over when its CANCEL is due: whatever becomes of that, the next one begins."""
+    """The target did not answer in time. The attempt is over as soon as its CANCEL is due, and the policy goes on
+    without waiting for the outcome of that."""
     bridge.given_up = True
     _give_targets_up(bridge, (_NO_ANSWER_REASON,), now)
     _hunt_on(bridge, leg, 408, None, now)
@@ -570,7 +584,8 @@ def _hold_back(bridge: Bridge, leg: InviteUsage, _: Any, __: None, now: float) -
 
 
 def _cancel(bridge: Bridge, leg: InviteUsage, invite: Any, cancel: Request, now: float) -> None:
-    """The origin gave up (RFC 3261 section 9.2): its INVITE is answered as the target answers, or at once."""
+    """The origin sent CANCEL (RFC 3261 section 9.2). Its INVITE is answered at once where the passage says so or no
+    target is there, otherwise when the target has answered."""
     _turn_off(bridge)
     reasons = reasons_of(cancel)
     if bridge.targets and not bridge.passage.answers_at_once(bridge.policy, leg):
@@ -598,7 +613,8 @@ def _refuse(
 
 
 def _conclude_cancelled(bridge: Bridge, leg: InviteUsage, _: Any, response: Response | None, now: float) -> None:
-    """The target is done with the CANCEL: 487 is the answer, whatever it said (RFC 3261 section 9.2)."""
+    """The cancelled target has answered or failed: the origin gets 487 whatever the target's status was (RFC 3261
+    section 9.2)."""
     said = response if response is not None and response.status == 487 else None
     _refuse(bridge, None, (487, "", (), "caller"), said, now)
 
@@ -606,7 +622,7 @@ def _conclude_cancelled(bridge: Bridge, leg: InviteUsage, _: Any, response: Resp
 def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Request, now: float) -> None:
     other = bridge.other(leg)
     bridge.bye_queued = False
-    if not leg.ended:  # it came on a leg before this one
+    if not leg.ended:  # the BYE came on a former leg, in whose place this one stands
         send_pending_ack(bridge, leg, now)
         leg.end()
     by: Party = "caller" if leg is bridge.origin else "callee"
@@ -624,7 +640,7 @@ def _hang_up(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, bye: Re
 
 
 def _hang_up_late(bridge: Bridge, leg: InviteUsage, _: Any, __: Response, now: float) -> None:
-    """A target that was given up, and is the call's still, answered all the same (RFC 3261 section 9.1)."""
+    """A target that was given up, but still belongs to the call, answered all the same (RFC 3261 section 9.1)."""
     _say_bye(bridge, leg, (), now)
 
 
@@ -655,13 +671,13 @@ def _say_bye(bridge: Bridge, leg: InviteUsage, lines: Sequence[str], now: float)
 
 
 def _settle(bridge: Bridge, reasons: Sequence[str], now: float) -> None:
-    """Give up what is still being tried; unless that is to be waited for, the call is over."""
+    """Give up the targets that are still being tried. The call is over unless one of them must be waited for."""
     if not _give_targets_up(bridge, reasons, now):
         bridge.settle(now)
 
 
 def _give_targets_up(bridge: Bridge, reasons: Sequence[str], now: float) -> bool:
-    """CANCEL to all targets that have not answered; whether one of them stays the call's."""
+    """Cancel all targets that have not answered. Returns whether one of those remains part of the call."""
     staying = []
     for leg in bridge.targets:
         if leg.established:
@@ -690,7 +706,7 @@ def _send_on(
 
 
 def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
-    """Nothing is under way any more: let go of all, so that no leg, transaction or policy refers back to it."""
+    """Nothing is pending any more: drop all references, so that no leg, transaction or policy refers to the call."""
     _turn_off(bridge)
     policy = bridge.policy
     legs = bridge.legs
@@ -702,7 +718,7 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
     waiting = [*(bridge._queue or ()), *bridge._late]
     bridge._queue, bridge._late, bridge.origin, bridge.targets, bridge.joining = None, (), None, [], None
     for leg in legs:
-        if (change := leg.client_invite.pending) is not None:  # a re-INVITE that nobody may ever answer now
+        if (change := leg.client_invite.pending) is not None:  # a re-INVITE that may never be answered now
             if change.no_timeout:
                 change.terminate()
             else:
@@ -714,7 +730,7 @@ def _close(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
         leg.owner = bridge.discarded
     policy.over(now)
     bridge.policy = _NOBODY
-    _go_on(bridge, waiting, now)  # to be answered, now that there is nobody to pass it on to
+    _go_on(bridge, waiting, now)  # in this phase they are answered here
 
 
 def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
@@ -731,7 +747,7 @@ def _drop(bridge: Bridge, _: Any, __: Any, ___: Any, now: float) -> None:
 
 def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, request: Request, now: float) -> None:
     other = bridge.other(leg)
-    if leg is bridge.origin and len(bridge.targets) > 1:  # an early dialog of one of them
+    if leg is bridge.origin and len(bridge.targets) > 1:  # the To tag says in which target's early dialog it is
         other = next((one for one in bridge.targets if one.dialogs.has_fork(request.to_tag)), other)
     if bridge._queue is not None:  # too many wait
         _reply(bridge, asked, 500, now, passed=LATER)
@@ -748,23 +764,23 @@ def _pass_request(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, re
     else:
         try:
             _send_on(bridge, REQUESTED, leg, other, request, asked, now)
-        except Malformed as error:  # it cannot be passed on: nothing of it has happened
+        except Malformed as error:  # it cannot be passed on, and nothing has been sent
             _reply(bridge, asked, error.status, now)
 
 
 def _is_ahead(leg: InviteUsage, request: Request) -> bool:
-    """Whether a target's request comes ahead of the response that makes its early dialog: over UDP, or after a
-    takeover. The origin does not know that dialog yet.
+    """Whether a target's request has come before the response that makes its early dialog, as may happen over UDP or
+    after a takeover. The origin does not know that dialog yet.
     """
     return not leg.established and not leg.dialogs.has_fork(passable_tag(request.from_tag))
 
 
 def _behind_ack(leg: InviteUsage, other: InviteUsage) -> float:
-    """When a re-INVITE that came on ``leg`` may follow the ACK of the one before it (RFC 3261 section 14.1): that may
-    have been lost, with a datagram or with its connection, and is to come again.
+    """The instant from which a re-INVITE that came on ``leg`` may be sent to ``other``: after the ACK of the INVITE
+    before it (RFC 3261 section 14.1). That ACK may have been lost, and then comes again.
     """
     if other.ack.pending and not leg.server_invite.awaits_ack:
-        return -math.inf  # of a call taken over: the ACK has come, to who sends it behind what is under way
+        return -math.inf  # in a call taken over the ACK has come already, and is sent after what is pending
     return other.ack.free_at
 
 
@@ -776,7 +792,8 @@ def _glares(bridge: Bridge, leg: InviteUsage, other: InviteUsage, request: Reque
 
 
 def _withdraw(bridge: Bridge, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
-    """A re-INVITE is to be cancelled: the other side's answer to that is the answer (RFC 3261 section 9)."""
+    """A re-INVITE was cancelled (RFC 3261 section 9): cancel it on the other leg, whose answer is then passed on.
+    Where it was not sent there, answer 487 here."""
     if not invite.open:
         return
     other = bridge.other(leg)
@@ -801,7 +818,7 @@ def _pass_response(
         passage, call = bridge.passage, bridge.policy
         joining = bridge.joining
         joins = joining is not None and asked.context is joining.leg and response.status >= 200
-        if joins and bridge.phase != TALKING:  # who was to be replaced has hung up meanwhile: the leg across gets BYE
+        if joins and bridge.phase != TALKING:  # the replaced party hung up meanwhile, so the other leg has its BYE
             _reply(bridge, asked, 487, now)
             bridge.joining = None
             return
@@ -812,8 +829,9 @@ def _pass_response(
 
 
 def _accept(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response: Response, now: float) -> None:
-    """A server makes the transfer itself: who has asked for it is told so, while the REFER waits for the end of that
-    (docs/wire.md). Of a re-INVITE in place of an UPDATE nothing is said.
+    """A provisional response to a REFER says that the server carries out the transfer itself: answer the REFER of the
+    device now, with 2xx, while the REFER to the server stays open until the transfer has ended (docs/wire.md). Other
+    requests, such as a re-INVITE in place of an UPDATE, get nothing.
     """
     if asked.request is not None and asked.request.method == "REFER":
         passed = bridge.passage.pass_on(bridge.policy, RESPONDED, leg, asked.context, response, False, now)
@@ -821,7 +839,8 @@ def _accept(bridge: Bridge, leg: InviteUsage, asked: ServerTransaction, response
 
 
 def _end_joining(bridge: Bridge, joining: Joining, accepted: bool, now: float) -> None:
-    """The leg across has answered: who took the place of another one talks, and that one has nobody to talk to."""
+    """The other leg has answered the offer of a joining leg. If it accepted, the joining leg takes the place of the
+    former one, which gets BYE."""
     bridge.joining = None
     if not accepted:
         return
@@ -849,7 +868,7 @@ def _pass_timeout(
 
 
 def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float) -> None:
-    """The ACK travels end to end, with its body (a delayed offer has its answer in it)."""
+    """Pass the ACK to the other leg, with its body: after a delayed offer the answer is in it."""
     other = bridge.other(leg)
     if other is not None and not other.ended:
         passed = bridge.passage.pass_on(bridge.policy, ACKNOWLEDGED, leg, other, ack, False, now)
@@ -858,8 +877,8 @@ def _pass_ack(bridge: Bridge, leg: InviteUsage, _: Any, ack: Request, now: float
 
 
 def _join(bridge: Bridge, _: Any, later: bool, __: Any, now: float) -> None:
-    """No leg is absent any more: go on with what waited; ``later``: behind what the record just read has under way,
-    which the deadline of this instant is. A BYE always is the last.
+    """No leg is absent any more: process the events that waited, a BYE last. ``later``: not before the pending
+    requests of the record that was just read have gone on, so by a deadline that is due at once.
     """
     queue, bridge._queue = bridge._queue or [], None
     bridge._late = queue if later else [each for each in queue if _is_last(each)]
@@ -901,10 +920,10 @@ _INSIDE: Final[tuple[tuple[str, Action], ...]] = (
     (RESPONDED, _pass_response),
     (TIMED_OUT, _pass_timeout),
 )
-"""What happens inside dialogs, early ones too, changes no phase."""
+"""Requests and responses inside dialogs, also early ones. They do not change the phase."""
 
 ANYWHERE: Final = frozenset({*(event for event, _ in _INSIDE), RELEASED, DROPPED})
-"""The events that are alike in every phase."""
+"""The events that are handled the same way in every phase."""
 
 TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (ROUTING, INVITED): (DIALING, _expect_answer),
@@ -954,7 +973,7 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (ENDING, RELEASED): (OVER, _close),
     **{(phase, DROPPED): (OVER, _drop) for phase in (*SETTING_UP, TALKING, ENDING)},
 }
-"""``(phase, event) -> (next, action)``; what is not in it is of no interest."""
+"""``(phase, event) -> (next, action)``; a combination that is not in it is ignored."""
 
 ELSEWHERE: Final = f"Reason: {COMPLETED_ELSEWHERE}"
 _NO_ANSWER_REASON: Final = 'Reason: SIP;cause=408;text="No answer"'

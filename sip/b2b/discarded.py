@@ -1,4 +1,4 @@
-"""Legs that no call has any more (docs/state-machines.md: the call)."""
+"""Legs that no longer belong to a call, but still have something to finish (docs/state-machines.md: the call)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from sip.wire.message import Request, Response
 
 
 class Discarded:
-    """Legs that no call has any more, and that may still say something: who asked them has gone on.
+    """Owner of the legs that no longer belong to a call and may still send something. A program has one.
 
-    A 2xx gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4); an answer to what was passed on still goes back. A
-    program has one.
+    A 2xx to an INVITE gets ACK and BYE (RFC 3261 sections 9.1, 13.2.2.4). The answer to a request that was passed on
+    still goes back to its sender.
     """
 
     def __init__(self, passage: Passage) -> None:
         self.passage = passage
         self.legs: set[InviteUsage] = set()
-        """Those whose INVITE is still to be answered."""
+        """The legs whose INVITE has no final response yet."""
 
     def cancel(self, leg: InviteUsage, lines: Iterable[str], now: float) -> None:
-        """Give a target up: CANCEL, as soon as a provisional response allows it, with these lines (Reason)."""
+        """Give a target up: send CANCEL with these header lines (Reason) as soon as a provisional response allows it;
+        an established leg gets BYE."""
         leg.owner = self
         if leg.established:
             self.hang_up(leg, "SIP;cause=487", now)
@@ -35,7 +36,7 @@ class Discarded:
             leg.cancel(now, lines)
 
     def hang_up(self, leg: InviteUsage, reason: str, now: float) -> None:
-        """Send BYE on a leg, after the ACK that it is owed."""
+        """Send BYE on a leg, after an ACK that is still to be sent. ``reason``: a Reason value, or ``""``."""
         leg.owner = self
         if leg.ack.pending:
             leg.acknowledge(self.hop_headers(leg, "ACK", now), b"", now)
@@ -43,12 +44,12 @@ class Discarded:
         leg.send("BYE", (*lines, *self.hop_headers(leg, "BYE", now)), b"", now, reason)
 
     def drop(self) -> None:
-        """Forget them without a word."""
+        """Forget all legs without sending anything."""
         legs, self.legs = self.legs, set()
         for leg in legs:
             drop_leg(leg)
 
-    # What legs say.
+    # Called by the legs (sip.invite.UsageOwner).
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         return self.passage.hop_headers(leg, method, now)
@@ -90,7 +91,7 @@ class Discarded:
 
 
 def drop_leg(leg: InviteUsage) -> None:
-    """Forget a leg and what is under way on it, without a word."""
+    """Forget a leg and its pending INVITE transactions, without sending anything."""
     leg.end()
     for transaction in (leg.server_invite.pending, leg.client_invite.pending):
         if transaction is not None:

@@ -1,4 +1,5 @@
-"""What a program decides of a call between two legs, with the defaults of a plain back-to-back user agent."""
+"""The decisions that a program takes about a call between two legs. The defaults are those of a plain back-to-back
+user agent."""
 
 from __future__ import annotations
 
@@ -15,45 +16,47 @@ Party = Literal["caller", "callee", "server"]
 
 
 class Passed(NamedTuple):
-    """What crosses of a message: the header lines and the body on the other leg."""
+    """The part of a message that is passed to the other leg: header lines and body, as they go out there."""
 
     lines: Sequence[str]
     body: bytes
 
 
 class Policy:
-    """What becomes of one call: an object a call."""
+    """Decides what becomes of a call; one object for each call."""
 
     __slots__ = ()
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
-        """A target failed with that status, ``response`` being None where nothing came (408) or it was given up.
+        """A target failed with that status. ``response`` is None where none came (408) or the target was given up.
 
-        To be gone on with ``Bridge.invite`` or ``Bridge.refuse``, now or later.
+        The policy goes on with ``Bridge.invite`` or ``Bridge.refuse``, now or later.
         """
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
-        """The call is over for those who talked, or meant to; told once. ``reason``: a Reason value, or ``""``."""
+        """The call is over for its parties, though messages may still be pending; called once. ``reason``: a Reason
+        value, or ``""``."""
 
     def over(self, now: float) -> None:
-        """Nothing of the call is under way any more; told once, also when it was dropped."""
+        """Nothing of the call is pending any more; called once, also when the call was dropped."""
 
     def wanted(self, leg: InviteUsage, now: float) -> None:
-        """Something waits for the absent leg across from ``leg``."""
+        """A request that came on ``leg`` waits for the leg on the other side, which is absent."""
 
     def takes(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a REFER or BYE is no matter of the other side; it is answered then, or will be."""
+        """Whether the program handles this REFER or BYE itself, so that it is not passed to the other side. If so,
+        the program answers it, now or later."""
         return False
 
 
 class Passage:
-    """What crosses from leg to leg, and what a hop does by itself: an object a program.
+    """Decides what is passed from leg to leg, and what a hop does by itself; one object for each program.
 
-    ``call`` is the bridge's policy, None for a leg that no call has any more (``sip.b2b.discarded``).
+    ``call`` is the bridge's policy, None for a leg that no longer belongs to a call (``sip.b2b.discarded``).
     """
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
-        """The header lines that the hop of that leg wants on a request of our own: ACK, CANCEL, BYE."""
+        """The header lines that the hop of that leg needs on a request of our own: ACK, CANCEL, BYE."""
         return ()
 
     def pass_on(
@@ -66,11 +69,12 @@ class Passage:
         first: bool,
         now: float,
     ) -> Passed | None:
-        """What ``other`` gets of a message that came on ``leg``; None for nothing, of a provisional response; or of
-        the answer to a call that was not offered by anybody, and of which more is made.
+        """The header lines and body that ``other`` gets of a message that came on ``leg``. None: a provisional
+        response is not passed on; or the message answers a call that no party offered (one that the program made),
+        and the program goes on with it by itself.
 
-        ``event`` says what came (``sip.b2b.bridge``): provisional, answered or failed of a first INVITE; requested,
-        for a BYE ended, and responded inside dialogs; acknowledged. ``first``: the first that a target says.
+        ``event`` says what came (``sip.b2b.bridge``): provisional, answered or failed for a first INVITE; requested
+        (a BYE: ended) and responded inside dialogs; acknowledged. ``first``: it is the first message of a target.
         """
         return Passed(crossing(message), message.body)
 
@@ -84,7 +88,8 @@ class Passage:
         max_forwards: int,
         now: float,
     ) -> None:
-        """Send a request in a dialog; its context is ``asked``: the request passed on, or a word for our own."""
+        """Send a request in the dialog of ``leg``. ``asked`` becomes its context: the server transaction of the
+        request that is passed on, or a string for a request of our own."""
         leg.send(method, passed.lines, passed.body, now, asked, max_forwards)
 
     def reply(
@@ -97,55 +102,58 @@ class Passage:
         passed: Passed | None = None,
         tag: str = "",
     ) -> None:
-        """Answer a request, by the leg that it came to."""
+        """Answer a request on the leg on which it came."""
         lines, body = NOTHING if passed is None else passed
         asked.context.reply(asked, status, now, reason, lines, body, tag)
 
     def own(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
     ) -> None:
-        """The answer to a request under another context than those of the bridge; None: it never came."""
+        """The answer to a request that was sent with a context that the bridge does not know. ``response`` is None
+        where none came."""
 
     def intercepts(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
-        """Whether a failure (300 and above) is this hop's own affair, and dealt with: a challenge, a fence."""
+        """Whether this hop has dealt with a failure (300 and above) by itself, such as a challenge or the refusal of
+        an old epoch; it then goes no further."""
         return False
 
     def is_repeat(
         self, call: Any, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float
     ) -> bool:
-        """Whether that is the repeat of a request seen before, and dealt with."""
+        """Whether the request is the repeat of one seen before; it has then been dealt with here."""
         return False
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
         """Whether a BYE or CANCEL of that side is answered at once, then passed on (RFC 3261 sections 9.2, 15.1.2).
 
-        Else they are answered as the other side answers them.
+        Otherwise they get the answer of the other side.
         """
         return False
 
     def keeps(self, call: Any, leg: InviteUsage) -> bool:
-        """Whether a leg that is given up or hung up stays the call's until it has answered: it stands in a record.
-
-        Else it is discarded.
+        """Whether a leg that is given up or hung up remains part of the call until it has answered, since a record
+        names it. Otherwise it is discarded.
         """
         return False
 
     def busy(self, call: Any) -> bool:
-        """Whether something is under way still for which a call that has ended is kept; ``Bridge.settle`` asks."""
+        """Whether something is still pending for which an ended call must be kept; called by ``Bridge.settle``."""
         return False
 
     def unanswered(self, call: Any, leg: InviteUsage, transaction: ClientTransaction) -> int:
-        """The status for a request that ``leg`` was asked and never answered (RFC 3261 section 8.1.3.1)."""
+        """The status with which to answer a request that was passed on to ``leg`` and never answered there (RFC 3261
+        section 8.1.3.1)."""
         return 200 if transaction.method == "BYE" else transaction.failure
 
     def unacknowledged(self, call: Any, leg: InviteUsage, now: float) -> float | None:
-        """No ACK came for our 2xx in 64*T1: when to look again; None to end the call (RFC 3261 section 13.3.1.4)."""
+        """No ACK came for our 2xx in 64*T1. Returns when to look again, or None to end the call (RFC 3261 section
+        13.3.1.4)."""
         return None
 
     def behind(self, call: Any, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
-        """Whether requests to that leg wait for its hop; then ``act`` is done behind them."""
+        """Whether requests to that leg are queued until its hop is available. If so, ``act`` is called after them."""
         return False
 
 
