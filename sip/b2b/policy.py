@@ -28,14 +28,11 @@ class Policy:
     __slots__ = ()
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
-        """A target failed with that status. ``response`` is None where none came (408) or the target was given up.
-
-        The policy goes on with ``Bridge.invite`` or ``Bridge.refuse``, now or later.
-        """
+        """A target failed; ``response`` is None where none came (408) or it was given up. The policy goes on with
+        ``Bridge.invite`` or ``Bridge.refuse``, now or later."""
 
     def ended(self, status: int, by: Party, reason: str, now: float) -> None:
-        """The call is over for its parties, though messages may still be pending; called once. ``reason``: a Reason
-        value, or ``""``."""
+        """The call is over for its parties; called once. ``reason``: a Reason value, or ``""``."""
 
     def over(self, now: float) -> None:
         """Nothing of the call is pending any more; called once, also when the call was dropped."""
@@ -44,8 +41,7 @@ class Policy:
         """A request that came on ``leg`` waits for the leg on the other side, which is absent."""
 
     def takes(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether the program handles this REFER or BYE itself, so that it is not passed to the other side. If so,
-        the program answers it, now or later."""
+        """Whether the program itself answers this REFER or BYE, now or later, so that it is not passed on."""
         return False
 
 
@@ -70,8 +66,7 @@ class Passage:
         now: float,
     ) -> Passed | None:
         """The header lines and body that ``other`` gets of a message that came on ``leg``. None: a provisional
-        response is not passed on; or the message answers a call that no party offered (one that the program made),
-        and the program goes on with it by itself.
+        response is not passed on, or the program deals by itself with the answer to a call that it made.
 
         ``event`` says what came (``sip.b2b.bridge``): provisional, answered or failed for a first INVITE; requested
         (a BYE: ended) and responded inside dialogs; acknowledged. ``first``: it is the first message of a target.
@@ -88,8 +83,7 @@ class Passage:
         max_forwards: int,
         now: float,
     ) -> None:
-        """Send a request in the dialog of ``leg``. ``asked`` becomes its context: the server transaction of the
-        request that is passed on, or a string for a request of our own."""
+        """Send a request in a dialog. Its context is ``asked``: the request passed on, or a string for our own."""
         leg.send(method, passed.lines, passed.body, now, asked, max_forwards)
 
     def reply(
@@ -109,14 +103,12 @@ class Passage:
     def own(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response | None, now: float
     ) -> None:
-        """The answer to a request that was sent with a context that the bridge does not know. ``response`` is None
-        where none came."""
+        """The answer (None: none came) to a request whose context is not one of the bridge's."""
 
     def intercepts(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
-        """Whether this hop has dealt with a failure (300 and above) by itself, such as a challenge or the refusal of
-        an old epoch; it then goes no further."""
+        """Whether this hop has dealt with a failure (300 and above) by itself: a challenge, or a fence's refusal."""
         return False
 
     def is_repeat(
@@ -126,16 +118,13 @@ class Passage:
         return False
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
-        """Whether a BYE or CANCEL of that side is answered at once, then passed on (RFC 3261 sections 9.2, 15.1.2).
-
-        Otherwise they get the answer of the other side.
-        """
+        """Whether a BYE or CANCEL of that side is answered at once, then passed on (RFC 3261 sections 9.2, 15.1.2);
+        otherwise it gets the answer of the other side."""
         return False
 
     def keeps(self, call: Any, leg: InviteUsage) -> bool:
         """Whether a leg that is given up or hung up remains part of the call until it has answered, since a record
-        names it. Otherwise it is discarded.
-        """
+        names it. Otherwise it is discarded."""
         return False
 
     def busy(self, call: Any) -> bool:
@@ -143,17 +132,15 @@ class Passage:
         return False
 
     def unanswered(self, call: Any, leg: InviteUsage, transaction: ClientTransaction) -> int:
-        """The status with which to answer a request that was passed on to ``leg`` and never answered there (RFC 3261
-        section 8.1.3.1)."""
+        """The status for a request that was passed on to ``leg`` and got no answer (RFC 3261 section 8.1.3.1)."""
         return 200 if transaction.method == "BYE" else transaction.failure
 
     def unacknowledged(self, call: Any, leg: InviteUsage, now: float) -> float | None:
-        """No ACK came for our 2xx in 64*T1. Returns when to look again, or None to end the call (RFC 3261 section
-        13.3.1.4)."""
+        """No ACK for our 2xx in 64*T1: when to look again, or None to end the call (RFC 3261 section 13.3.1.4)."""
         return None
 
     def behind(self, call: Any, leg: InviteUsage, act: Callable[[float], None], now: float) -> bool:
-        """Whether requests to that leg are queued until its hop is available. If so, ``act`` is called after them."""
+        """Whether requests to that leg are queued until its hop is available; then ``act`` is called after them."""
         return False
 
 
