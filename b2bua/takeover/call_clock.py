@@ -1,5 +1,5 @@
-"""The clock of a call. Its instants are wall-clock times that its first server attached once; whoever goes on with it
-reckons by ages, which agents tell in seconds, and compares no two servers' wall clocks."""
+"""The clock of a call. The instants in its state are wall-clock times of its first server. A server that takes
+the call over works with ages in seconds, which agents report, and never compares the wall clocks of two servers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from b2bua.takeover.records import ToldDialog
 
 
 def wall_offset_of(state: CallState, dialogs: Iterable[ToldDialog], default: float) -> float:
-    """What makes the wall clock of a call of our own clock, by the dialogs that agents tell of it.
+    """Seconds to add to this server's clock to get the wall clock of a call, from the ages that agents report for its
+    dialogs.
 
-    The answer tells it best: a server sees it within a round trip of the caller's agent. An INVITE may have waited at
-    its agent for a server. ``default`` is for a call of which no age is told that its state has, too.
+    The answer is the best instant: a server sees it within a round trip of the caller's agent, whereas an INVITE may
+    have waited at its agent for a server. Returns ``default`` when no instant is both in the state and reported.
     """
     found: list[tuple[int, float]] = []
-    if state.part:  # its instants are of the target's leg; of one that had talked before nobody tells them
+    # after a transfer the instants are those of the target's leg, which no agent reports if it had talked before
+    if state.part:
         dialogs = [told for told in dialogs if told.call_id == state.callee_dialog and state.started < state.answered]
     for told in dialogs:
         ages, callee = told.record.ages, told.opened_by_server

@@ -1,5 +1,6 @@
-"""Calls without any agent, made again of what their devices carry in our Contact (``b2bua.contact_cookie``): once one
-of them asks something of the new server in its dialog, or tells which dialogs it has (RFC 4235).
+"""Recovery of calls without any agent, between two devices on the servers' own lines, from the state that the servers
+put into the Contact URI given to these devices (``b2bua.contact_cookie``). A call is restored when one of its devices
+sends the new server a request in its dialog, or reports its dialogs (RFC 4235).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BY_COOKIE: Final = "no agent has it: it was in the Contact that its devices were
 
 
 class Facts(NamedTuple):
-    """What a device tells of its dialog with a former server; tags and URIs as we call them."""
+    """A device's dialog with a former server, as the device reports it. ``local`` is the server's side."""
 
     call_id: str
     local_tag: str
@@ -32,11 +33,11 @@ class Facts(NamedTuple):
     local: str
     remote: str
     target: str
-    """Its own Contact, ``""`` where it does not tell."""
+    """The device's Contact URI, ``""`` if not reported."""
 
 
 class CookieRecovery:
-    """One for the life of a server."""
+    """Restores calls from contact cookies. A server has one instance for its whole life."""
 
     def __init__(self, services: CallServices, verdicts: Verdicts) -> None:
         self._services = services
@@ -44,19 +45,20 @@ class CookieRecovery:
 
     @property
     def possible(self) -> bool:
-        """Whether devices carry anything."""
+        """Whether the servers put state into the Contacts of devices at all."""
         return self._services.cookies.on
 
     def read(self, uri: str) -> Cookie | None:
-        """What one of our Contacts carries."""
+        """The cookie in one of the servers' Contact URIs; ``None`` without a valid one."""
         return self._services.cookies.read(uri)
 
     def carrier(self, cookie: Cookie) -> str:
-        """The line whose device carries it."""
+        """Name of the line whose device was given the cookie."""
         return _lines(cookie)[0]
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """A request in a dialog that is not here, of a line of ours; False when it has no call by it."""
+        """Handle a request from a device on an own line in an unknown dialog, by restoring the call from its cookie.
+        False: no call can be restored from this request."""
         services = self._services
         cookie = self.read(request.uri)
         if cookie is None or not self._is_former(cookie) or cookie.own.tag != request.to_tag:
@@ -74,7 +76,7 @@ class CookieRecovery:
             request.from_untagged,
             contact_uri(request),
         )
-        # the answer to those tells it where its call is now
+        # responses to INVITE and UPDATE refresh the device's target, and after BYE it needs none
         leg = self.restore(cookie, facts, flow, now, request.method not in ("INVITE", "UPDATE", "BYE"))
         if leg is None:
             return False
@@ -82,22 +84,22 @@ class CookieRecovery:
         return True
 
     def restore(self, cookie: Cookie, facts: Facts, flow: Flow, now: float, tell: bool = True) -> InviteUsage | None:
-        """Make the call again whose device carries that, and is reached by ``flow``; its leg, or None where the call
-        is known, over, or its other side cannot be reached. ``tell`` the device where its call is now; the other one
-        is told in any case."""
+        """Restore the call of a cookie, whose device is reached by ``flow``. Returns the leg of that device, or None
+        if the call is known or over, or its other side cannot be reached. ``tell``: send the device a target refresh
+        with the new server's address; the other device always gets one."""
         services, state = self._services, cookie.state
         if not self._is_former(cookie) or cookie.own.tag != facts.local_tag:
             return None
         own_line, other_line = _lines(cookie)
         other = cookie.other
-        if not other.dialog.local_tag:  # the caller was called by the tag of who answered (`passable_tag`)
+        if not other.dialog.local_tag:  # towards the caller the server used the callee's tag (`passable_tag`)
             other = other._replace(dialog=other.dialog._replace(local_tag=passable_tag(facts.remote_tag)))
         there = services.own_lines.former.way_back(other_line, other, now)
         here = services.own_lines.former.is_hot(own_line)
         if isinstance(there, str) or not here:
             return None
         epoch, wall = services.records.epoch, services.records.wall_offset
-        # whom it called knows nothing of when that was: it is told with the INVITE
+        # the callee's cookie went out with the INVITE, before the time of the answer was known
         state = state._replace(epochs=(*state.epochs, epoch), answered=state.answered or state.started)
         call = Call(services, state, wall, phase_of(True), restored=True)
         lasted = max(0.0, now + wall - state.answered)
@@ -153,14 +155,14 @@ class CookieRecovery:
         return made
 
     def _is_former(self, cookie: Cookie) -> bool:
-        """Whether it is of a call that another server had last, as far as is known."""
+        """Whether the call of a cookie was last served under an earlier epoch, and is not known here or ended."""
         state, records = cookie.state, self._services.records
         known = state.call_id in self._services.calls or (state.part or state.call_id) in records.ended
         return not known and state.epochs[-1:] < (records.epoch,)
 
 
 def _lines(cookie: Cookie) -> tuple[str, str]:
-    """The lines of its carrier and of the other side."""
+    """Line names: of the device that was given the cookie, and of the other side."""
     state = cookie.state
     lines = state.caller_line.partition("/")[0], state.callee_line.partition("/")[0]
     return lines if cookie.calls else (lines[1], lines[0])

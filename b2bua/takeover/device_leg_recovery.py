@@ -1,8 +1,8 @@
-"""Legs with devices of the servers' own lines, made again of what the token of the other leg tells
+"""Recovery of legs with devices on the servers' own lines, from the state token of the other leg
 (``b2bua.device_leg_state``).
 
-Nothing is asked of the peer before the leg is there; then it is told where its calls are now
-(``b2bua.target_refresh``), unless it finds that by itself.
+The device is sent nothing before its leg is restored. Then it gets a target refresh with the new server's address
+(``b2bua.target_refresh``), unless it sends a request of its own first.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from sip.wire.message import Request, Response, parse
 
 FORMER: Final = "its other side was a line of the former server"
 ACK_AGAIN: Final = 5.0
-"""Seconds after an answer in which its ACK is sent once more: the server may have died with it. Longer ago it did not
-in any takeover that a lease allows."""
+"""Seconds after an answer within which its ACK is sent once more, since the former server may have died before it
+sent that. No takeover takes longer under a lease."""
 
 
 def line_of(call: Call) -> str:
-    """The line that its absent leg is with; ``""`` where it is an agent's."""
+    """Name of the own line that a call's missing leg is with; ``""`` if that leg is with an agent."""
     state, bridge = call.state, call.bridge
     if bridge.origin is None and not state.caller_agent:
         return state.caller_line.partition("/")[0]
@@ -37,8 +37,8 @@ def line_of(call: Call) -> str:
 
 
 def recover(call: Call, told: ToldDialog, now: float) -> DeviceLeg | str:
-    """Make the leg with a device that a call lacks, by the token and by what was ``told`` of its other leg; or a
-    sentence, why it is lost."""
+    """Restore the missing leg of a call with a device, from the state token and the record of the other leg
+    (``told``). Returns the leg, or a sentence that says why it is lost."""
     services, bridge, record, leg_state = call.services, call.bridge, told.record, call.state.device_leg
     as_origin = bridge.origin is None
     dialog = call.state.caller_dialog if as_origin else call.state.callee_dialog
@@ -55,7 +55,7 @@ def recover(call: Call, told: ToldDialog, now: float) -> DeviceLeg | str:
     if leg_state.acknowledged:
         ack = parse(told.last_ack) if told.last_ack else None
         paid = ack is not None or record.ack.state == ACK_PENDING
-        if lasted < ACK_AGAIN and paid and not told.changing:  # else it has gone on since
+        if lasted < ACK_AGAIN and paid and not told.changing:  # otherwise the session went on after that ACK
             made.leg.ack.expect(leg_state.acknowledged)
         else:
             made.leg.ack.prepare(leg_state.acknowledged, (), b"")
@@ -68,8 +68,8 @@ def recover(call: Call, told: ToldDialog, now: float) -> DeviceLeg | str:
 
 
 def offer_again(call: Call, told: ToldDialog, now: float) -> None:
-    """Take the first INVITE of a device as a former server has left it, from the token; ``told`` is the leg of who is
-    being called."""
+    """Take up the unanswered first INVITE of a device, from the state token. ``told`` is the record of the callee's
+    leg."""
     services, leg_state = call.services, call.state.device_leg
     assert leg_state is not None
     line, opening = line_of(call), _opening(told)
@@ -90,18 +90,18 @@ def offer_again(call: Call, told: ToldDialog, now: float) -> None:
 
 
 class CallOff:
-    """The CANCEL of a former server's INVITE; what comes of it goes to that one."""
+    """Transaction user of the CANCEL for a former server's INVITE, whose final response went to that server."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """It rings no more, or had stopped by itself."""
+        """Nothing to do: the device does not ring any more."""
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        """Nobody is there."""
+        """Nothing to do: the device is not reachable."""
 
 
 def call_off(services: CallServices, state: CallState | None, now: float) -> None:
-    """Have a line of ours stop ringing for a former server: it is called once more, or nobody wants it any more
-    (RFC 3261 section 9.1: the CANCEL is that of the INVITE, whoever sends it)."""
+    """Cancel a former server's INVITE to an own line, because the line will be called anew or the call is over. The
+    CANCEL matches by the branch of the INVITE, whichever server sends it (RFC 3261 section 9.1)."""
     leg_state = state.device_leg if state is not None else None
     if state is None or leg_state is None or not leg_state.called or state.answered:
         return
@@ -113,7 +113,7 @@ def call_off(services: CallServices, state: CallState | None, now: float) -> Non
 
 
 def rings_for(call: Call, now: float) -> bool:
-    """Whether its caller is a device whose INVITE can be taken up again."""
+    """Whether the caller is a device on an own line whose unanswered INVITE can be taken up again."""
     leg_state, line = call.state.device_leg, line_of(call)
     if call.state.answered or call.bridge.origin is not None or leg_state is None or not leg_state.asked or not line:
         return False
@@ -121,7 +121,7 @@ def rings_for(call: Call, now: float) -> bool:
 
 
 def _opening(told: ToldDialog) -> Request | None:
-    """The INVITE with which a former server called."""
+    """The INVITE with which a former server opened the dialog of a record."""
     for received in told.record.received:
         request = request_of(received.data)
         if request is not None and request.method == "INVITE" and not request.to_tag:
@@ -130,6 +130,6 @@ def _opening(told: ToldDialog) -> Request | None:
 
 
 def acknowledge(device_leg: DeviceLeg, ack: Request, now: float) -> None:
-    """Send the ACK of an agent on, which a former server may not have done."""
+    """Pass an agent's ACK on to the device: the former server may have died before it did."""
     body = device_leg.told(ack)
     device_leg.leg.acknowledge(crossing(ack, DEVICE_HOP), body, now)

@@ -1,8 +1,9 @@
-"""Asks the telephones that have registered here which dialogs they have, once this server leads (RFC 4235): a call
-without any agent is made again of the Contact that it names there, before anybody has to ask something in it.
+"""After a takeover, asks the telephones registered with this server for their dialogs (RFC 4235). A call without any
+agent is restored from the cookie in the remote target that the telephone reports, before one of its parties has to
+send a request.
 
-One SUBSCRIBE that fetches (RFC 6665 section 4.4.3) goes to each. Who does not know the package says so, and its calls
-wait until it asks something itself.
+Each telephone gets one SUBSCRIBE that only fetches (RFC 6665 section 4.4.3). The calls of one that does not support
+the event package are restored when it sends a request itself.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ from sip.wire.uri import Uri
 logger = logging.getLogger(__name__)
 
 SPREAD: Final = 1.0
-"""Seconds over which those that are registered are asked."""
+"""Seconds over which the requests to registered telephones are spread."""
 LATE: Final = 600.0
-"""Seconds after a takeover in which those that register are asked still."""
+"""Seconds after a takeover during which a telephone that registers is still asked."""
 WAIT: Final = 40.0
-"""Seconds for which a NOTIFY is waited for."""
+"""Seconds to wait for the NOTIFY."""
 MOST_OF_LINE: Final = 32
-"""Of one line that are waited for at once, as many as may be registered: one that registers without end, each time as
-another device, is not asked without end."""
+"""Devices of one line that may be waited for at once, as many as may be registered: a limit for one that registers
+again and again as another device."""
 
 
 class Asked:
-    """One that is, or was, asked."""
+    """A fetch from one device: when it is to be sent, and its transaction user."""
 
     __slots__ = ("_fetch", "call_id", "generation", "line", "tag", "there")
 
@@ -58,7 +59,7 @@ class Asked:
             self._fetch.forget(self)
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        if response.status >= 300:  # 489: it does not know the package
+        if response.status >= 300:  # 489: it does not support the event package
             self._fetch.forget(self)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
@@ -66,7 +67,7 @@ class Asked:
 
 
 class DialogFetch:
-    """One for the life of a server."""
+    """All fetches of a server, which has one instance for its whole life."""
 
     def __init__(self, stack: Stack, own_lines: OwnLines, cookies: CookieRecovery, random: Random, node: str) -> None:
         self._stack = stack
@@ -81,7 +82,7 @@ class DialogFetch:
         own_lines.phones.came = self.came
 
     def begin(self, now: float) -> None:
-        """The site of another server is ours."""
+        """This server has taken over: ask every registered telephone."""
         if not self._cookies.possible:
             return
         self._until = now + LATE
@@ -90,7 +91,7 @@ class DialogFetch:
                 self._add(line, there, now + self._random.uniform(0.0, SPREAD))
 
     def end(self) -> None:
-        """Another server leads."""
+        """Another server leads: drop all fetches."""
         self._until = float("-inf")
         for one in self.asked.values():
             one.generation += 1
@@ -98,7 +99,7 @@ class DialogFetch:
         self._of_line.clear()
 
     def came(self, line: str, there: Destination, now: float) -> None:
-        """A device of a telephone has registered."""
+        """A device of a telephone line has registered at ``there``."""
         if now < self._until:
             self._add(line, there, now)
 
@@ -137,7 +138,7 @@ class DialogFetch:
         stack.deadlines.set(now + WAIT, one, FORGET)
 
     def forget(self, one: Asked) -> None:
-        """It tells nothing."""
+        """Drop a fetch that is done, or brings nothing."""
         one.generation += 1
         if self.asked.pop(one.call_id, None) is None:
             return
@@ -146,7 +147,7 @@ class DialogFetch:
             del self._of_line[one.line]
 
     def notified(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Take the NOTIFY of one that was asked; False for any other."""
+        """Handle the NOTIFY that answers a fetch; False for any other NOTIFY."""
         one = self.asked.get(request.call_id)
         if one is None or request.to_tag != one.tag or not self._own_lines.senders.is_of(one.line, transaction.flow):
             return False
@@ -171,8 +172,8 @@ class DialogFetch:
 
 
 def _side(uri: str) -> str:
-    """What stands in From or To for who has that identity; it may be left out, and dialogs go by their tags (RFC 3261
-    section 12.2.2)."""
+    """Value for From or To from a reported identity. It may be missing: dialogs are matched by Call-ID and tags only
+    (RFC 3261 section 12.2.2)."""
     return f"<{uri}>" if uri else "<sip:anonymous@anonymous.invalid>"
 
 

@@ -1,7 +1,7 @@
-"""Requests that an agent refused by its fence although this server leads: they go again when it has adopted us.
+"""Requests that an agent's fence refused although this server leads: sent again once the agent has adopted it.
 
-The agent still obeyed an epoch before ours, or the request was written under an epoch before the present one
-(docs/wire.md). Such a refusal says nothing about the call, so it is no answer.
+Either the agent still obeyed an earlier epoch, or the request was built under an earlier epoch (docs/wire.md). Such a
+refusal says nothing about the call, so it is not treated as an answer.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from sip.timers import Deadlines
 
 LOOK: Final = "look after what was refused"
 LONGEST: Final = 1.0
-"""Seconds for which a new call waits for an agent to adopt us before it is hunted on."""
+"""Seconds for which a new call waits for the agent to adopt this server, before the next target is tried."""
 MOST: Final = 10_000
-"""Requests to one agent that may wait; beyond, they are answered 500 with Retry-After."""
+"""Requests to one agent that may wait; further ones are answered 500 with Retry-After."""
 
 
 class Retry(NamedTuple):
-    """A request that waits, as what is to be done when the agent adopts us; ``until``: at the latest."""
+    """A waiting request: ``again`` sends it once more; ``on_timeout`` is due at ``until``, on the core's clock."""
 
     again: Callable[[float], None]
     on_timeout: Callable[[float], None] | None
-    """What to do when the agent does not adopt us in time; ``None``: wait on, nothing else is to be done."""
+    """Called when the agent has not adopted this server in time; ``None``: the request waits on."""
     until: float
 
 
 class FencedRetryQueue:
-    """What one agent refused."""
+    """The waiting requests of one agent."""
 
     __slots__ = ("_deadlines", "_obeys", "_waiting", "generation")
 
     def __init__(self, deadlines: Deadlines, obeys: Callable[[], bool]) -> None:
-        """``obeys``: whether the agent is there and has adopted us under the present epoch."""
+        """``obeys``: whether the agent is connected and has adopted this server under the present epoch."""
         self._deadlines = deadlines
         self._obeys = obeys
         self.generation = 0
@@ -45,7 +45,8 @@ class FencedRetryQueue:
     def add(
         self, again: Callable[[float], None], now: float, on_timeout: Callable[[float], None] | None = None
     ) -> bool:
-        """Keep a request; one refused for its old epoch goes again a little later, the agent being ours already.
+        """Keep a request. If it was refused only because it was built under an older epoch, the agent has adopted
+        this server already, and the request goes again when the deadline comes.
 
         False when too many wait.
         """
@@ -56,7 +57,7 @@ class FencedRetryQueue:
         return True
 
     def adopted(self, now: float) -> None:
-        """The agent obeys us: all that it refused goes again, in the order in which it was refused."""
+        """The agent has adopted this server: send all refused requests again, in the order of refusal."""
         waiting, self._waiting = self._waiting, []
         self.generation += 1
         for each in waiting:
@@ -74,6 +75,6 @@ class FencedRetryQueue:
                 each.on_timeout(now)
 
     def clear(self) -> None:
-        """Another server leads: it has all of this from the agents."""
+        """Another server leads, which gets these requests from the agents: forget them."""
         self.generation += 1
         self._waiting = []

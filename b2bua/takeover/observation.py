@@ -1,7 +1,7 @@
-"""Asking agents what they have, which changes nothing at them: ``purpose=observe`` (docs/line-dialog.md).
+"""Reads the dialog lists of agents without any effect on the agents: ``purpose=observe`` (docs/line-dialog.md).
 
-Any server of the site may ask, a stand-by too, on the connection that each agent keeps to it. What an agent says is
-handed on part by part and not kept, so a look costs no more room than whoever looks takes of it.
+Any server of the site may ask, a stand-by too, on the connection that each agent keeps to it. The lists are handed on
+part by part and not kept here.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LONGEST: Final = 10.0
 LATE: Final = "heard long enough"
 
 Wanted = Mapping[str, Sequence[str] | None]
-"""By agent: the Call-IDs of the server dialogs that are asked for, ``None`` for all it has."""
+"""By agent: the Call-IDs of the server dialogs to ask for, ``None`` for all."""
 
 
 class Question:
-    """What one agent was asked, and how far its answer is."""
+    """The request to one agent for its dialogs, and how much of the answer has arrived."""
 
     def __init__(
         self,
@@ -63,21 +63,21 @@ class Question:
             subscription.ask(ListRequest(call_ids=chunk), (), now)
 
     def report(self) -> AgentReport:
-        """How its list came."""
+        """When the list was asked for and complete, and its size."""
         return AgentReport(self.agent, self.asked_at, self.complete_at, self.parts, self.size, self.dialogs)
 
     def drop(self, now: float) -> None:
-        """What it still has to say is not for us any more."""
+        """End the subscriptions: the rest of the list is not wanted."""
         for subscription in list(self._open):
             subscription.drop(now)
 
     # What subscriptions say.
 
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
-        """There is nothing to do before its NOTIFYs."""
+        """Nothing to do: the NOTIFYs bring the list."""
 
     def was_refused(self, subscription: Subscription, response: Response) -> None:
-        """The look ends without this agent."""
+        """Nothing to do: ``ended`` follows, and the agent counts as not complete."""
 
     def heard_refusal(self, response: Response, now: float) -> bool:
         return self._agents.services.leadership.heard_refusal(response, self.agent, now)
@@ -112,7 +112,8 @@ class Question:
 
 
 class Observation:
-    """One look at the agents that are wanted and connected: ``take`` is told each dialog, ``done`` the end, once."""
+    """One read of the lists of all wanted agents that are connected. ``take`` gets each dialog; ``done`` is called
+    once, at the end."""
 
     def __init__(
         self,
@@ -142,11 +143,12 @@ class Observation:
 
     @property
     def complete(self) -> frozenset[str]:
-        """The agents that have told all that was wanted of them."""
+        """The agents that have reported everything they were asked for."""
         return frozenset(each.agent for each in self.questions if each.complete_at is not None)
 
     def progress(self, is_current: Callable[[], bool], done: str) -> HowFar:
-        """How far it is, for whoever asks; ``is_current``: what comes of it is not there yet, else ``done``."""
+        """A function that reports progress: state, sentence, agents complete, agents asked. ``is_current``: whether
+        the observation still runs; afterwards the sentence is ``done``."""
 
         def how_far(now: float) -> tuple[str, str, int, int]:
             complete, total = len(self.complete), len(self.questions)
@@ -158,13 +160,13 @@ class Observation:
 
     @property
     def took(self) -> float:
-        """Seconds until the last of the complete ones had told all."""
+        """Seconds from the start until the last complete list was complete."""
         return (
             max((each.complete_at or self.begun_at for each in self.questions), default=self.begun_at) - self.begun_at
         )
 
     def due(self, cause: str, now: float) -> None:
-        """Whoever has not told all by now is not waited for."""
+        """Time is up: finish without the agents that are not complete."""
         if not self._over:
             self._finish(now)
 

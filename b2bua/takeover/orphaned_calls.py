@@ -1,4 +1,5 @@
-"""What is left of calls that nobody talks on any more: their call records, and attempts whose caller is gone."""
+"""Calls without a living party after a takeover: writes their call records, and cancels attempts whose caller is
+gone."""
 
 from __future__ import annotations
 
@@ -18,13 +19,13 @@ from sip.wire.uri import user_of
 
 
 def end_of(told: ToldDialog) -> End:
-    """The end that a record tells, which has the BYE or the cancelled INVITE among its requests."""
+    """The end of a call, from the record of a dialog that ended by a BYE or by the cancellation of its INVITE."""
     return End(told.ended_at, by_of(told), told.ended.status or 487, told.ended.reason)
 
 
 def write(records: CallRecords, state: CallState, wall_offset: float, ended: list[ToldDialog]) -> None:
-    """Write the record of a call that ended on all sides while no server was there to see it, or by the hands of one
-    that died before its own record was on disk. ``wall_offset`` makes of our clock that of the state.
+    """Write the call record of a call that has ended on all sides while no server was there, or under a server that
+    died before it had written the record to disk. ``wall_offset`` plus this server's clock is the clock of the state.
     """
     last = state.callee_dialog
     sides = [each for each in ended if not each.opened_by_server or each.call_id == last] or ended
@@ -41,13 +42,13 @@ def write(records: CallRecords, state: CallState, wall_offset: float, ended: lis
 
 
 def note_quality(records: CallRecords, told: ToldDialog) -> None:
-    """What the agent of a dialog that has ended says of its media."""
+    """Note the media quality that the agent reports for an ended dialog."""
     if records.quality is not None and told.ended.media:
         records.quality.note(told.call_id, told.ended.media, told.told_at)
 
 
 def never_served(records: CallRecords, told: ToldDialog) -> CallState:
-    """The state of a call of which no server ever told its agent a word: it was given up before one was there."""
+    """The state of a call without a token: its caller gave it up before any server had answered the INVITE."""
     record = told.record
     started = told.told_at - (record.ages.invite or told.ended.ago)
     return CallState(
@@ -63,7 +64,7 @@ def never_served(records: CallRecords, told: ToldDialog) -> CallState:
 
 
 def user_in(value: str) -> str:
-    """The number or name in a From or To; ``""`` without one that can be read."""
+    """The user part of a From or To value; ``""`` when it cannot be parsed."""
     try:
         return user_of(bare_uri(value))[:MOST_CHARACTERS]
     except SipError:
@@ -71,7 +72,7 @@ def user_in(value: str) -> str:
 
 
 def is_given_up(told: ToldDialog) -> bool:
-    """Whether a server has cancelled the INVITE of an attempt, which rings still or has ended by that."""
+    """Whether a server has cancelled the INVITE of an attempt, be it ended by that or still ringing."""
     ended = told.record.ended
     if ended is not None:
         return ended.by == SERVER and ended.status == 487
@@ -83,7 +84,8 @@ def is_given_up(told: ToldDialog) -> bool:
 
 
 def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float, lines: tuple[str, ...] = ()) -> None:
-    """End an attempt that nobody waits for: send it again under its key, then cancel it, with these lines."""
+    """End an attempt that nobody waits for: send its INVITE again under the same origin key, which the agent takes as
+    a repetition, then CANCEL it. ``lines`` are header lines of the CANCEL."""
     connection = agents.connections.get(told.agent)
     if connection is None or connection.flow is None:
         return
@@ -100,7 +102,7 @@ def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float,
 
 
 def acknowledge(leg: InviteUsage, told: ToldDialog, now: float) -> None:
-    """After a connection was made anew: an ACK that was lost with the old one, in either direction."""
+    """Make up for an ACK that was lost with a broken connection, in either direction, from the record of the leg."""
     if told.ack_awaited:
         leg.ack.again(told.record.ack.cseq)
     elif leg.server_invite.awaits_ack and (ack := request_of(told.last_ack)) is not None:
@@ -108,19 +110,19 @@ def acknowledge(leg: InviteUsage, told: ToldDialog, now: float) -> None:
 
 
 def reason_of(ended: list[ToldDialog]) -> str:
-    """Why the other side of a call is gone, as its record tells; ``""`` without one."""
+    """A sentence that says why the other side of a call ended, from its record; ``""`` without a record."""
     for told in ended:
         return f"the other side ended it: {told.ended.reason or 'hung up'}"
     return ""
 
 
 def by_of(told: ToldDialog) -> Party:
-    """Who ended a call, by the record of one side."""
+    """The party that ended a call, from the record of one of its dialogs."""
     if told.ended.by != DEVICE:
         return "server"
     return "callee" if told.opened_by_server else "caller"
 
 
 def status_of(told: ToldDialog) -> int:
-    """503 for an answered call that was dropped by a reset of its line, else 200."""
+    """Final status of an answered call: 503 if a reset of its line ended it, else 200."""
     return 503 if told.ended.by == SERVER and told.ended.status == 503 else 200

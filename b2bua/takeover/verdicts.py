@@ -1,4 +1,4 @@
-"""What became of each call at the last takeover, for the report."""
+"""The verdict on each call at the last takeover (kept, replayed, released), for the takeover report."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ REPLAYED: Final = "replayed"
 RELEASED: Final = "released"
 
 MOST_DETAILS: Final = 200_000
-"""Calls of which the verdict is remembered."""
+"""Calls whose verdicts are remembered; beyond, verdicts are only counted."""
 
 
 class Verdicts:
-    """One for the life of a server."""
+    """Verdicts of the last takeover. A server has one instance for its whole life."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.details: dict[str, tuple[str, str]] = {}
-        """By call id: the verdict and its sentence."""
+        """By call id: the verdict, and the sentence that gives its reason."""
 
     def clear(self) -> None:
-        """A takeover begins."""
+        """Forget all verdicts, as a takeover begins."""
         self.counts.clear()
         self.details.clear()
 
     def note(self, call_id: str, verdict: str, because: str) -> None:
-        """What became of a call; a call that was kept by a replay is one replayed."""
+        """Set the verdict of a call. A call that was replayed and is then kept stays ``replayed``."""
         former = self.details.get(call_id)
         if former is not None:
             self.counts[former[0]] -= 1
