@@ -1,5 +1,6 @@
-"""In the background after a takeover: all calls are restored, those that ended are written down, and what is left of
-a call is released on evidence that its other side is gone (docs/wire.md, "What a new server does with the lists").
+"""Background work after a takeover: restores all calls, writes the records of those that ended, and releases the
+remaining leg of a call on evidence that its other side is gone (docs/wire.md, "What a new server does with the
+lists").
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ WORK: Final = "restore some"
 GRACE: Final = "waited for agents"
 
 AT_ONCE: Final = 25
-"""Calls restored, and calls written down, in the background before the loop is given back: what is asked for goes
-before."""
+"""Calls restored, and call records written, in one portion of work. Between portions the event loop serves requests,
+which go first."""
 LOOKED_AT: Final = 500
-"""Calls looked at for them: most were restored by the list of one agent and come up again with that of the other."""
+"""Queue entries looked at in one portion: most calls were restored from the list of one agent, and are queued again
+with that of the other."""
 PAUSE: Final = 0.005
-"""Seconds between two such portions."""
+"""Seconds between two portions."""
 
 
 class Reconciliation:
-    """One for the life of a server."""
+    """The queues of calls to look at. A server has one instance for its whole life."""
 
     def __init__(
         self,
@@ -37,7 +39,8 @@ class Reconciliation:
         may_act: Callable[[float], bool],
         passed_over: Callable[[str, Exception, float], None],
     ) -> None:
-        """``may_act``: whether this server has its lease; ``passed_over`` is told of calls that cannot be judged."""
+        """``may_act``: whether this server has its lease. ``passed_over`` is called with the call id and the error
+        for a call whose records cannot be used."""
         self.generation = 0
         self._restorations = restorations
         self._services = restorations.services
@@ -47,20 +50,20 @@ class Reconciliation:
         self._passed_over = passed_over
         self._backlog: deque[str] = deque()
         self._over: deque[str] = deque()
-        """Calls that ended, as an agent tells. They do not wait behind those that live: until they are written down,
-        nobody has their call records but the agents, and not for long."""
+        """Calls that have ended according to an agent. They have a queue of their own, since until their records are
+        written only the agents have them, and not for long."""
         self._untold: set[str] = set()
-        """Those of them of which another agent has still to be heard."""
+        """Ended calls of which another agent has still to report."""
         self._ringing: set[str] = set()
-        """Attempts whose callers are not told, and may be still."""
+        """Ringing calls whose caller's leg is not reported yet, and may still be."""
         self._working = False
 
     def begin(self, now: float) -> None:
-        """A new epoch of ours."""
+        """This server leads under a new epoch."""
         self._services.stack.deadlines.set(now + self._services.site.timing.agent_grace, self, GRACE)
 
     def clear(self) -> None:
-        """Another server has the calls."""
+        """Another server leads: forget everything."""
         self.generation += 1
         self._backlog.clear()
         self._over.clear()
@@ -74,7 +77,7 @@ class Reconciliation:
             self._portion(self._backlog, now)
             self._working = False
             self._work_on(now)
-        elif not self._may_act(now):  # without the lease silence ends nothing; it is looked at again with it
+        elif not self._may_act(now):  # without the lease an agent's silence proves nothing: look again later
             self.begin(now)
         else:
             for told in [told for told in self._index.by_key.values() if not told.call]:
@@ -82,7 +85,8 @@ class Reconciliation:
             self.look_at(self._index.by_key.values(), now)
 
     def look_at(self, records: Iterable[ToldDialog], now: float) -> None:
-        """Restore the calls of these records, and judge them; and those of which more may be known by now."""
+        """Queue the calls of these records to be restored and judged, and with them all calls that were left
+        undecided before."""
         ended: dict[str, None] = {}
         living: dict[str, None] = {}
         for told in records:
@@ -103,7 +107,7 @@ class Reconciliation:
 
     @property
     def idle(self) -> bool:
-        """Whether all that was told has been looked at."""
+        """Whether every reported call has been looked at."""
         return not (self._backlog or self._over)
 
     def _portion(self, queue: deque[str], now: float) -> None:
@@ -114,14 +118,15 @@ class Reconciliation:
                 continue
             try:
                 self._judge(call_id, now)
-            except Exception as error:  # by whatever an agent told of it; the others are not to pay for it
+            except Exception as error:  # whatever an agent reported: other calls must not suffer
                 self._passed_over(call_id, error, now)
             done += 1
             if done == AT_ONCE:
                 return
 
     def hasten(self, now: float) -> None:
-        """This process is about to end: write down what is known to have ended, whoever has still to be heard."""
+        """The process is about to end: write the records of calls known to have ended, even if an agent has still to
+        report."""
         waiting = dict.fromkeys((*self._over, *self._untold))
         self._over.clear()
         self._untold.clear()
@@ -133,7 +138,7 @@ class Reconciliation:
                 self._passed_over(call_id, error, now)
 
     def _judge(self, call_id: str, now: float) -> None:
-        """Restore a call, and judge whether what is missing of it is gone."""
+        """Restore a call; if one of its legs is missing, and surely gone, release the other."""
         call = self._restorations.restore(call_id, now)
         if call is None:
             self._judge_unanswered(call_id, now)
@@ -153,7 +158,7 @@ class Reconciliation:
                 self._restorations.release(call, release, now)
 
     def _judge_unanswered(self, call_id: str, now: float) -> None:
-        """What is left of a call that nobody talks on: ended on both sides, or ringing without a caller."""
+        """Deal with a call that has no answered leg: it has ended on both sides, or rings without a caller."""
         records = self._index.of_call(call_id)
         if not records or any(told.has_sent and not told.opened_by_server for told in records):
             return
@@ -169,9 +174,9 @@ class Reconciliation:
             self._ringing.add(call_id)
 
     def _conclude(self, call_id: str, now: float, in_haste: bool = False) -> None:
-        """Write down a call that is over as far as is known; when more may be heard of it, that is waited for."""
+        """Write the record of a call all of whose reported dialogs have ended, or wait if another agent may report."""
         state = self._restorations.state_of(self._index.of_call(call_id))
-        ended = self._index.of_call(call_id)  # without those whose token is not believed
+        ended = self._index.of_call(call_id)  # again, as `state_of` takes out records whose token is not believed
         if not ended:
             return
         if self._is_sure(ended, state, now, in_haste):
@@ -180,10 +185,10 @@ class Reconciliation:
             self._untold.add(call_id)
 
     def _is_sure(self, ended: list[ToldDialog], state: CallState | None, now: float, in_haste: bool) -> bool:
-        """Whether a call is over for good, and all have been heard of it who can be.
+        """Whether a call is over for good, and every connected agent of it has reported.
 
-        The end of a callee's dialog alone may be that of an attempt, and the hunting goes on. An agent that is not
-        there is not waited for: should it come back with more, the records are merged.
+        If only callees' dialogs have ended, they may be failed attempts of a call that goes on to other targets. An
+        agent that is not connected is not waited for: if it comes back with more, the call records are merged.
         """
         if state is None:
             return True
@@ -195,22 +200,23 @@ class Reconciliation:
         )
 
     def gone(self, agent: str, now: float) -> str:
-        """Why the leg at that agent is surely gone, or ``""``."""
+        """A sentence that says why the leg at an agent, or on an own line (``""``), is surely gone; ``""`` if not."""
         if not agent:
             return FORMER
         connection = self._agents.connections.get(agent)
         if connection is None:
             return f"{agent} is no agent of this site any more"
-        if connection.complete and connection.flow is not None:  # else what it told may be waiting for its connection
+        if connection.complete and connection.flow is not None:  # without a flow, its records cannot be used yet
             return f"{agent} has no such dialog"
         grace = self._services.site.timing.agent_grace
         waited = now - self._agents.begun_at >= grace
-        if waited and self._may_act(now):  # without the lease, silence ends nothing
+        if waited and self._may_act(now):  # without the lease, silence proves nothing
             return f"{agent} was silent for {grace:g} s"
         return ""
 
     def lost_legs(self, connection: AgentConnection, now: float) -> None:
-        """The list of an agent that was connected anew: what it had before it was asked, and lacks now, is gone."""
+        """End legs that are missing from the complete list of an agent that has reconnected, if they were answered
+        before the list was asked for, and release their calls."""
         for call in list(self._services.calls.values()):
             state = call.state
             agents = (state.caller_agent, state.callee_agent)
@@ -226,5 +232,6 @@ class Reconciliation:
 
 
 def _is_told(connection: AgentConnection, dialog: Dialog) -> bool:
-    """Whether the list of an agent has that dialog, under our tag or, where it has not heard our answer, without."""
+    """Whether an agent's list has a dialog, under the server's tag, or without it if the agent never got the server's
+    answer."""
     return dialog.key in connection.seen or dialog_key(dialog.call_id, "") in connection.seen

@@ -1,4 +1,4 @@
-"""What agents told of their dialogs: indexed on arrival, decoded on first use (docs/line-dialog.md)."""
+"""Dialog records that agents report: indexed on arrival, decoded on first use (docs/line-dialog.md)."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ _INDEX: Final = re.compile(
     rb'\{"call-id":"([^"\\]+)","local-tag":"([^"\\]*)","call-state":"'
     rb'(?:1\.(\d{1,9})\.([^."\\]*)\.[^."\\]*\.[^."\\]*"|(?:[^"\\]|\\.)*")'
 )
-"""The beginning of a record as agents write it; one of another form is decoded at once."""
+"""Start of a record as agents write it: Call-ID, local tag, counter and call id of the token. Records of another form
+are decoded at once."""
 _SENT: Final = re.compile(rb'"sent"\s*:\s*\[\s*\{')
 _AWAITED: Final = re.compile(rb'"ack"\s*:\s*"awaited"')
 _OVER: Final = re.compile(rb'"state"\s*:\s*"terminated"')
 MOST_OF_ONE_CALL: Final = 64
-"""Records of one call: its two legs, and targets that were given up."""
+"""Most records of one call: its two legs, and targets that were given up."""
 NO_END: Final = Ended()
 
 
 class KeptRequest(NamedTuple):
-    """A request of an agent that has no final answer."""
+    """A request of an agent without a final answer, which the agent keeps to send it again."""
 
     request: Request
     data: bytes
-    """The same, whole."""
+    """The bytes of the request."""
     cancelled: bool
 
 
 class ToldDialog:
-    """One dialog as its agent told it."""
+    """The record of one dialog as its agent reported it."""
 
     __slots__ = ("_record", "_sent", "agent", "call", "call_id", "counter", "local_tag", "raw", "told_at")
 
@@ -59,11 +60,11 @@ class ToldDialog:
         self.call_id = call_id
         self.local_tag = local_tag
         self.call = call
-        """The call id in its token, ``""`` without one."""
+        """The call id in the state token, ``""`` without a token."""
         self.counter = counter
-        """The counter of its token."""
+        """The counter in the state token: the higher, the newer."""
         self.told_at = told_at
-        """When it came: what it says is so many seconds ago, is so many seconds before this."""
+        """When the record arrived, on the core's clock; ages in the record count back from here."""
         self._record: DialogRecord | None = None
         self._sent: list[KeptRequest] | None = None
 
@@ -71,28 +72,28 @@ class ToldDialog:
     def key(self) -> str:
         return dialog_key(self.call_id, self.local_tag)
 
-    # Seen without decoding.
+    # Found without decoding.
 
     @property
     def has_sent(self) -> bool:
-        """Whether requests of the agent wait for an answer."""
+        """Whether the agent has requests without a final answer."""
         return _SENT.search(self.raw) is not None
 
     @property
     def is_over(self) -> bool:
-        """Whether the agent has nothing to say of this dialog but how it ended."""
+        """Whether the dialog has ended and no request of the agent is still to be answered."""
         return _OVER.search(self.raw) is not None and not self.has_sent
 
     @property
     def ack_awaited(self) -> bool:
-        """Whether the agent sent a 2xx that was not acknowledged."""
+        """Whether the agent has sent a 2xx for which no ACK has come."""
         return _AWAITED.search(self.raw) is not None
 
-    # Of the record, which an :class:`Index` hands out only when it can be read.
+    # Read from the decoded record. An :class:`Index` hands out only records that can be decoded.
 
     @property
     def record(self) -> DialogRecord:
-        """All that was told, decoded once; raises :class:`BadRecord`."""
+        """The record, decoded once; raises :class:`BadRecord`."""
         if self._record is None:
             self._record = DialogRecord.decode(self.raw)
         return self._record
@@ -103,7 +104,7 @@ class ToldDialog:
 
     @property
     def talks(self) -> bool:
-        """An answered call, or one that its device has ended with the BYE still to be passed on."""
+        """Whether the dialog is confirmed, or ended by the device with a BYE that is still to be passed on."""
         record = self.record
         if record.state != TERMINATED:
             return record.state == CONFIRMED
@@ -111,11 +112,11 @@ class ToldDialog:
 
     @property
     def opened_by_server(self) -> bool:
-        """The server sent the INVITE: this is a callee's leg."""
+        """Whether the server sent the INVITE, so that this is a callee's leg."""
         return self.record.opened_by_server
 
     def sent(self) -> list[KeptRequest]:
-        """The agent's requests without a final answer, oldest first; what is no request is passed over."""
+        """The agent's requests without a final answer, oldest first; those that cannot be parsed are left out."""
         if self._sent is None:
             self._sent = [
                 KeptRequest(request, one.data, one.cancelled)
@@ -126,7 +127,7 @@ class ToldDialog:
 
     @property
     def changing(self) -> str:
-        """The origin key of the agent's INVITE under way, ``""`` without one."""
+        """The origin key of the agent's INVITE that has no final answer, ``""`` without one."""
         for one in self.sent():
             if one.request.method == "INVITE":
                 return f"{self.agent};{one.request.branch};1"
@@ -134,25 +135,25 @@ class ToldDialog:
 
     @property
     def last_ack(self) -> bytes:
-        """The last ACK that the agent sent, whole; empty when there is none that can be read."""
+        """The bytes of the last ACK that the agent sent; empty when there is none, or it cannot be parsed."""
         message = self.record.ack.message
         return message if message and request_of(message) is not None else b""
 
     @property
     def ended(self) -> Ended:
-        """When, by whom and why it ended; all of it unknown where nothing is said."""
+        """When, by whom and why the dialog ended; :data:`NO_END` if the record does not say."""
         return self.record.ended or NO_END
 
     @property
     def ended_at(self) -> float:
-        """When it ended, on our clock."""
+        """When the dialog ended, on the core's clock."""
         return self.told_at - self.ended.ago
 
 
 class Index:
-    """The records not yet made into calls, by dialog and by call id.
+    """The records of which no call has been made yet, by dialog and by call id.
 
-    One that turns out not to be readable is taken out and given to ``unreadable``; nothing else is lost with it.
+    A record that turns out not to be decodable is removed and passed to ``unreadable``; the others stay.
     """
 
     __slots__ = ("_unreadable", "by_call", "by_key")
@@ -170,7 +171,7 @@ class Index:
         return len(self.by_key)
 
     def add(self, told: ToldDialog) -> None:
-        """Keep it, in place of what was told of that dialog before."""
+        """Add a record, in place of an earlier one of the same dialog."""
         key = told.key
         old = self.by_key.get(key)
         if old is not None:
@@ -194,7 +195,7 @@ class Index:
                 del self.by_call[told.call]
 
     def part(self, told: ToldDialog) -> None:
-        """Take a record whose token is not believed out of the call that it names."""
+        """Separate a record whose token is not valid from the call that the token names."""
         there = self.by_key.get(told.key) is told
         self.remove(told)
         told.call = ""
@@ -202,17 +203,17 @@ class Index:
             self.add(told)
 
     def get(self, key: str) -> ToldDialog | None:
-        """The record of a dialog."""
+        """The record of a dialog, by its key; ``None`` if there is none that can be decoded."""
         told = self.by_key.get(key)
         return told if told is not None and self._can_be_read(told) else None
 
     def of_call(self, call_id: str) -> list[ToldDialog]:
-        """The records of a call, in the order in which they were told."""
+        """The records of a call that can be decoded, in the order in which they were reported."""
         same = self.by_call.get(call_id)
         return [told for told in tuple(same.values()) if self._can_be_read(told)] if same is not None else []
 
     def told_of_call(self, call_id: str) -> list[ToldDialog]:
-        """The same, undecoded: they may turn out not to be readable."""
+        """All records of a call, undecoded: some may turn out not to be decodable."""
         same = self.by_call.get(call_id)
         return list(same.values()) if same is not None else []
 
@@ -226,19 +227,20 @@ class Index:
 
 
 class Part(NamedTuple):
-    """A part of an agent's list."""
+    """One part of an agent's list: the body of one NOTIFY."""
 
     head: Head
     lines: list[LineRecord]
     dialogs: list[ToldDialog]
     faults: int
-    """Records that cannot be read."""
+    """Number of records that could not be decoded."""
     states: list[StateRecord]
-    """Line states, to be kept."""
+    """Records of line states."""
 
 
 def read_part(agent: str, body: bytes, now: float) -> Part | None:
-    """The body of a NOTIFY that came ``now``, ``None`` without one; raises :class:`BadRecord` for its head."""
+    """Read the body of a NOTIFY that came ``now``. Returns ``None`` for an empty body; raises :class:`BadRecord` when
+    its head cannot be decoded."""
     pieces = split(body)
     if not pieces:
         return None
@@ -281,7 +283,8 @@ def read_part(agent: str, body: bytes, now: float) -> Part | None:
 
 
 def _decoded(agent: str, piece: bytes, members: dict[str, Any], now: float) -> ToldDialog | None:
-    """A record whose members stand in another order, or with white space between them."""
+    """A record whose members are in another order than agents write them, or with white space between them; ``None``
+    without a Call-ID."""
     call_id = text_of(members["call-id"])
     if not call_id:
         return None

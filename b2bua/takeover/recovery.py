@@ -1,8 +1,8 @@
-"""Calls from the lists of agents: what is told goes to those who restore, replay and reconcile.
+"""Recovery of calls from the lists of agents: passes each record on to restoration, replay and reconciliation.
 
-Nothing here guesses what a former server did. A request that was never answered is taken as just arrived; a dialog is
-made from its record by the constructor that makes new ones; a leg is ended only when its other side is known to be
-gone (docs/wire.md, "What a new server does with the lists").
+Nothing here guesses what the former server did. A request that was never answered is treated as just arrived; a
+dialog is made from its record by the same constructor as a new one; a leg is ended only when its other side is known
+to be gone (docs/wire.md, "What a new server does with the lists").
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ logger = logging.getLogger(__name__)
 
 LOOK: Final = "look"
 LOOK_EVERY: Final = 1.0
-"""Seconds between two looks at agents that have not told their lists."""
+"""Seconds between two checks of agents whose lists are not complete."""
 
 
 class Recovery:
-    """One for the life of a server: takeovers and agents that come back go the same way."""
+    """Handles takeovers and the return of single agents in the same way. A server has one for its whole life."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Recovery:
         cancelled: Callable[[ServerTransaction, Request, float], None],
         served: Callable[[float], None],
     ) -> None:
-        """``keys`` are those of the site, by which tokens are believed. ``may_act``: whether this server has its
-        lease. ``cancelled`` is told of the CANCEL of an INVITE in a call that is known by now, ``served`` that the
-        lists of all agents that are there are complete.
+        """``keys`` are the site's keys, which verify state tokens. ``may_act``: whether this server has its lease.
+        ``cancelled`` is called with an INVITE and its CANCEL once their dialog is known, ``served`` when the lists of
+        all connected agents are complete.
         """
         self.index = Index(self._unreadable)
         self.verdicts = Verdicts()
@@ -65,15 +65,15 @@ class Recovery:
         self.generation = 0
 
     def _unrestored(self, now: float) -> bool:
-        """Whether there are calls of which agents may tell, or have told, and which are not restored. An agent that
-        has not come back is waited for as long as a device waits for an answer, and some less."""
+        """Whether some calls may not be restored yet: their records are still to come, or wait to be looked at.
+        Agents that have not come back are waited for half as long as a device waits for an answer (timer F)."""
         if not (self._agents.all_complete and self._reconciliation.idle):
             return True
         away = any(not each.complete and not each.hung for each in self._agents.connections.values())
         return away and now - self._agents.begun_at < self._services.stack.timers.lifetime / 2
 
     def begin(self, now: float) -> None:
-        """A new epoch of ours: nothing is known."""
+        """This server leads under a new epoch: start with no knowledge of calls."""
         self.reset()
         self.verdicts.clear()
         self._reconciliation.begin(now)
@@ -81,7 +81,7 @@ class Recovery:
         self._services.stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
 
     def due(self, cause: str, now: float) -> None:
-        """As long as a list is outstanding: an agent that is connected and says nothing is not waited for."""
+        """While a list is outstanding: do not wait any longer for a connected agent that has gone quiet."""
         if not self._agents.all_complete:
             for connection in self._agents.untold:
                 connection.hung = connection.is_quiet(now)
@@ -91,7 +91,7 @@ class Recovery:
             self._services.stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
 
     def reset(self) -> None:
-        """Another server has the calls."""
+        """Another server leads: forget all records and what waits for them."""
         self.generation += 1
         self.index.clear()
         self._services.records.ends.clear()
@@ -100,26 +100,26 @@ class Recovery:
         self._reconciliation.clear()
 
     def leave(self, now: float) -> None:
-        """This process is about to end."""
+        """The process is about to end: write what can be written of ended calls."""
         self._reconciliation.hasten(now)
         if (quality := self._services.records.quality) is not None:
             quality.hasten()
 
-    # What agents tell.
+    # Reports of agents.
 
     def take(self, connection: AgentConnection, records: Iterable[ToldDialog], now: float) -> None:
-        """Records of a part of an agent's list."""
+        """Handle the records in one part of an agent's list."""
         for told in records:
             try:
                 self._take(connection, told, now)
-            except Exception as error:  # those behind it are other calls
+            except Exception as error:  # the records behind it are of other calls
                 self._passed_over(told.call or told.call_id, error, now)
 
     def _take(self, connection: AgentConnection, told: ToldDialog, now: float) -> None:
         key = told.key
         connection.seen.add(key)
         if not told.call and told.is_over and not told.opened_by_server:
-            told.call = call_id_of(connection.name, told.call_id)  # no server ever named it
+            told.call = call_id_of(connection.name, told.call_id)  # no server ever gave it a token
         leg = self._services.stack.legs.get(key)
         if isinstance(leg, InviteUsage):
             orphaned_calls.acknowledge(leg, told, now)
@@ -139,7 +139,8 @@ class Recovery:
             self.replay.replay(connection, told, now)
 
     def _acknowledge_soon(self, told: ToldDialog, now: float) -> None:
-        """Where a 2xx awaits its ACK, do not wait: send the ACK that was under way, or fetch the caller's INVITE."""
+        """If a 2xx of a call awaits its ACK, do not leave that to the background: restore the call when both legs are
+        reported, which sends the ACK; otherwise fetch the caller's dialog."""
         same = self.index.told_of_call(told.call)
         if not any(each.ack_awaited for each in same):
             return
@@ -154,26 +155,26 @@ class Recovery:
             connection.fetch(state.caller_dialog, now)
 
     def _is_served(self, connection: AgentConnection, told: ToldDialog) -> bool:
-        """Whether the call of a record is here whole: the list of an agent whose connection was made anew."""
+        """Whether a record needs no recovery, as its call is complete here or has ended (an agent reconnected)."""
         call_id = told.call or call_id_of(connection.name, told.call_id)
         records = self._services.records
         ended = records.ended.get(call_id)
-        # one that was written under an epoch before this one may have a BYE still to be passed on
+        # if the call record was written under an earlier epoch, a BYE may still have to be passed on
         if ended is not None and not told.live and (ended.record.epoch == records.epoch or not told.talks):
             return True
         call = self._services.calls.get(call_id)
         if call is None or not call.bridge.complete or call_id in self.restorations.waiting:
             return False
         state = call.state
-        if call.bridge.phase in SETTING_UP:  # of an attempt that is repeated, or will be; but for who picks it up
+        if call.bridge.phase in SETTING_UP:  # the attempt is, or will be, repeated; only a pickup needs its record
             return not (told.talks and picks_up(state, told.call_id, told.opened_by_server))
         if told.call_id in (state.caller_dialog, state.callee_dialog):
             return True
-        # one that is neither side's is of a side that was replaced, or that has replaced one, or rings in vain
+        # a dialog of neither party: it was replaced, or has replaced one of them, or still rings without need
         return not (told.talks or state.part or (told.live and told.opened_by_server))
 
     def complete(self, connection: AgentConnection, now: float) -> None:
-        """An agent's list is whole: what it lacks is gone."""
+        """An agent's list is complete: dialogs that are not in it are gone."""
         self.replay.list_complete(connection.name, now)
         theirs = [told for told in self.index.by_key.values() if told.agent == connection.name]
         for told in theirs:
@@ -186,14 +187,14 @@ class Recovery:
             self._all_told(now)
 
     def _all_told(self, now: float) -> None:
-        """The lists of all agents that are there are complete."""
+        """The lists of all connected agents are complete."""
         self.restorations.lists_complete(now)
         self._served(now)
 
     def silent(self, connection: AgentConnection, now: float) -> bool:
-        """An agent was away for ``agent_grace``: its calls are over for the other side (docs/wire.md).
+        """An agent was away for ``agent_grace``: release the other legs of its calls (docs/wire.md).
 
-        False without the lease: silence then ends nothing, and is to be looked at again.
+        Returns False without the lease: silence then proves nothing, and the caller is to try again later.
         """
         if not self._may_act(now):
             return False
@@ -204,16 +205,16 @@ class Recovery:
                 self.restorations.release(call, release, now)
         return True
 
-    # What cannot be used.
+    # Records that cannot be used.
 
     def _unreadable(self, told: ToldDialog, fault: BadRecord) -> None:
-        """One dialog of an agent is lost, whatever it was; its call is not."""
+        """A record cannot be decoded: count and log it. That dialog is lost, the call's other one is not."""
         stack = self._services.stack
         stack.counters["bad records"] += 1
         stack.limited_logger.warning(logger, told.told_at, "%s told of a dialog: %s", told.agent, fault)
 
     def _passed_over(self, what: str, error: Exception, now: float) -> None:
-        """What an agent told of a call cannot be used."""
+        """The records of a call cannot be used: count and log it."""
         stack = self._services.stack
         stack.counters["bad records"] += 1
         stack.limited_logger.warning(logger, now, "what agents told of call %s cannot be used: %r", what, error)

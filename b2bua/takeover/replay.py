@@ -1,8 +1,9 @@
-"""Requests inside calls after a takeover: those that agents have kept, and those that come before their dialogs.
+"""Requests inside calls after a takeover: those that agents have kept, and those that arrive before their dialogs are
+reported.
 
-A request that was never answered is taken as just arrived. One in a dialog that is not told yet waits for it, and the
-dialog is fetched ahead of the rest; one in an early dialog waits until its INVITE, kept as well, has made that
-again (docs/wire.md, "What a new server does with the lists").
+A request that was never answered is treated as just arrived. A request in a dialog that is not reported yet waits for
+it, and that dialog is fetched ahead of the others. A request in an early dialog waits until the INVITE, kept by its
+agent as well, has created the dialog anew (docs/wire.md, "What a new server does with the lists").
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from sip.transaction import ServerTransaction, cancel_of
 from sip.wire.message import Request, parse
 
 MOST_WAITING: Final = 10_000
-"""Dialogs whose requests wait for them; beyond, 500 with Retry-After."""
+"""Dialogs with waiting requests; requests in further ones are answered 500 with Retry-After."""
 MOST_STRANGE: Final = 500
-"""As many may wait when others do that come from nobody known."""
+"""The same limit for requests from senders that cannot be told from strangers."""
 MOST_OF_ONE: Final = 16
-"""Requests that wait for one dialog."""
+"""Requests that may wait for one dialog."""
 PROGRESSED: Final = "the set-up of a call went on"
 LOOK: Final = "look whether all is restored"
 LOOK_EVERY: Final = 0.1
-"""Seconds."""
+"""Seconds between two checks."""
 OWN_LINE: Final = "a line of the servers' own"
-"""Stands in the transactions of one, in place of an agent."""
+"""Context of a waiting transaction from an own line, where others have the name of their agent."""
 
 
 class Replay:
-    """One for the life of a server."""
+    """The waiting requests. A server has one instance for its whole life."""
 
     def __init__(
         self,
@@ -46,8 +47,8 @@ class Replay:
         cancelled: Callable[[ServerTransaction, Request, float], None],
         unrestored: Callable[[float], bool],
     ) -> None:
-        """``cancelled`` is told of the CANCEL of an INVITE in a dialog that is known by now; ``unrestored``: whether
-        there are calls of which agents may tell, or have told, and which are not restored."""
+        """``cancelled`` is called with an INVITE that waited and its CANCEL, once their dialog is known.
+        ``unrestored``: whether some calls may not be restored yet."""
         self._restorations = restorations
         self._cookies = cookies
         self._index = restorations.index
@@ -61,23 +62,23 @@ class Replay:
         restorations.device_leg_made = self.device_leg_made
         restorations.unrestored = unrestored
         self._waiting: dict[str, list[tuple[ServerTransaction, Request]]] = {}
-        """By the dialog that they wait for; the agent stands in their transactions."""
+        """By the key of the dialog that they wait for; the context of each transaction names the agent."""
         self.generation = 0
 
     def clear(self) -> None:
-        """Another server has the calls."""
+        """Another server leads: drop all waiting requests without an answer."""
         self.generation += 1
         self._looks = False
         for key in list(self._waiting):
             self._abandon(key)
 
     def waits_for(self, key: str) -> bool:
-        """Whether a request waits for that dialog."""
+        """Whether a request waits for the dialog with that key."""
         return key in self._waiting
 
     def unknown_dialog(self, agent: str, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """A request in a dialog that is not here (yet), of an agent, or, where none is named, of a line of the
-        servers' own; False when it is to be answered 481."""
+        """Handle a request in a dialog that is unknown here, or not known yet, from an agent (``""``: from an own
+        line). Returns False when it is to be answered 481."""
         if not agent:
             return self._cookies.requested(transaction, request, now) or self._of_device(transaction, request, now)
         key = dialog_key(request.call_id, request.to_tag)
@@ -99,9 +100,9 @@ class Replay:
         return True
 
     def _of_device(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Dialogs with lines of our own are made again with the other legs of their calls. Nothing is known of them
-        before, so their requests wait until all is restored that agents have told; those of strangers, too, where
-        telephones may come from anywhere, but few."""
+        """Let a device's request wait. Its leg is restored with the other leg of the call and unknown until then, so
+        the request waits until all reported calls are restored. Where telephones may register from any address, those
+        of unknown senders wait as well, up to a lower limit. False: the request is not to wait."""
         key, known = (
             dialog_key(request.call_id, request.to_tag),
             self._services.own_lines.senders.has_dialogs(transaction.flow),
@@ -119,12 +120,12 @@ class Replay:
         return True
 
     def device_leg_made(self, leg: InviteUsage, now: float) -> None:
-        """A leg with a device is there again; what waited for it goes on once its call is whole."""
+        """A leg with a device is restored: its waiting requests go on once the call is complete."""
         if leg.dialog.key in self._waiting:
             self._stack.deadlines.set(now, self, PROGRESSED)
 
     def _may_come(self, agent: str, key: str, request: Request) -> bool:
-        """Whether a dialog that is not here may be told still, or be an early one of a call that is being set up."""
+        """Whether an unknown dialog may still be reported, or is an early dialog of a call that is being set up."""
         connection = self._connections.get(agent)
         if connection is None or not connection.complete:
             return connection is not None
@@ -135,7 +136,7 @@ class Replay:
         return told is not None and told.live and not told.talks and not self._restorations.agents.all_complete
 
     def _progressed(self, now: float) -> None:
-        """An early dialog may be there in a moment, or never any more."""
+        """The set-up of a call went on: an early dialog that requests wait for may exist now, or never will."""
         self._stack.deadlines.set(now, self, PROGRESSED)
 
     def due(self, cause: str, now: float) -> None:
@@ -156,26 +157,26 @@ class Replay:
                 self._deliver(key, None, now)
 
     def cancelled(self, invite: ServerTransaction, cancel: Request) -> None:
-        """A re-INVITE that waits for its dialog is to be cancelled where a former server may have sent it."""
+        """Queue the CANCEL of a waiting re-INVITE behind it: a former server may have sent that INVITE on."""
         for waiting in self._waiting.values():
             if any(transaction is invite for transaction, _ in waiting):
                 waiting.append((invite, cancel))
 
     def stray_ack(self, ack: Request, now: float) -> None:
-        """An ACK in a dialog that is told, and not restored."""
+        """Handle an ACK in a dialog that is reported but not restored: restore the dialog."""
         told = self._index.get(dialog_key(ack.call_id, ack.to_tag))
         if told is not None and (leg := self._leg_of(told, now)) is not None:
             leg.receive_ack(ack, now)
 
     def dialog_told(self, told: ToldDialog, now: float) -> None:
-        """What waited for this dialog can go on, an early one apart that is to be made again."""
+        """A dialog was reported that requests wait for: deliver them, unless its INVITE has still to create it anew."""
         leg = self._leg_of(told, now)
         waiting = self._waiting.get(told.key)
         if waiting and (leg is not None or not self._may_come(told.agent, told.key, waiting[0][1])):
             self._deliver(told.key, leg, now)
 
     def _deliver(self, key: str, leg: InviteUsage | None, now: float) -> None:
-        """What waited for a dialog goes on in it, or is answered that there is none."""
+        """Give all requests that waited for a dialog to its leg; without a leg, answer them 481."""
         waiting = self._waiting.pop(key, [])
         if not self._waiting:
             self._services.progressed = None
@@ -188,18 +189,18 @@ class Replay:
                 leg.receive(transaction, request, now)
 
     def list_complete(self, agent: str, now: float) -> None:
-        """The dialogs that an agent has not told do not exist."""
+        """An agent's list is complete: dialogs that are not in it do not exist, and requests in them are answered."""
         for key in self._keys_of(agent):
             if not self._may_come(agent, key, self._waiting[key][0][1]):
                 self._deliver(key, None, now)
 
     def agent_gone(self, agent: str) -> None:
-        """Nobody is there to be answered."""
+        """An agent is gone: drop its requests, since nobody is there to be answered."""
         for key in self._keys_of(agent):
             self._abandon(key)
 
     def replay(self, connection: AgentConnection, told: ToldDialog, now: float) -> None:
-        """Take the agent's unanswered requests as just arrived."""
+        """Treat the agent's unanswered requests as just arrived."""
         if connection.flow is None:
             return
         for request, data, cancelled in told.sent():
@@ -215,14 +216,14 @@ class Replay:
                 self._stack.receive_message(data, connection.flow, now)
             finally:
                 self._restorations.replaying = False
-            # after it is with the other side: a former server may have sent it there
+            # the CANCEL follows the INVITE to the other side, as a former server may have sent the INVITE there
             if cancelled and (in_dialog or "replaces" in request.first):
                 self._stack.receive_message(cancel_of(data), connection.flow, now)
             elif cancelled:
                 self._restorations.cancel(call_id_of(connection.name, request.call_id), _cancel_for(data), now)
 
     def _learn_end(self, call_id: str, told: ToldDialog) -> None:
-        """Of what both sides have done to end a call the first counts."""
+        """Remember the end that a record reports; if both sides have ended the call, the earlier one counts."""
         records = self._records
         if told.live or call_id in records.ended:
             return
@@ -232,7 +233,7 @@ class Replay:
             records.ends[call_id] = end
 
     def _leg_of(self, told: ToldDialog, now: float) -> InviteUsage | None:
-        """The leg that a record is about, restored."""
+        """Restore the call of a record, and return the record's leg, or None if it has none."""
         self._restorations.restore(told.call, now, told)
         leg = self._stack.legs.get(told.key)
         return leg if isinstance(leg, InviteUsage) else None
@@ -241,7 +242,8 @@ class Replay:
         return [key for key, waiting in self._waiting.items() if waiting[0][0].context == agent]
 
     def _abandon(self, key: str) -> None:
-        """Without an answer: else its repeat would be taken for one that is being dealt with."""
+        """Drop the requests that wait for a dialog, and their transactions: a retransmission would otherwise be taken
+        for a request that is being dealt with."""
         waiting = self._waiting.pop(key)
         if not self._waiting:
             self._services.progressed = None

@@ -1,4 +1,4 @@
-"""The takeover report: what was seen, decided and why, and the verdict for each call."""
+"""The takeover report: the evidence, the decision with its reason, and the verdict on each call."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from heartbeat.console.views.takeovers import AgentReport, Evidence, Kind, Repor
 from heartbeat.decision import Decision, What
 
 MOST: Final = 20
-"""Takeovers remembered; the verdicts of calls only of the last one of each start."""
+"""Takeovers remembered. Verdicts on calls are remembered only for the last takeover of each process start."""
 MOST_KEPT: Final = 2000
-"""Verdicts of calls that are kept for a later start."""
+"""Verdicts on calls that are kept for the next process start."""
 
 _EVIDENCE: Final = (What.SUSPECT, What.DEAD, What.LEFT, What.ASKING, What.TAKING_OVER, What.READY, What.HANDING_OVER)
 
@@ -44,7 +44,7 @@ class Takeover:
 
 
 class Takeovers:
-    """All that this server remembers of them."""
+    """The takeovers that this server remembers, those of former process starts included."""
 
     def __init__(self, node: str, services: CallServices, agents: Agents, verdicts: Verdicts) -> None:
         self._node = node
@@ -53,14 +53,14 @@ class Takeovers:
         self._verdicts = verdicts
         self._all: list[Takeover] = []
         self._former: list[Report] = []
-        """Those of former starts of this server, the last one at the end."""
+        """Reports of former starts of this server, oldest first."""
         self._evidence: list[Evidence] = []
         self._suspected_at: float | None = None
         self.counts: Counter[str] = Counter()
         """How often this server became the active one, by kind."""
 
     def seen(self, decision: Decision) -> None:
-        """Gather what leads to a takeover, and note it when it is won."""
+        """Collect the decisions that lead to a takeover; the peer being alive again clears them."""
         if decision.what is What.ALIVE:
             self._evidence.clear()
             self._suspected_at = None
@@ -71,7 +71,7 @@ class Takeovers:
                 self._suspected_at = decision.at
 
     def began(self, decision: Decision, old: str, kind: Kind) -> None:
-        """An epoch was won."""
+        """This server has won an epoch: begin the report of that takeover."""
         self.counts[kind] += 1
         grants = [name for name, _ in decision.proof.grants] if decision.proof is not None else []
         self._all.append(
@@ -94,18 +94,18 @@ class Takeovers:
         self._suspected_at = None
 
     def served(self, now: float) -> None:
-        """The lists of all agents reached are complete."""
+        """The lists of all connected agents are complete: the takeover is done."""
         if self._all and self._all[-1].active_at is None:
             self._all[-1].active_at = now
             self._all[-1].messages = self._agents.services.messages
 
     def remember(self, reports: Sequence[Report]) -> None:
-        """Take up those of former starts, the last one at the end."""
+        """Load the reports of former starts, oldest first."""
         kept = list(reports[-MOST:])
         self._former = [*(replace(each, calls=()) for each in kept[:-1]), *kept[-1:]]
 
     def reports(self) -> list[Report]:
-        """All that is known of takeovers, for a later start, the last one at the end."""
+        """All reports, to be kept for the next start, oldest first."""
         own = [self._report(takeover, MOST_KEPT) for takeover in self._all]
         return [*self._former, *own][-MOST:]
 
@@ -181,11 +181,11 @@ class Takeovers:
         return Explanation(about=f"{takeover.kind} to epoch {takeover.epoch}", sentences=tuple(sentences))
 
     def knows(self, epoch: str) -> bool:
-        """Whether a takeover to that epoch is remembered; if not, the digits may begin the id of a call."""
+        """Whether a takeover to that epoch is remembered. If not, the digits may be the beginning of a call id."""
         return any(str(takeover.epoch) == epoch for takeover in self._latest())
 
     def verdict_before(self, call_id: str) -> tuple[float, Verdict] | None:
-        """When a takeover of a former start was, and its verdict for a call."""
+        """The time of a takeover in a former start that has a verdict on a call, with the verdict; the newest one."""
         for report in reversed(self._former):
             for verdict in report.calls:
                 if verdict.id == call_id:
@@ -193,7 +193,7 @@ class Takeovers:
         return None
 
     def calls_before(self) -> Iterator[str]:
-        """The calls of which former starts tell a verdict."""
+        """The ids of calls with a verdict from a former start."""
         return (verdict.id for report in self._former for verdict in report.calls)
 
     def _latest(self) -> Iterator[Takeover | Report]:
@@ -223,7 +223,7 @@ class Takeovers:
 
 
 def _summary(report: Report, now: float) -> TakeoverSummary:
-    """A takeover of a former start, in short."""
+    """The summary of a takeover in a former start."""
     verdicts = Counter(report.verdicts)
     return TakeoverSummary(
         at=report.decided_at,
@@ -239,7 +239,8 @@ def _summary(report: Report, now: float) -> TakeoverSummary:
 
 
 def kind_of(because: str, old: str, node: str, preferred: str) -> Kind:
-    """What sort of change it was: ``takeover``, ``switchover``, ``failback``, ``restart`` or ``force``."""
+    """The kind of a change of the active server: ``takeover``, ``switchover``, ``failback``, ``restart`` or
+    ``force``."""
     if "force" in because:
         return "force"
     if old in ("", node):
