@@ -174,7 +174,7 @@ class Reconciliation:
             self._ringing.add(call_id)
 
     def _conclude(self, call_id: str, now: float, in_haste: bool = False) -> None:
-        """Write the record of a call all of whose reported dialogs have ended, or wait if another agent may report."""
+        """Write the record of a call whose reported dialogs have all ended, or wait for another agent's report."""
         state = self._restorations.state_of(self._index.of_call(call_id))
         ended = self._index.of_call(call_id)  # again, as `state_of` takes out records whose token is not believed
         if not ended:

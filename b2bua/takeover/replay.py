@@ -169,7 +169,7 @@ class Replay:
             leg.receive_ack(ack, now)
 
     def dialog_told(self, told: ToldDialog, now: float) -> None:
-        """A dialog was reported that requests wait for: deliver them, unless its INVITE has still to create it anew."""
+        """A dialog was reported that requests wait for: deliver them, unless its INVITE has yet to create it anew."""
         leg = self._leg_of(told, now)
         waiting = self._waiting.get(told.key)
         if waiting and (leg is not None or not self._may_come(told.agent, told.key, waiting[0][1])):
