@@ -1,4 +1,5 @@
-"""The memory of origin keys: a request that any server sends on twice reaches the device once (docs/wire.md)."""
+"""Deduplication by origin key: a request that servers, the same or two, send twice reaches the device once
+(docs/wire.md)."""
 
 from __future__ import annotations
 
@@ -9,17 +10,17 @@ from sip.timers import Deadlines
 from sip.wire.message import Request, Response
 
 MOST_KEY: Final = 300
-"""Characters of a key; a longer one is taken for none."""
+"""Characters of an origin key; a longer one is ignored."""
 
 
 class Remembered:
-    """A request of a server, by its key, until 64*T1 after its final answer."""
+    """A request of a server. It is remembered by its origin key until 64*T1 after its final answer."""
 
     __slots__ = ("expires_at", "key")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        """``""`` for a request without one, which cannot be recognised."""
+        """The origin key; ``""`` for a request without one, whose repeats cannot be recognised."""
         self.expires_at = 0.0
 
 
@@ -27,12 +28,13 @@ R = TypeVar("R", bound=Remembered)
 
 
 class Deduplication(Generic[R]):
-    """Requests by key. Those that were answered leave in the order in which they were, as all stay equally long."""
+    """Requests by origin key. All are kept equally long after their final answer, so answered ones are removed in the
+    order of those answers."""
 
     __slots__ = ("_answered", "_deadlines", "_known", "generation", "lifetime", "most")
 
     def __init__(self, lifetime: float, deadlines: Deadlines, most: int = 200_000) -> None:
-        """``lifetime``: seconds for which a key is known after the final answer. ``most``: keys kept at all."""
+        """``lifetime``: seconds for which a key is kept after the final answer. ``most``: greatest number of keys."""
         self.lifetime = lifetime
         self._deadlines = deadlines
         self.generation = 0
@@ -47,7 +49,7 @@ class Deduplication(Generic[R]):
         return self._known.get(key) if key else None
 
     def add(self, received: R, now: float) -> None:
-        """A new request. Above the limit, the oldest answered ones are given up early."""
+        """Remember a new request. At the limit, the requests answered longest ago are forgotten early."""
         self.purge(now)
         if received.key:
             while len(self._known) >= self.most and self._answered:
@@ -55,7 +57,7 @@ class Deduplication(Generic[R]):
             self._known[received.key] = received
 
     def answered(self, received: R, now: float) -> None:
-        """Its final answer was given."""
+        """Note that a request was finally answered."""
         if received.key:
             received.expires_at = now + self.lifetime
             if not self._answered:
@@ -68,20 +70,21 @@ class Deduplication(Generic[R]):
             self._deadlines.set_about(self._answered[0].expires_at, self, "expire")
 
     def purge(self, now: float) -> None:
-        """Forget what is over."""
+        """Forget requests whose time is over."""
         answered = self._answered
         while answered and answered[0].expires_at <= now:
             self._known.pop(answered.popleft().key, None)
 
 
 def key_of(request: Request) -> str:
-    """The origin key of a request from a server, ``""`` without a usable one."""
+    """The origin key of a request from a server, ``""`` when it has none, or too long a one."""
     value = request.get("call-origin")
     return value if value is not None and len(value) <= MOST_KEY else ""
 
 
 def place_of(response: Response) -> tuple[int, int] | None:
-    """(attempt, n) of a response that a server passed on; ``None`` when it made the response itself."""
+    """(attempt, n) from the Call-Origin of a response that a server passed on; ``None`` when the server made the
+    response itself."""
     value = response.get("call-origin")
     if value is None:
         return None

@@ -1,8 +1,9 @@
-"""Identifiers that come out alike after the death of this agent: keyed hashes of what asked for them.
+"""Derived identifiers, which are the same again after a restart of this agent: keyed hashes of the request that
+causes them.
 
-What an agent does because somebody asked, it does again when it is asked again after a death of its own; under the
-same Call-ID, tag and branch that is a retransmission to whom it is sent, never a second ring, digit or call
-(RFC 3261 section 17.2.3). Nobody can guess them without the site key.
+A request that the agent passes on may come again after a restart of the agent, and is passed on again. With the same
+Call-ID, tag and branch the receiver takes that for a retransmission (RFC 3261 section 17.2.3), so that nothing rings,
+is dialled or is called twice. Without the site key the identifiers cannot be guessed.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ class Opening(NamedTuple):
     call_id: str
     tag: str
     branches: Callable[[int], str]
-    """The branch of its INVITE by the number in CSeq: challenged, it is sent once more."""
+    """The branch of its INVITE for a CSeq number: after a challenge the INVITE is sent again with the next number."""
 
 
 class Derivation:
-    """``key`` gives the site's present key; that of an agent is made from it."""
+    """Derives identifiers for one agent: the hashes are keyed with the site's present key (``key``) and salted with
+    the agent's name."""
 
     __slots__ = ("_agent", "_key")
 
@@ -34,22 +36,25 @@ class Derivation:
         self._key = key
 
     def secret(self, what: str) -> bytes:
-        """32 bytes for another use, the same ones at each start."""
+        """32 secret bytes for the use that ``what`` names, the same ones after each restart."""
         return blake2b(what.encode(), key=self._key()[:64], digest_size=32, salt=self._agent).digest()
 
     def to_device(self, origin: str, uri: str, flow: Flow) -> Opening | None:
-        """For the attempt ``origin`` (its origin key) at one target; ``None`` where there is no key."""
+        """Identifiers of the dialog with a device for the call attempt with origin key ``origin`` at one target;
+        ``None`` where that key is empty."""
         return self._opening(f"device {origin} {uri} {flow.transport} {flow.remote}") if origin else None
 
     def to_servers(self, request: Request) -> Opening | None:
-        """For the INVITE of a device; ``None`` where it has no branch of its own, as of an element of RFC 2543."""
+        """Identifiers of the dialog with the servers for the INVITE of a device; ``None`` where its branch is not
+        unique, as from an element of RFC 2543."""
         branch = request.branch
         if not branch.startswith(MAGIC):
             return None
         return self._opening(f"servers {request.call_id} {request.from_tag} {request.cseq} {branch}")
 
     def branch(self, request: Request, dialog: str) -> str:
-        """For a request inside a call that is passed on into the dialog with that Call-ID; ``""`` to draw one."""
+        """The branch for a request that is passed on into the dialog with Call-ID ``dialog``; ``""`` where none can
+        be derived, so that a random one is needed."""
         asked = request.get("call-origin") or request.branch
         if not asked:
             return ""

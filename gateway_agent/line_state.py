@@ -1,7 +1,7 @@
-"""The line state: all that only an agent knows of a call, as one frozen value that the servers keep for it.
+"""The line state: everything about a call that only its agent knows, as one frozen value that servers keep for it.
 
-Encoded it is the header ``Line-State`` (docs/wire.md). Durations are seconds before the instant at which it was said:
-no clock survives.
+Encoded it is the value of the header ``Line-State`` (docs/wire.md). Instants are given as seconds before the one at
+which the line state was made, since the agent's clock does not survive a restart of its machine.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from sip.offer_answer import UNKNOWN, OfferAnswerState
 
 
 class PendingInvite(NamedTuple):
-    """An INVITE of ours without a final answer."""
+    """An INVITE that the agent sent to the device, without a final answer."""
 
     branch: str
     cseq: int
     heard: bool
-    """A provisional response came; else it is to be sent again."""
+    """Whether a response came; otherwise the INVITE is sent again after a restart."""
     lines: tuple[str, ...] = ()
-    """Its credentials, which its ACK has to carry as well."""
+    """Its header lines with credentials, which its ACK has to carry as well."""
 
 
 class DeviceDialog(NamedTuple):
@@ -40,37 +40,43 @@ class DeviceDialog(NamedTuple):
     dialog: DialogState
     flow: Flow
     called: str = ""
-    """The Request-URI of the INVITE that opened it, where we did."""
+    """The Request-URI of the INVITE that opened the dialog, where the agent sent that; else ``""``."""
     invite: PendingInvite | None = None
     heard: tuple[ReliableState, ...] = ()
-    """Its reliable provisional responses."""
+    """The state of the device's reliable provisional responses (RFC 3262)."""
 
 
 class SentInvite(NamedTuple):
-    """The device's INVITE on its way to the servers, and without a final answer."""
+    """The device's INVITE as the agent sent it to the servers, without a final answer."""
 
     branch: str
     cseq: int
     offered: bool
-    """The offer is in it, and may stand in no description here: it is the body of that INVITE."""
+    """Whether that INVITE has an offer. The offer may not be among the descriptions of the line state: then it is
+    only in the body of the INVITE."""
 
 
 class Anchored(NamedTuple):
-    """The relayed media of the call."""
+    """The relayed media of the call, as `MediaAnchor` has it. Tuples of two are for the device's and the servers'
+    side."""
 
     pairs: tuple[tuple[Pair, Pair], ...]
+    """The pairs of ports of each media section."""
     six: tuple[bool, bool]
+    """Whether the side is reached by IPv6."""
     told: tuple[bool, bool]
+    """Whether the side was given an address, so that its family is fixed."""
     limit: float
+    """Seconds without media after which the relay reports that; 0: never."""
     changed: float
     """Seconds since media was described last."""
     keys: str = ""
-    """The name by which the keys of SRTP with the device are made; without it nothing stands for it, which agents of
-    former versions can read."""
+    """The name from which the SRTP keys towards the device are derived. When empty it is left out of the encoded
+    text, so that agents of former versions can read that."""
 
 
 class LineState(NamedTuple):
-    """See the module."""
+    """The value itself; ``in`` and ``out`` are the directions of `Call`."""
 
     direction: str
     line: str
@@ -78,42 +84,43 @@ class LineState(NamedTuple):
     number: str = ""
     session_id: str = ""
     invited: float = 0.0
-    """Seconds since the INVITE, the first ringing and the answer; ``None`` where that did not happen."""
+    """Seconds since the INVITE; below, since the first ringing and the answer, ``None`` where that did not happen."""
     rang: float | None = None
     answered: float | None = None
     origin: str = ""
-    """The origin key of the INVITE that opened it (``out``)."""
+    """The origin key of the INVITE with which a server opened the call (``out``)."""
     responses: int = 0
-    """How many responses that INVITE was given (``n``)."""
+    """How many responses that INVITE was given: the ``n`` of the last."""
     awaited: str = ""
-    """The origin key of the INVITE to which a 2xx was given last."""
+    """The origin key of the last INVITE of a server that was answered 2xx."""
     served: int = 0
-    """The number of the last request of a server in the call: as many as have come since were sent on to the device,
-    each under a number of its own."""
+    """The CSeq number of the last request of a server in the call. Each further one was passed on to the device, with
+    a CSeq number of its own there: by the difference those numbers can be counted on."""
     passed: tuple[int, int] = (0, 0)
     """Attempt and ``n`` of the last provisional response that the device got (``in``)."""
     dialogs: tuple[DeviceDialog, ...] = ()
-    """With its device; as long as a call rings, one for each target."""
+    """The dialogs with the device: one, or one for each target while the call rings."""
     asked: bytes = b""
-    """The device's INVITE that waits for its final answer, as far as an answer needs it, without a body."""
+    """The start line and those header lines of the device's unanswered INVITE that its answers need."""
     sent: SentInvite | None = None
     device: OfferAnswerState = UNKNOWN
     server: OfferAnswerState = UNKNOWN
     standing: bytes = b""
-    """What the device lives by, as the servers got it."""
+    """The session description that the device stands by, as the servers got it."""
     host: str = ""
-    """Where the device's last description came from."""
+    """The host from which the device's last description came."""
     timer: SessionTimerState | None = None
     relay: Anchored | None = None
     said: tuple[ReliableState, ...] = ()
-    """What the device got as reliable provisional responses."""
+    """The state of the reliable provisional responses that were sent to the device (RFC 3262)."""
     gateway: Gatewayed | None = None
-    """Its media where one side is a browser."""
+    """The legs of the WebRTC gateway, where one side is a browser."""
 
 
 def encode(state: LineState, incarnation: int, counter: int, bound: str, key: bytes) -> str:
-    """The text for a header line. ``bound``: site, agent and server dialog; no other may give it back. One that would
-    be too long says so in place of its payload.
+    """The text for a header line, signed with ``key``. ``bound`` names site, agent and server dialog (`bound_to`):
+    the text is valid for that dialog only. One that would be too long says so in place of its payload. ``counter``
+    rises with each text of one call, within an ``incarnation`` of the agent.
     """
     front, texts, rest = _parts(state)
     quoted = ",".join([_quote(text.decode("latin-1")) for text in texts])
@@ -122,7 +129,8 @@ def encode(state: LineState, incarnation: int, counter: int, bound: str, key: by
 
 
 def decode(text: str, bound: str, keys: Sequence[bytes]) -> LineState:
-    """The value of a text signed with any of the keys; raises :class:`LineStateError`."""
+    """The line state in a text that is signed with one of the keys and bound to ``bound``. Raises
+    :class:`LineStateError`."""
     packed = opened(text, bound, keys)
     try:
         return _unpacked(packed)
@@ -131,20 +139,22 @@ def decode(text: str, bound: str, keys: Sequence[bytes]) -> LineState:
 
 
 def bound_to(site: str, agent: str, call_id: str, from_tag: str) -> str:
-    """What a line state is bound to: the dialog between agent and servers, by the tag of who opened it."""
+    """What a line state is bound to: the dialog between agent and servers, named by its Call-ID and the tag of the
+    side that opened it."""
     return f"{site} {agent} {call_id} {from_tag}"
 
 
 def _whole(front: str, texts: Collection[bytes], rest: str) -> bytes:
-    """The JSON list as it is packed: of each description the length, and behind the list each once, as it is."""
+    """The form that is packed: a JSON list with the length of each text, a zero byte, and the texts themselves."""
     lengths = ",".join(str(len(text)) for text in texts)
     return f"{front},[{lengths}]{rest}]\0".encode() + b"".join(texts)
 
 
 def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
-    """A JSON list of the values, but its end: up to the descriptions, these, each once, and what stands behind them.
+    """The three pieces of the JSON list of all values, without its closing bracket: what comes before the texts (such
+    as session descriptions), the texts, each once, and what comes after them. Values refer to texts by their index.
 
-    Written out, as this is done four times a call; ``_unpacked`` is its reverse.
+    Written out by hand, since this is done four times a call. ``_unpacked`` is the reverse.
     """
     (
         direction,
@@ -174,7 +184,7 @@ def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
     ) = state
     found = {b"": -1}
     place = found.setdefault
-    # each the number of its text
+    # the index of each text
     here = [place(text, len(found) - 1) for text in device[1:]]
     there = [place(text, len(found) - 1) for text in server[1:]]
     asked_at, standing_at = place(asked, len(found) - 1), place(standing, len(found) - 1)
@@ -194,7 +204,7 @@ def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
     further = bool(said) or gateway is not None
     for each in dialogs:
         further = further or bool(each.heard)
-    # of few calls, and unknown to earlier versions, which read no further
+    # few calls have these values; earlier versions do not know them, and read no further
     rest = "," + _json([said, [each.heard for each in dialogs]]) if further else ""
     if gateway is not None:
         rest += "," + _json(gateway)
@@ -228,7 +238,7 @@ def _unpacked(packed: bytes) -> LineState:
     for one in values[22]:
         if isinstance(one, str):
             texts.append(one.encode("latin-1"))
-        else:  # its length: it stands behind the list
+        else:  # a length: the text itself is behind the list
             texts.append(rest[:one])
             rest = rest[one:]
 

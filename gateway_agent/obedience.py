@@ -1,4 +1,4 @@
-"""Which server has adopted the agent, and by which connection: what goes there, and what waits meanwhile."""
+"""Tracks which server has adopted the agent, and on which connection: where requests go, and from when they wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sip.actions import Flow
 
 
 class Obedience:
-    """Follows the servers for all calls: it keeps what the environment says of them up to date."""
+    """Keeps the server and its connection in the call environment up to date, for all calls of the agent."""
 
     def __init__(
         self,
@@ -22,24 +22,28 @@ class Obedience:
         said_goodbye: Callable[[], bool],
         now: float,
     ) -> None:
-        """``decided`` notes a decision by its code and sentence; ``said_goodbye``: whether the server that was heard
-        last let go of its epoch."""
+        """``decided`` logs a decision by its code and sentence; ``said_goodbye`` tells whether the server that was
+        heard last has released its leadership, so that its end is no crash."""
         self._environment = environment
         self._calls = calls
         self._decided = decided
         self._said_goodbye = said_goodbye
         self._died_at: float | None = None
-        """When the connection to the obeyed server broke without a goodbye; None: it did not, or is there again."""
+        """When the connection to the adopting server broke without a goodbye; None when it did not, or there is one
+        again."""
         self.adopted: tuple[str, int] = ("", 0)
-        """Who adopted this agent, and under which epoch."""
+        """The server that has adopted this agent, and its epoch."""
         self.since: float | None = None
+        """When it did."""
         self._unconnected_at = now
-        """Since when no server is there, while none is."""
+        """When the last connection was lost; valid while there is none."""
         self.moved: Callable[[float], None] = _nobody
-        """Told that a server is there to be spoken to: what stands in no record goes there."""
+        """Called when a server is connected: requests that are in no call's record are then sent to it."""
 
     def adopt(self, server: str, flow: Flow, now: float) -> None:
-        """Go on with this server, on this connection. Nothing is sent again: all is in the records (docs/wire.md)."""
+        """This server has adopted the agent, on this connection: use it for all calls. Nothing is sent again, since
+        all that is under way is in the calls' records (docs/wire.md). Requests of which too many servers died are
+        given up (`gateway_agent.poison`)."""
         environment = self._environment
         by = server, environment.epoch()
         if flow == environment.server_flow and self.adopted == by:
@@ -50,7 +54,7 @@ class Obedience:
             self.since = now
         environment.server_flow, environment.server = flow, server
         self.adopted = by
-        # What comes again is to be recognised by its key, not by its branch: that answers with all there was.
+        # A repeated request must be recognised by its origin key, not its branch: then it gets all former responses.
         servers = environment.stack.servers
         for key in [key for key, known in servers.items() if known.on_site_flow and known.flow != flow]:
             del servers[key]
@@ -59,7 +63,7 @@ class Obedience:
         for call in self._calls.values():
             deadly += [sent for sent in call.sent if poison.count(sent, died_at, now)]
             call.server_side.moved(target)
-        for sent in deadly:  # before this server is told of it
+        for sent in deadly:  # before this server is told of them
             self._environment.counters["poison"] += 1
             method = sent.client.method
             said = f"servers died while they had {method} {sent.client.branch}: it is answered 500"
@@ -68,7 +72,7 @@ class Obedience:
         self.moved(now)
 
     def detach(self, now: float) -> None:
-        """Another server leads: until it has adopted this agent, requests are kept."""
+        """Another server leads: until it has adopted this agent, requests wait."""
         if self._environment.connected:
             self._unconnected_at = now
         self._environment.server_flow = NOWHERE
@@ -77,7 +81,7 @@ class Obedience:
                 call.server.dialogs.move(NOWHERE)
 
     def flow_lost(self, flow: Flow, now: float) -> None:
-        """A connection to a server is gone; when it was that of the obeyed one, requests are kept from now on."""
+        """A connection to a server is gone; if it was the one in use, requests wait from now on."""
         if flow == self._environment.server_flow:
             self._environment.server_flow = NOWHERE
             self._unconnected_at = now
@@ -85,14 +89,15 @@ class Obedience:
             self._decided("unconnected", f"the connection to {self.adopted[0]} is lost; requests are kept", now)
 
     def reload(self, main: str, hold_attempt: float) -> None:
-        """The site file names another main server, or another time for which a request waits for a server."""
+        """Take the main server and ``hold_attempt`` (the seconds for which a request waits for a server) from a
+        changed site file."""
         self._environment.hold_attempt = hold_attempt
         if not self.adopted[0]:
             self._environment.server = main
 
     def holds(self, now: float) -> bool:
-        """Whether a new call would be taken or held (RFC 3261 section 11): nobody need see a takeover; only where it
-        would be refused in the end are we out of service."""
+        """Whether a new call would be accepted, or held for a server: the answer to OPTIONS (RFC 3261 section 11). A
+        takeover stays invisible; only when no server has been connected for ``hold_attempt`` seconds is it False."""
         environment = self._environment
         return environment.connected or now < self._unconnected_at + environment.hold_attempt
 

@@ -1,4 +1,5 @@
-"""Requests that any server, perhaps another one, sends on again: they are answered as they were (docs/wire.md)."""
+"""Repeated requests: a server sends a request again that it, or another server, sent before. It gets the same
+responses as the first time (docs/wire.md)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from sip.wire.message import Request
 
 
 class Repeats:
-    """Recognises them for a whole agent."""
+    """Recognises and answers repeated requests, for a whole agent."""
 
     __slots__ = ("_by_call_id", "_counters", "_deduplication", "_stack")
 
@@ -31,7 +32,8 @@ class Repeats:
         self._by_call_id = by_call_id
 
     def is_repeat(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a server sent this request before; then it was dealt with."""
+        """Returns whether a server sent this request before; then it has been answered here, as far as
+        there are responses, and the former transaction, while it is unanswered, goes on in place of this one."""
         received = self._deduplication.get(key_of(request))
         if received is None or received.method != request.method:
             return False

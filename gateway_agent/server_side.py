@@ -1,6 +1,6 @@
-"""The server dialog of a call: what is under way in it both ways, by the rules of docs/wire.md.
+"""The dialog of a call with the servers: requests under way in both directions, by the rules of docs/wire.md.
 
-Nothing is sent again by the agent itself: what is under way stands in the call's record until it is answered, and a
+The agent does not send its requests again by itself: a request is in the call's record until it is answered, and a
 server that takes over finds it there.
 """
 
@@ -19,11 +19,11 @@ from sip.wire.message import Message, Request
 MOST_SENT: Final = 16
 """Requests of one call that may wait for a server."""
 MOST_PROVISIONALS: Final = 24
-"""Kept of one request; of more, the oldest after the first is given up."""
+"""Provisional responses kept for one request; when there are more, the oldest but the first is dropped."""
 
 
 class Answer(NamedTuple):
-    """A response without what it takes from its request."""
+    """A response, without the header fields that are copied from its request."""
 
     status: int
     reason: str
@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
 
 class ServerRequest(Remembered):
-    """A request of a server at this agent, and all that was answered, so that a repeat is answered the same way."""
+    """A request of a server to this agent with all responses given, so that a repeat gets the same ones."""
 
     __slots__ = ("cancelled", "count", "final", "method", "provisionals", "side", "transaction")
 
@@ -43,15 +43,15 @@ class ServerRequest(Remembered):
         """The server transaction that is to be answered, whatever server sent the request last."""
         self.method = method
         self.side = side
-        """``None`` when nothing of the call is left, or there never was one."""
+        """The dialog of its call; ``None`` when the call is gone, or the request was outside a call."""
         self.provisionals: list[Answer] = []
         self.final: Answer | None = None
         self.count = 0
-        """How many responses were given; the ``n`` of the last."""
+        """How many responses were given: the ``n`` of the last in its Call-Origin."""
         self.cancelled = False
 
     def answer(self, status: int, reason: str, lines: Sequence[str], body: bytes, tag: str) -> Answer:
-        """Number and keep a response."""
+        """Number a response, keep it and return it. A ``status`` of 200 and more makes it the final one."""
         self.count += 1
         if self.key:
             lines = (f"Call-Origin: {self.key};n={self.count}", *lines)
@@ -80,26 +80,26 @@ class PendingRequest:
         now: float,
     ) -> None:
         self.asked = asked
-        """The device's transaction that waits for the answer; ``None`` for a request that is ours, as a BYE is."""
+        """The device's transaction that waits for the answer; ``None`` for a request of the agent's own, as a BYE."""
         self.client = client
         self.cseq = cseq
         self.offered = offered
-        """For an INVITE: the offer is in it."""
+        """For an INVITE: whether it has an offer."""
         self.reached = reached
         """Whether it was written to a connection; otherwise no server knows it yet."""
         self.at = now
-        """When it was sent, or its device gave it up."""
+        """When it was sent, or cancelled by its device."""
         self.cancelled = False
         self.handed_at = now
-        """When the present server had it."""
+        """When the present server got it."""
         self.deaths = 0
-        """The weight of the servers that died as soon as they had it (`gateway_agent.poison`)."""
+        """The sum of weights of the servers that died soon after they got it (`gateway_agent.poison`)."""
         self.heard = False
-        """Whether the present server has said anything to it."""
+        """Whether the present server has sent any response to it."""
 
 
 class ServerSide:
-    """See the module. ``leg`` is the dialog, there as soon as the call is made."""
+    """The servers' side of one call. ``leg`` is the dialog; it is set as soon as the call is made."""
 
     __slots__ = (
         "_environment",
@@ -121,26 +121,26 @@ class ServerSide:
         self._environment = environment
         self.leg: InviteUsage | None = None
         self.token = ""
-        """The last state token, opaque."""
+        """The last state token of a server, opaque to the agent."""
         self.told = 0
-        """Line states said of the call."""
+        """How many line states were made of the call."""
         self.origin = ""
-        """The origin key of the INVITE that a server opened the call with."""
+        """The origin key of the INVITE with which a server opened the call; ``""`` where the device did."""
         self.sent: list[PendingRequest] = []
         self.received: list[ServerRequest] = []
         """Requests of servers that are not finally answered."""
         self.acked_at: float | None = None
         """When the last ACK went to a server."""
         self.awaited = ""
-        """The origin key of the INVITE to which a 2xx was given last, whose ACK is awaited or came."""
+        """The origin key of the last INVITE of a server that was answered 2xx; its ACK is awaited, or came."""
         self.unacknowledged_at = math.inf
-        """When a 2xx was last given to a server, whose ACK is still to come."""
+        """When the last such 2xx was sent; infinity when there was none."""
         self.asked_for_offer = False
-        """The INVITE of that 2xx had no offer, so that the ACK is to have the answer."""
+        """Whether the INVITE of that 2xx had no offer, so that the ACK must have the answer."""
         self.epochs: tuple[int, ...] = (environment.epoch(),)
-        """Under which servers ruled in its time; the last few."""
+        """The epochs of leadership in which the call has lived, the newest last; at most eight."""
         self.ended = False
-        """The call is over for people: a repeat is answered, and changes nothing."""
+        """The call is over for its users: repeats are answered, and change nothing."""
 
     def note_token(self, message: Message) -> None:
         """Keep the state token of a message of a server, if it has one."""
@@ -149,7 +149,7 @@ class ServerSide:
     # Requests to the servers.
 
     def opened(self, asked: ServerTransaction, offered: bool, now: float) -> None:
-        """The INVITE that opens the call was sent for a device."""
+        """Note that the INVITE of a device, which opens the call, was sent to the servers."""
         assert self.leg is not None
         client = self.leg.client_invite.pending
         assert client is not None
@@ -167,7 +167,7 @@ class ServerSide:
         now: float,
         branch: str = "",
     ) -> None:
-        """Send a request in the dialog; without a server it stands in the record until there is one."""
+        """Send a request in the dialog. While no server is connected it is only in the call's record."""
         leg = self.leg
         assert leg is not None
         client = leg.send(method, lines, body, now, context, max_forwards, branch=branch)
@@ -188,25 +188,26 @@ class ServerSide:
         return None
 
     def sent_for(self, asked: ServerTransaction) -> PendingRequest | None:
-        """What carries a device's request to the servers."""
+        """The request to the servers that was sent for that one of the device; None when there is none."""
         return next((one for one in self.sent if one.asked is asked), None)
 
     def remove(self, sent: PendingRequest) -> None:
-        """It is answered, or nobody is to answer it."""
+        """Forget a request: it is answered, or its answer is not awaited any more."""
         if sent in self.sent:
             self.sent.remove(sent)
-            if sent.cancelled:  # its CANCEL may have gone to a server that is no more
+            if sent.cancelled:  # its CANCEL may have gone to a server that has died
                 self._environment.stack.clients.pop(f"{sent.client.branch}C", None)
 
     def conclude(self, sent: PendingRequest, status: int, now: float) -> None:
-        """The device is told that, whatever a server would say."""
+        """Answer the device's request with ``status``, and ignore what a server would answer."""
         if sent.asked is not None and sent.asked.open:
             sent.asked.context.reply(sent.asked, status, now)
         self.remove(sent)
         sent.client.terminate()
 
     def withdraw(self, sent: PendingRequest, now: float, reasons: Sequence[str] = ()) -> bool:
-        """The device was answered, so the request is not to come about any more. False: no server knew of it."""
+        """Withdraw a request whose device has its answer already: an INVITE that servers may know is cancelled, which
+        returns True; any other request is forgotten, which returns False."""
         if sent.client.method == "INVITE" and sent.reached and self.leg is not None:
             sent.cancelled = True
             self.leg.cancel(now, reasons)
@@ -218,7 +219,7 @@ class ServerSide:
     # Requests of the servers.
 
     def hear(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A request in the dialog, to be answered by :meth:`respond`."""
+        """Note a request in the dialog; it is to be answered by :meth:`respond`."""
         received = ServerRequest(key_of(request), transaction, request.method, self)
         self._environment.deduplication.add(received, now)
         self.received.append(received)
@@ -262,7 +263,8 @@ class ServerSide:
     # The connection.
 
     def moved(self, target: str) -> None:
-        """Another server is obeyed, or the connection was made anew: all goes there, nothing is sent again."""
+        """Use the environment's present connection from now on: to another server, or a new one to the same.
+        ``target`` is the server's URI. Nothing is sent again: the server finds it in the call's record."""
         leg, flow = self.leg, self._environment.server_flow
         if leg is None:
             return
@@ -271,7 +273,7 @@ class ServerSide:
         leg.dialog.route_set = ()
         for sent in self.sent:
             sent.client.flow = flow
-            sent.reached = True  # it stands in the record
+            sent.reached = True  # by the record
         for received in self.received:
             received.transaction.flow = flow
         epoch = self._environment.epoch()
@@ -279,7 +281,7 @@ class ServerSide:
             self.epochs = (*self.epochs[-7:], epoch)
 
     def drop(self, status: int, now: float) -> None:
-        """End the dialog without a word: the servers know (docs/wire.md, ``purpose=reset``)."""
+        """End the dialog without a message: the servers know (docs/wire.md, ``purpose=reset``)."""
         environment = self._environment
         if self.leg is not None and not self.leg.ended:
             self.leg.end()
@@ -291,7 +293,7 @@ class ServerSide:
         self.terminate()
 
     def terminate(self) -> None:
-        """Nothing that was sent is awaited any more."""
+        """Terminate all client transactions: their answers are not awaited any more."""
         for sent in list(self.sent):
             self.remove(sent)
             sent.client.terminate()
