@@ -1,7 +1,7 @@
 """One call of the server: the bridge of its legs (``sip.b2b``) with routing as its policy.
 
-Everything a new server must know to go on is in the state token (``b2bua.state_token``) and in the agents' records; a
-:class:`Call` is made from a :class:`~b2bua.state_token.CallState` for a new call as for one taken over.
+Everything that a server needs to take the call over is in the state token (``b2bua.state_token``) and in the agents'
+records. A :class:`Call` is made from a :class:`~b2bua.state_token.CallState`, be it new or taken over.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ from sip.wire.message import Request, Response
 from sip.wire.uri import as_user
 
 LAST_PLACE: Final = 999_999
-"""Of what a server says by itself of an attempt: behind all that its target said."""
+"""Sequence number of a provisional response that the server makes itself: behind all those of the attempt's target."""
 LONGEST_WAIT: Final = 1.0
-"""Seconds for which a new call waits for an agent that is away for a moment, before it is hunted on."""
+"""Seconds for which a new call waits for an agent that has just lost its connection, before the next target."""
 
 
 class TransferOf(Protocol):
-    """A transfer that is made here (``b2bua.transfer``), as its two calls see it."""
+    """A transfer that this server makes (``b2bua.transfer``), as seen by the transferred call and the call to the
+    target."""
 
     @property
     def agent(self) -> str: ...
@@ -57,26 +58,26 @@ class TransferOf(Protocol):
     def call(self) -> Call: ...
 
     def hangs_up(self, leg: InviteUsage, transaction: ServerTransaction, bye: Request, now: float) -> bool:
-        """Whether the BYE of a party waits for what comes of it, or changes nothing any more."""
+        """Whether the transfer handles the BYE of a party: it waits for the outcome, or changes nothing any more."""
 
     def progressed(self, status: int, now: float) -> None:
-        """The target said something."""
+        """The target sent a provisional response."""
 
     def answered(self, target: InviteUsage, response: Response, now: float) -> bool:
-        """The target answered; False when nobody wants it any more."""
+        """The target answered; False when the transfer has no use for it any more."""
 
     def failed(self, status: int, now: float) -> None:
-        """The target has not answered, or has hung up."""
+        """The call to the target failed, or the target has hung up."""
 
     def call_ended(self, now: float) -> None:
-        """The call that is transferred has ended."""
+        """The transferred call has ended."""
 
     def stop(self) -> None:
-        """All of it belongs to another server."""
+        """Another server leads: stop without a message."""
 
 
 class PickupOf(Protocol):
-    """Somebody picks it up while it rings elsewhere (``b2bua.pickup``)."""
+    """A pickup of the call while it rings elsewhere (``b2bua.pickup``)."""
 
     @property
     def agent(self) -> str: ...
@@ -85,17 +86,17 @@ class PickupOf(Protocol):
     def leg(self) -> InviteUsage: ...
 
     instead: Callable[[float], None] | None
-    """What is to be done when nothing comes of it and nobody rings."""
+    """Called when the pickup fails and no target rings."""
 
     def lost(self, now: float) -> None:
-        """The call was answered by another one, or has ended."""
+        """Another party answered the call, or it has ended."""
 
     def stop(self) -> None:
-        """All of it belongs to another server."""
+        """Another server leads: stop without a message."""
 
 
 class TransferDirectory(Protocol):
-    """Begins transfers."""
+    """Begins transfers (``b2bua.transfer.Transfers``)."""
 
     @property
     def ending(self) -> set[str]: ...
@@ -108,7 +109,7 @@ class TransferDirectory(Protocol):
 
 
 class CallServices:
-    """What all calls of a server need; one for its life. What a reload changes is assigned anew."""
+    """What all calls of a server share. A server has one instance; a reload of the site file assigns new values."""
 
     __slots__ = (
         "agents",
@@ -132,7 +133,7 @@ class CallServices:
     )
 
     transfers: TransferDirectory
-    """Given once it is made."""
+    """Assigned after construction, as it needs these services itself."""
     cookies: Cookies
     """Likewise."""
 
@@ -162,22 +163,22 @@ class CallServices:
         """Signs tokens."""
         self.chance = chance
         self.former_tokens: dict[str, set[str]] = {}
-        """By call id the Call-IDs of its dialogs with agents whose tokens the key before this one has signed: that is
-        to be accepted as long as there are any."""
+        """By call id, the Call-IDs of its dialogs whose agents still have a token signed with the previous key, which
+        must be accepted as long as there are any."""
         self.started_at = started_at
         self.calls: dict[str, Call] = {}
         """All calls by their id."""
         self.progressed: Callable[[float], None] | None = None
-        """Told that the set-up of a call went on, while after a takeover requests wait for an early dialog."""
+        """Called when the set-up of a call went on; set while, after a takeover, requests wait for an early dialog."""
         self.site_headers: tuple[str, ...] = ()
-        """The header lines that say to an agent who speaks, and under which epoch."""
+        """Header lines that name this server and its epoch to agents."""
 
     @property
     def load(self) -> Load:
         return Load(len(self.calls), self.lines.loads)
 
     def sign_with(self, key: bytes) -> None:
-        """Tokens are signed with another key from now on: agents get theirs anew with what is said to them next."""
+        """Sign tokens with another key from now on. Agents get a new token with the next message on each leg."""
         if key == self.key:
             return
         self.key = key
@@ -189,7 +190,8 @@ class CallServices:
                 self.former_tokens[call.id] = dialogs
 
     def renew(self, call: Call, leg: InviteUsage | None, lines: list[str]) -> None:
-        """The state to keep once more with what is said on a leg, where its agent has it signed by the key before."""
+        """Add the state token to the header ``lines`` of a message on a leg, if its agent still has a token signed
+        with the previous key."""
         dialogs = self.former_tokens.get(call.id)
         if dialogs is None or leg is None or leg.dialog.call_id not in dialogs:
             return
@@ -200,7 +202,8 @@ class CallServices:
             lines += self.token_lines(call, call.agent_of(leg))
 
     def token_lines(self, call: Call, agent: str) -> tuple[str, ...]:
-        """The header line that gives an agent the state to keep; a state is signed once."""
+        """The header line with the state token for an agent (``""``: none is needed). Each state is signed only
+        once."""
         if not agent:
             return ()
         if call.device_legs:
@@ -210,18 +213,18 @@ class CallServices:
         return call.signed[1]
 
     def legs_moved(self, agent: str, former: Flow | None, flow: Flow, now: float) -> None:
-        """The connection to an agent was made anew: what is under way there is sent again (docs/wire.md)."""
+        """An agent has reconnected on ``flow``: send its unanswered requests again there (docs/wire.md)."""
         clients = [
             one
             for one in self.stack.clients.values()
             if one.flow == former and not isinstance(one.user, Subscription) and not one.answered
         ]
         for leg in dict.fromkeys(one.user for one in clients if isinstance(one.user, InviteUsage)):
-            # an ACK has no answer, and may be lost with the former connection: what follows is not to overtake it
+            # an ACK has no answer, and may be lost with the former connection: later requests must not overtake it
             if leg.ack.cseq:
                 leg.dialogs.move(flow)
                 leg.ack.again(leg.ack.cseq)
-        for transaction in clients:  # in the order of asking, which CSeq tells
+        for transaction in clients:  # in the order in which they were sent, as CSeq demands
             transaction.resend(flow)
         cancels = {one.branch for one in clients if one.method == "CANCEL"}
         for one in clients:
@@ -236,7 +239,7 @@ class CallServices:
                 leg.moved(flow)
 
     def remove(self, call: Call, now: float) -> None:
-        """A call is over."""
+        """Forget a call that is over."""
         call_id = call.state.call_id
         if self.calls.get(call_id) is call:
             del self.calls[call_id]
@@ -245,7 +248,7 @@ class CallServices:
             self.progressed(now)
 
     def drop_calls(self) -> None:
-        """They are another server's, and not ours to end: they go without a word."""
+        """Forget all calls without a message, as they belong to another server now."""
         for call in list(self.calls.values()):
             call.bridge.drop()
         self.calls.clear()
@@ -254,12 +257,12 @@ class CallServices:
         self.lines.loads.clear()
 
     def ready(self, target: RouteTarget, then: Callable[[float], None]) -> bool:
-        """Whether a target can say where its calls go; False: ``then`` is called when it can."""
+        """Whether the destinations of a target are known; False: ``then`` is called when they are."""
         line = self.site.lines.get(target.line)
         return line is None or not line.at_servers or self.own_lines.ready(line.name, then)
 
     def destinations(self, target: RouteTarget, now: float) -> list[Destination]:
-        """Where the INVITE for a target goes, in the order to try; empty when nobody is there to take it."""
+        """The destinations of a target's INVITE, in the order to try; empty when none can be reached."""
         line = self.site.lines.get(target.line)
         if line is None:
             return []
@@ -274,13 +277,13 @@ class CallServices:
         return [Destination(f"sip:{number}@{bracketed(host)}:{port};line={line.name}", line.agent, flow)]
 
     def left(self, target: RouteTarget, destinations: list[Destination]) -> list[Destination]:
-        """Those that are still to be tried: none where a reload took the line from the servers."""
+        """The destinations that are still to be tried: none when a reload has removed the line from the servers."""
         line = self.site.lines.get(target.line)
         return destinations if line is not None and line.at_servers else []
 
 
 class Call(Policy):
-    """See the module."""
+    """One call: its state, what is left of its plan, and the policy of its bridge."""
 
     __slots__ = (
         "because",
@@ -313,53 +316,53 @@ class Call(Policy):
         phase: str = ROUTING,
         restored: bool = False,
     ) -> None:
-        """``wall_offset`` makes of our clock the one by which the instants of the state were taken. ``restored``: its
-        legs are absent until they are made from their records, in that ``phase``.
+        """``wall_offset`` plus the core's clock is the wall clock of the instants in the state. ``restored``: the call
+        has no legs until they are made from their records; it is in ``phase``.
         """
         self.services = services
         self.state = state
-        """What the last token said, or would say; replaced, never changed."""
+        """The state that the last token holds, or the next one will; replaced, never changed."""
         self.wall_offset = wall_offset
         self.signed: tuple[CallState, tuple[str, ...]] | None = None
-        """The state whose token was made last, with its header line."""
+        """The state that was signed last, with the header line of its token."""
         self.bridge = Bridge(services.stack.deadlines, services.discarded, self, phase, restored)
         self.plan: Plan | None = None
-        """What is left to try, this target first."""
+        """The targets that are left, the present one first."""
         self.request: Request | None = None
         """The caller's first INVITE, as long as it may have to be sent to another target."""
         self.cancelled: Request | None = None
-        """The CANCEL with which the caller gave up while the call waits for the lists of agents."""
+        """The caller's CANCEL, while the call waits for the lists of agents."""
         self.held = ""
-        """Which sides hold: ``""``, ``a`` (the caller's), ``b``, ``ab``."""
+        """The sides that have put the call on hold: ``""``, ``a`` (the caller's), ``b``, ``ab``."""
         self.lines: list[str] = []
-        """The lines on which it counts."""
+        """Names of the lines whose load counts this call."""
         self.destination: Destination | None = None
-        """Where the present attempt went."""
+        """Where the INVITE of the present attempt was sent."""
         self.destinations: list[Destination] = []
-        """Where the present target may be reached besides (RFC 3263 section 4.3)."""
+        """Further destinations of the present target (RFC 3263 section 4.3)."""
         self.sent_at: float | None = None
-        """When a former server sent the present attempt, which is under way: its time to ring counts from there."""
+        """When a former server sent the present attempt, if it is still pending: its ring time counts from here."""
         self.because = ""
-        """The decision that routed it last, for ``explain``."""
+        """The reason of the last routing decision, for ``explain``."""
         self.seen: Seen = NOTHING_SEEN
-        """What the record tells besides the state."""
+        """What the call record holds besides the state."""
         self.device_legs = NO_DEVICE_LEGS
-        """Legs with lines of the server's own."""
+        """The legs with devices on the servers' own lines."""
         self.last_ack = b""
-        """After a takeover: the ACK that an agent had sent last, should the other one not have it."""
+        """After a takeover: the last ACK that an agent had sent, in case the other agent never got it."""
         self.transfer: TransferOf | None = None
-        """A party of it is being transferred, or was a moment ago."""
+        """The transfer of one of the parties, under way or just over."""
         self.pickup: PickupOf | None = None
-        """Somebody is about to answer it in place of who is called."""
+        """The pickup of this call by another party, under way."""
         self.target_of: TransferOf | None = None
-        """It was made to call the target of a transfer; its caller's leg is in another call."""
+        """The transfer whose target this call calls; the caller's leg is then in the transferred call."""
 
     @property
     def id(self) -> str:
         return self.state.call_id
 
     def agent_of(self, leg: InviteUsage | None) -> str:
-        """The agent that a leg stands with, ``""`` for a line of the server's own."""
+        """The agent that a leg is with, ``""`` for an own line."""
         if self.pickup is not None and leg is self.pickup.leg:
             return self.pickup.agent
         if (joining := self.bridge.joining) is not None and leg is joining.leg:
@@ -374,12 +377,12 @@ class Call(Policy):
     # Lines.
 
     def take_line(self, line: str, now: float) -> None:
-        """Count the call on a line."""
+        """Count the call in the load of a line."""
         if name := self.services.lines.take(line, now):
             self.lines.append(name)
 
     def give_line(self, line: str) -> None:
-        """Count it there no more."""
+        """Remove the call from the load of a line."""
         name = line.partition("/")[0]
         if name in self.lines:
             self.lines.remove(name)
@@ -388,7 +391,7 @@ class Call(Policy):
     # Setting up.
 
     def admit(self, transaction: ServerTransaction, request: Request, believed: Request, now: float) -> None:
-        """Take the caller's first INVITE: make the leg, answer 100. ``believed``: the same in the site's form."""
+        """Accept the caller's first INVITE: make its leg, answer 100. ``believed``: the INVITE in the site's form."""
         services = self.services
         stack, state = services.stack, self.state
         dialog = _known_dialog(self, called_by(request, stack.token()), state.caller_agent)
@@ -409,9 +412,9 @@ class Call(Policy):
         _route(self, services.router.plan(CallRequest(line, state.callee, state.caller, priority), load, now), now)
 
     def dial(self, now: float, dialog: DialogState | None = None, attempt: int = 0) -> None:
-        """Send the INVITE of an attempt, the present one where no number is given, to the next place of its target.
+        """Send the INVITE of an attempt (0: the present one) to the next destination of the present target.
 
-        Each place has a dialog of its own; ``dialog`` is that of a former server which sent it before.
+        Each destination has a dialog of its own; ``dialog`` is the one with which a former server sent it before.
         """
         plan, request, services, former = self.plan, self.request, self.services, self.state
         assert plan is not None and request is not None
@@ -432,7 +435,7 @@ class Call(Policy):
         onward, uri, told = onward_of(services.site, identity, plan, target, place, flow, request)
         ring_for = target.ring_for
         if ring_for and dialog is not None and self.sent_at is not None:
-            # an answer that is there already comes within a round trip
+            # if the target has answered already, the answer comes within a round trip
             ring_for = max(ring_for - (now - self.sent_at), services.stack.timers.t1)
         dialog = _known_dialog(self, dialog or new_dialog(services.stack, onward, told, place), place.agent)
         self.take_line(target.line, now)
@@ -441,7 +444,7 @@ class Call(Policy):
             **_dialled(plan, target),
             callee_agent=place.agent,
             callee_dialog=dialog.call_id,
-            # only agents are given it to keep
+            # only agents keep it
             plan=plan.to_token() if place.agent or former.caller_agent else "",
             attempt=attempt or former.attempt,
         )
@@ -458,7 +461,7 @@ class Call(Policy):
         self.bridge.invite(leg, uri, lines, onward.body, max_forwards_left(onward), ring_for, now)
 
     def failed(self, leg: InviteUsage, status: int, response: Response | None, now: float) -> None:
-        """The present target will not: hunt on, or tell the caller (RFC 3261 section 16.7)."""
+        """The present attempt failed: try the next target, or refuse the caller (RFC 3261 section 16.7)."""
         if self.device_legs and (device_leg := self.device_legs.pop(leg, None)) is not None:
             device_leg.stop()
         self.give_line(self.state.callee_line)
@@ -476,7 +479,7 @@ class Call(Policy):
             self.go_on(status, response, now)
 
     def go_on(self, status: int, response: Response | None, now: float) -> None:
-        """To the next target, or the end of the hunt."""
+        """Route to the next target, or refuse the caller when none is left."""
         assert self.plan is not None
         services = self.services
         rest = services.router.after(self.plan, status, services.load, now, redirects_of(response))
@@ -491,10 +494,10 @@ class Call(Policy):
             self.bridge.finish(503, "server", "", now)
         self.bridge.refuse(rest.status, now)
 
-    # What the bridge says.
+    # What the bridge calls.
 
     def rang(self, response: Response, now: float) -> bool:
-        """The present target said something; whether its agents are to keep a new state."""
+        """The present target sent a provisional response; returns whether agents must get a new token."""
         state = self.state
         changes: dict[str, Any] = {}
         line = response.get("line") if state.callee_agent else ""
@@ -512,7 +515,7 @@ class Call(Policy):
         """The present target answered."""
         state = self.state
         line = (response.get("line") if state.callee_agent else "") or state.callee_line
-        plan = "" if self.target_of is None else state.plan  # it is not joined yet, and may have to be called again
+        plan = "" if self.target_of is None else state.plan  # a transfer's target may have to be called again
         self.update(answered=now + self.wall_offset, callee_line=line[:MOST_CHARACTERS], plan=plan)
         self.seen = seen_of(self.request, response)
         self.request = self.plan = None
@@ -559,13 +562,13 @@ class Call(Policy):
 
 
 def legs_of(call: Call) -> list[InviteUsage]:
-    """All legs of a call, that of who is picking it up included."""
+    """All legs of a call, including that of a party which is picking it up."""
     legs = call.bridge.legs
     return legs if call.pickup is None else [*legs, call.pickup.leg]
 
 
 def _route(call: Call, plan: Plan | Refusal, now: float) -> None:
-    """Try the first target of a plan, or refuse."""
+    """Call the first target of a plan, or refuse the caller."""
     if isinstance(plan, Refusal):
         call.because = plan.because
         lines = (f"Retry-After: {plan.retry_after}",) if plan.retry_after else ()
@@ -578,13 +581,13 @@ def _route(call: Call, plan: Plan | Refusal, now: float) -> None:
 
 
 def _lose_pickup(call: Call, now: float) -> None:
-    """Nobody can pick it up any more."""
+    """Tell a pickup that is under way that it has failed."""
     if call.pickup is not None:
         call.pickup.lost(now)
 
 
 def _drop_pickup(call: Call) -> None:
-    """Forget who is picking it up, without a word: another server has the call."""
+    """Drop a pickup and its leg without a message, as another server has the call."""
     if (pickup := call.pickup) is not None:
         call.pickup = None
         pickup.stop()
@@ -593,7 +596,7 @@ def _drop_pickup(call: Call) -> None:
 
 
 def device_leg_moved(call: Call) -> bool:
-    """Take what a new server would need of a leg with a line of ours into the state; whether that is new."""
+    """Update the state with what a new server would need of a leg on an own line; returns whether it has changed."""
     state, bridge = call.state, call.bridge
     for leg, agent in ((bridge.origin, state.caller_agent), (bridge.target, state.callee_agent)):
         if leg is None or agent or (device_leg := call.device_legs.get(leg)) is None:
@@ -606,13 +609,13 @@ def device_leg_moved(call: Call) -> bool:
 
 
 def record_of(call: Call, now: float) -> Cdr:
-    """The call record as it would be if the call ended now."""
+    """The call record as it would be written if the call ended now."""
     return call.services.records.of(call.state, 0, "", now + call.wall_offset, "", call.seen)
 
 
 def _tell_forwarded(call: Call, times: int, now: float) -> None:
-    """181 to the caller of a call that is forwarded (RFC 3261 section 21.1.3). It has a place behind all that the
-    target before has said, so that its agent passes it on once, whatever server sends it again.
+    """Send 181 to the caller if the call has been forwarded (RFC 3261 section 21.1.3). Its sequence number is behind
+    all responses of the target before, so that the agent passes it on only once, even if another server repeats it.
     """
     origin, state = call.bridge.origin, call.state
     if times <= 0 or origin is None or (invite := origin.server_invite.pending) is None:
@@ -625,7 +628,7 @@ def _tell_forwarded(call: Call, times: int, now: float) -> None:
 
 
 def cancel(call: Call, request: Request, now: float) -> None:
-    """The caller gave up its first INVITE."""
+    """The caller has cancelled its first INVITE with ``request``."""
     origin = call.bridge.origin
     if origin is not None and (invite := origin.server_invite.pending) is not None:
         call.bridge.cancelled(origin, invite, request, now)
@@ -634,7 +637,8 @@ def cancel(call: Call, request: Request, now: float) -> None:
 def wait_for(
     call: Call, connection: CallAgent, now: float, dialog: DialogState | None = None, attempt: int = 0
 ) -> bool:
-    """Dial when the agent is there and obeys; hunt on when that takes too long. False when too many wait."""
+    """Dial as soon as the agent is connected and has adopted this server; go on to the next target when that takes too
+    long. False when too many requests wait already."""
 
     def on_timeout(now: float) -> None:
         if call.bridge.phase == ROUTING:
@@ -644,7 +648,7 @@ def wait_for(
 
 
 def _dialled(plan: Plan, target: RouteTarget) -> dict[str, str]:
-    """What a state says of a target besides its number."""
+    """The fields of a state that describe a target, besides its number."""
     return {
         "dialled": plan.called if plan.called != target.request_number else "",
         "callee_line": target.line,
@@ -653,7 +657,8 @@ def _dialled(plan: Plan, target: RouteTarget) -> dict[str, str]:
 
 
 def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, attempt: int, now: float) -> bool:
-    """Whether the agent of that target may be here in a moment: its connection broke just now, or we began."""
+    """If the agent of a target may reconnect in a moment, as its connection broke or this server took over just now,
+    wait for it and return True."""
     services = call.services
     line = services.site.lines.get(target.line)
     connection = services.agents.connections.get(line.agent) if line is not None else None
@@ -665,21 +670,21 @@ def _await_agent(call: Call, target: RouteTarget, dialog: DialogState | None, at
 
 
 def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
-    """The call has that dialog, which people may ask for, with an agent or with a line of its target."""
+    """Register the Call-ID of a dialog under its call, for searches by an operator, and return the dialog."""
     line = call.plan.target.line if call.plan is not None else call.state.caller_line
     call.services.stack.call_ids.join(call.state.call_id, dialog.call_id, agent or line, line)
     return dialog
 
 
 def with_device_leg(call: Call, line: str, flow: Flow, dialog: DialogState) -> DeviceLeg:
-    """A further leg of the call, with a line of the server's own."""
+    """Add a leg with an own line to a call, and return it."""
     device_leg = call.services.own_lines.leg(line, call.bridge, flow, dialog)
     call.device_legs = {**call.device_legs, device_leg.leg: device_leg}
     return device_leg
 
 
 def without_device_leg(call: Call, leg: InviteUsage) -> None:
-    """The call goes on without that leg, which is with a line of the server's own."""
+    """Remove a leg with an own line from a call that goes on."""
     device_leg = call.device_legs[leg]
     call.device_legs = {each: one for each, one in call.device_legs.items() if each is not leg} or NO_DEVICE_LEGS
     device_leg.stop()
@@ -692,7 +697,7 @@ def _stop_device_legs(call: Call) -> None:
 
 
 def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[float], None]:
-    """Dials when what the target needs is there, unless the call has gone on meanwhile."""
+    """A function that dials the target later, unless the call has left its routing phase meanwhile."""
 
     def again(now: float) -> None:
         if call.bridge.phase == ROUTING:
@@ -702,7 +707,8 @@ def _later(call: Call, dialog: DialogState | None, attempt: int) -> Callable[[fl
 
 
 def longest_of(site: Site, names: list[str]) -> float:
-    """How long a call on these lines may last: agents see to theirs, the server to its own; 0: without limit."""
+    """Seconds that a call on these lines may last, 0 for no limit; only own lines count, as agents enforce the limits
+    of theirs."""
     longest = 0.0
     for name in names:
         line = site.lines.get(name)

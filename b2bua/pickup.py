@@ -1,12 +1,12 @@
 """A call that rings, picked up elsewhere: INVITE with Replaces that names an early dialog (RFC 3891 section 3).
 
-Who picks up has made an offer, and so has who calls. So the INVITE is answered by what lets nothing flow yet, and the
-new side is asked by a re-INVITE, with what the caller has offered, as the telephone that rings was asked; its answer
-is that of the call, which goes on from there as any that one of several has answered: those that ring get CANCEL.
+Both the party that picks up and the caller have made an offer. So the INVITE with Replaces is answered with an
+inactive session, and a re-INVITE then carries the caller's offer to the new party, as the first INVITE carried it to
+the ringing telephone. The answer to the re-INVITE answers the call; targets that still ring get CANCEL.
 
-Until then the call is as before, and rings on when nothing comes of it. The new side has the token of the call: a
-server that takes over finds it with its agent, a side that came by itself into a call which nobody has answered, and
-asks it anew, under the same key.
+Until then the call is unchanged, and rings on when the pickup fails. The agent of the new party has the call's token.
+So a server that takes over finds, with this agent, a dialog that its party opened in an unanswered call, and sends
+the re-INVITE again under the same origin key.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ logger = logging.getLogger(__name__)
 
 # States.
 TAKEN: Final = "taken"
-"""Its INVITE is answered, and the ACK is to come."""
+"""The INVITE is answered; its ACK is to come."""
 ASKING: Final = "asking"
-"""It is asked for the answer to what the caller has offered."""
+"""The re-INVITE with the caller's offer is sent, or about to be."""
 AGREED: Final = "agreed"
-"""It has answered."""
+"""The new party has answered the re-INVITE."""
 OVER: Final = "over"
 
 # Events.
@@ -51,18 +51,18 @@ HUNG_UP: Final = "hung up"
 PICKED: Final = (ROUTING, DIALING, RINGING)
 """Phases of a call in which it may be picked up."""
 LOOK_S: Final = 0.1
-"""Seconds until what cannot be done at this moment is tried again."""
+"""Seconds until the re-INVITE is tried again when it could not be passed on."""
 MOST_TRIES: Final = 10
-"""Times that the new side is asked again as its telephone has refused for the moment."""
+"""Times that the re-INVITE is sent again after the new party refused it for the moment."""
 LONGEST: Final = "it takes too long"
 NUMBER: Final = 600
-"""Stands in the origin key of what it is asked, in place of an attempt (docs/wire.md); one more each time that its
-telephone had something under way, as its agent answers what it knows again."""
+"""Attempt number in the origin key of the re-INVITE (docs/wire.md). It grows each time that the telephone has refused
+for the moment, since an agent repeats its former answer to a key that it knows."""
 GONE: Final = 'SIP;cause=487;text="Nothing to pick up"'
 
 
 class Joiner(NamedTuple):
-    """Who comes into a call by an INVITE of its own."""
+    """A party that joins a call by an INVITE of its own."""
 
     line: str
     agent: str
@@ -72,22 +72,22 @@ class Joiner(NamedTuple):
 
 
 class Pickup:
-    """One of them; owns the leg of who picks up until that is the call's."""
+    """One pickup. It owns the leg of the party that picks up until the leg becomes one of the call."""
 
     __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "refusals", "state", "tries")
 
     def __init__(self, call: Call, joiner: Joiner, dialog: DialogState, flow: Any, established: bool = False) -> None:
-        """``established``: a former server has answered its INVITE."""
+        """``established``: a former server has answered the INVITE."""
         self.call = call
         self._joiner = joiner
         self._answer: tuple[ClientTransaction, Response] | None = None
         self.instead: Callable[[float], None] | None = None
-        """What is to be done when nothing comes of it and nobody rings."""
+        """Called when the pickup fails and no target rings."""
         self.generation = 0
         self.refusals = 0
-        """For the moment, by its telephone."""
+        """Refusals for the moment (``FOR_THE_MOMENT``) by the telephone."""
         self.tries = 0
-        """The same, and by its agent."""
+        """Refusals for the moment by the telephone or its agent."""
         self.state = TAKEN
         stack = call.services.stack
         self.leg = InviteUsage(stack, self, flow, dialog, established)
@@ -96,16 +96,16 @@ class Pickup:
 
     @property
     def agent(self) -> str:
-        """The agent that the leg stands with."""
+        """The agent that the leg is with."""
         return self._joiner.agent
 
     @property
     def bridge(self) -> Bridge:
-        """That of the call."""
+        """The bridge of the call."""
         return self.call.bridge
 
     def take(self, invite: ServerTransaction, answer: bytes, now: float) -> None:
-        """Answer the INVITE: nothing flows yet."""
+        """Answer the INVITE with an inactive session."""
         call, leg = self.call, self.leg
         leg.server_invite.latest = invite
         invite.context = leg
@@ -114,12 +114,12 @@ class Pickup:
         self._limit(now)
 
     def go_on(self, now: float) -> None:
-        """What a former server has begun."""
+        """Continue a pickup that a former server has begun."""
         self._limit(now)
         self.step(ACKNOWLEDGED, None, now)
 
     def step(self, event: str, subject: Any, now: float) -> None:
-        """The only place where the state changes."""
+        """Step the state machine; the state changes here, and in `stop`."""
         entry = TABLE.get((self.state, event))
         if entry is None:
             logger.debug("pickup of %s is %s: %s is of no interest", self.call.id, self.state, event)
@@ -131,11 +131,11 @@ class Pickup:
         action(self, subject, now)
 
     def lost(self, now: float) -> None:
-        """The call was answered by another one, or has ended."""
+        """Another party answered the call, or it has ended."""
         self.step(GIVEN_UP, COMPLETED_ELSEWHERE if self.call.state.answered else GONE, now)
 
     def stop(self) -> None:
-        """All of it belongs to another server."""
+        """Ignore all further events; nothing is sent."""
         self.generation += 1
         self.state = OVER
 
@@ -145,7 +145,7 @@ class Pickup:
         else:
             self.step(AGAIN, None, now)
 
-    # What the leg says (``sip.invite.UsageOwner``).
+    # What the leg calls (``sip.invite.UsageOwner``).
 
     def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
@@ -169,7 +169,7 @@ class Pickup:
         return None
 
     def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
-        """It was answered at once."""
+        """Nothing to do: the INVITE was answered at once."""
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         status, bridge = response.status, self.call.bridge
@@ -180,7 +180,7 @@ class Pickup:
             self.step(ACCEPTED, None, now)
         elif status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
             self.tries += 1
-            self.refusals += "call-origin" in response  # without the key it was not passed on
+            self.refusals += "call-origin" in response  # without the key the agent did not pass the request on
             self._wake(wait_after(response, False, self.call.services.chance), now)
         elif bridge.passage.intercepts(self.call, leg, transaction, response, now):
             self._wake(LOOK_S, now)
@@ -188,7 +188,7 @@ class Pickup:
             self.step(GIVEN_UP, GONE, now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """Towards agents nothing times out."""
+        """Nothing to do: requests to agents do not time out."""
 
     def _wake(self, after: float, now: float) -> None:
         self.call.services.stack.deadlines.set(now + after, self, AGAIN)
@@ -202,7 +202,7 @@ class Pickup:
 
 
 def _ask(pickup: Pickup, _: Any, now: float) -> None:
-    """Ask for the answer to what the caller has offered, or for an offer where that has made none."""
+    """Send the re-INVITE with the caller's offer, or without one if the caller's INVITE had none."""
     call, leg, joiner = pickup.call, pickup.leg, pickup._joiner
     request, services = call.request, call.services
     if request is None or call.bridge.phase not in PICKED:
@@ -214,7 +214,7 @@ def _ask(pickup: Pickup, _: Any, now: float) -> None:
 
 
 def _connect(pickup: Pickup, _: None, now: float) -> None:
-    """The call is answered; whoever else rings for it is given up."""
+    """The re-INVITE is answered: make its leg the call's target, and step the bridge with the answer."""
     call, joiner = pickup.call, pickup._joiner
     bridge, state = call.bridge, call.state
     assert pickup._answer is not None
@@ -238,7 +238,7 @@ def _connect(pickup: Pickup, _: None, now: float) -> None:
 
 
 def _hang_up(pickup: Pickup, reason: str, now: float) -> None:
-    """Nothing comes of the pickup; the call rings on, if it still does."""
+    """The pickup has failed: hang its leg up; the call rings on, if it still does."""
     pickup.stop()
     call, leg = pickup.call, pickup.leg
     if call.pickup is pickup:
@@ -267,12 +267,12 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (AGREED, GIVEN_UP): (OVER, _hang_up),
     (AGREED, HUNG_UP): (OVER, _let_go),
 }
-"""``(state, event) -> (next, action)``; what is not in it is of no interest."""
+"""``(state, event) -> (next, action)``; other events are ignored."""
 
 
 def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTransaction, now: float) -> int:
-    """Let who sent that INVITE have the call, as soon as it agrees with its caller; the status that refuses it, or
-    100. ``dialog``: that which the INVITE opens."""
+    """Begin a pickup by the sender of an INVITE with Replaces, which opens ``dialog``. Returns 100, or the status that
+    refuses the INVITE."""
     request = invite.request
     if call.pickup is not None:
         return 486  # somebody is just picking it up
@@ -290,8 +290,8 @@ def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTrans
 
 
 def may_pick_up(services: CallServices, joiner: Joiner, state: CallState, now: float) -> bool:
-    """Whether a line may watch the telephone that rings (docs/decisions.md): both pass subscriptions, and the routes
-    lead from the one to a number of the other."""
+    """Whether the joiner's line may pick up calls of the ringing telephone, which it may when it may also subscribe to
+    it (docs/decisions.md): both lines pass subscriptions, and the routes lead from the one to a number of the other."""
     lines = services.site.lines
     own, rung = lines.get(joiner.line.partition("/")[0]), lines.get(state.callee_line.partition("/")[0])
     if own is None or rung is None or not rung.is_phone:
@@ -306,5 +306,6 @@ def may_pick_up(services: CallServices, joiner: Joiner, state: CallState, now: f
 
 
 def picks_up(state: CallState, call_id: str, opened_by_server: bool) -> bool:
-    """Whether a side that talks, by what was told of its dialog, came into a call that nobody has answered."""
+    """Whether a confirmed dialog is that of a party which picks up: the party opened it, and is not the caller, and
+    the call is unanswered."""
     return not (state.answered or opened_by_server or call_id in (state.caller_dialog, state.callee_dialog))
