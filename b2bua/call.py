@@ -42,7 +42,7 @@ from sip.wire.message import Request, Response
 from sip.wire.uri import as_user
 
 LAST_PLACE: Final = 999_999
-"""Sequence number of a provisional response that the server makes itself: behind all those of the attempt's target."""
+"""Sequence number of a provisional response that the server makes itself: behind all those of the target."""
 LONGEST_WAIT: Final = 1.0
 """Seconds for which a new call waits for an agent that has just lost its connection, before the next target."""
 
@@ -169,7 +169,7 @@ class CallServices:
         self.calls: dict[str, Call] = {}
         """All calls by their id."""
         self.progressed: Callable[[float], None] | None = None
-        """Called when the set-up of a call went on; set while, after a takeover, requests wait for an early dialog."""
+        """Called when a call's set-up went on; set while, after a takeover, requests wait for an early dialog."""
         self.site_headers: tuple[str, ...] = ()
         """Header lines that name this server and its epoch to agents."""
 
@@ -316,8 +316,8 @@ class Call(Policy):
         phase: str = ROUTING,
         restored: bool = False,
     ) -> None:
-        """``wall_offset`` plus the core's clock is the wall clock of the instants in the state. ``restored``: the call
-        has no legs until they are made from their records; it is in ``phase``.
+        """``wall_offset`` plus the core's clock is the wall clock of the instants in the state. ``restored``: the
+        call, in ``phase``, has no legs until they are made from their records.
         """
         self.services = services
         self.state = state
@@ -637,8 +637,8 @@ def cancel(call: Call, request: Request, now: float) -> None:
 def wait_for(
     call: Call, connection: CallAgent, now: float, dialog: DialogState | None = None, attempt: int = 0
 ) -> bool:
-    """Dial as soon as the agent is connected and has adopted this server; go on to the next target when that takes too
-    long. False when too many requests wait already."""
+    """Dial as soon as the agent is connected and has adopted this server; go on to the next target when that takes
+    too long. False when too many requests wait already."""
 
     def on_timeout(now: float) -> None:
         if call.bridge.phase == ROUTING:

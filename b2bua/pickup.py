@@ -271,8 +271,8 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
 
 
 def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTransaction, now: float) -> int:
-    """Begin a pickup by the sender of an INVITE with Replaces, which opens ``dialog``. Returns 100, or the status that
-    refuses the INVITE."""
+    """Begin a pickup by the sender of an INVITE with Replaces, which opens ``dialog``. Returns 100, or the status
+    that refuses the INVITE."""
     request = invite.request
     if call.pickup is not None:
         return 486  # somebody is just picking it up
@@ -290,8 +290,8 @@ def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTrans
 
 
 def may_pick_up(services: CallServices, joiner: Joiner, state: CallState, now: float) -> bool:
-    """Whether the joiner's line may pick up calls of the ringing telephone, which it may when it may also subscribe to
-    it (docs/decisions.md): both lines pass subscriptions, and the routes lead from the one to a number of the other."""
+    """Whether the joiner's line may pick up calls of the ringing telephone. It may if it may subscribe to it
+    (docs/decisions.md): both lines pass subscriptions, and the routes lead from the one to a number of the other."""
     lines = services.site.lines
     own, rung = lines.get(joiner.line.partition("/")[0]), lines.get(state.callee_line.partition("/")[0])
     if own is None or rung is None or not rung.is_phone:
