@@ -1,4 +1,4 @@
-"""Our INVITE, from its sending to its final answer (RFC 3261 sections 9.1, 13.2)."""
+"""The INVITE that a usage sent, until its final response (RFC 3261 sections 9.1, 13.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sip.wire.message import Response
 
 
 class ClientInvite:
-    """The last INVITE of ours in one usage. A CANCEL goes out when a provisional response allows it."""
+    """The last INVITE sent in one usage. Its CANCEL is sent when a provisional response allows it."""
 
     __slots__ = (
         "_answer_within",
@@ -26,33 +26,31 @@ class ClientInvite:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self.latest: ClientTransaction | None = None
-        """Its transaction; None when a final answer was told of, or there never was one."""
+        """The transaction of the INVITE; None when its final response was processed, or there was none."""
         self.cancelling = False
-        """It is given up."""
+        """Whether the INVITE was given up."""
         self.offered = False
-        """It has a description of the session in it."""
+        """Whether the INVITE carried an offer."""
         self.update: ClientTransaction | None = None
-        """Our last UPDATE with an offer."""
+        """The transaction of our last UPDATE with an offer."""
         self._cancel_lines: tuple[str, ...] = ()
         self._cancel_sent = False
         self._answer_within = 0.0
 
     @property
     def pending(self) -> ClientTransaction | None:
-        """It, as long as it is not finally answered; its transaction says so, hence nothing is left of one that is
-        over.
-        """
+        """The INVITE's transaction while it has no final response, else None."""
         latest = self.latest
         return None if latest is None or latest.answered else latest
 
     @property
     def offering(self) -> ClientTransaction | None:
-        """What of ours asks for a change and is not finally answered: an INVITE, or an UPDATE with an offer."""
+        """The INVITE, or the UPDATE with an offer, that we sent and that has no final response yet."""
         update = self.update
         return self.pending if update is None or update.answered else update
 
     def opened(self, invite: ClientTransaction, answer_within: float, now: float) -> None:
-        """The first INVITE of the usage was sent; its place is given up when nothing comes from it within so many
+        """The first INVITE of the usage was sent. The user is told when no response comes within ``answer_within``
         seconds (0: timer B decides).
         """
         self._answer_within = answer_within
@@ -61,7 +59,7 @@ class ClientInvite:
             self._stack.deadlines.set(now + answer_within, invite, SILENT)
 
     def changing(self, request: ClientTransaction, offers: bool) -> None:
-        """A further INVITE, or an UPDATE, was sent in the dialog, with an offer or without one."""
+        """A re-INVITE or UPDATE was sent. ``offers``: it carries an offer."""
         if request.method == "UPDATE":
             self.update = request if offers else None
             return
@@ -69,28 +67,29 @@ class ClientInvite:
         self.cancelling = self._cancel_sent = False
 
     def went_on(self, invite: ClientTransaction, early: bool, now: float) -> None:
-        """It was sent once more; the first one has as long to be answered as before."""
+        """The INVITE was sent once more. ``early``: it opens the usage, and gets its full ``answer_within`` again."""
         self.opened(invite, self._answer_within if early else 0.0, now)
 
     def give_up(self, lines: Iterable[str], now: float) -> bool:
-        """Give it up, with these lines (Reason) in its CANCEL. Whether that is to be sent at once."""
+        """Give the INVITE up, with these header lines (Reason) in its CANCEL. Returns whether the CANCEL is to be
+        sent at once."""
         invite = self.pending
         if invite is None or self.cancelling:
             return False
         self.cancelling = True
         self._cancel_lines = tuple(lines)
-        if not invite.request:  # it still waits for its next hop: there is nothing to take back
+        if not invite.request:  # its next hop is still being looked up, and nothing was sent
             invite.step(TIMEOUT, None, now)
             return False
         return invite.state != CALLING
 
     @property
     def owes_cancel(self) -> bool:
-        """It was given up before a provisional response allowed to say so."""
+        """Whether the INVITE was given up, but its CANCEL was not sent yet."""
         return self.cancelling and not self._cancel_sent
 
     def send_cancel(self, hop_lines: Iterable[str], now: float) -> None:
-        """Send the CANCEL, once it is allowed; what is answered to it changes nothing."""
+        """Send the CANCEL, which the caller knows to be allowed. Its answer changes nothing."""
         invite = self.latest
         if invite is None:
             return
@@ -100,12 +99,12 @@ class ClientInvite:
         invite.cancelled(now)
 
     def cancel_again(self, hop_lines: Iterable[str], now: float) -> None:
-        """Repeat the CANCEL: who answered it 200 may have died before it did anything."""
+        """Repeat the CANCEL: the process that answered it with 200 may have died before it acted on it."""
         if self._cancel_sent and self.pending is not None:
             self.send_cancel(hop_lines, now)
 
     def settle(self) -> None:
-        """The usage ends. Let go of what is answered: nobody will be told of that any more."""
+        """The usage ends: drop the reference to an answered INVITE, of which nothing more is reported."""
         if self.latest is not None and self.latest.answered:
             self.latest = None
         self.update = None

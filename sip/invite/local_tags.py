@@ -1,4 +1,4 @@
-"""The tags of ours by which requests in the dialogs of one usage find it (RFC 3261 section 12.2.2)."""
+"""The local tags of one usage, by which received requests are matched to it (RFC 3261 section 12.2.2)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ Leg = TypeVar("Leg")
 
 
 class LocalTags(Generic[Leg]):
-    """Registers a leg under each of them: several as long as its INVITE has early dialogs of ours."""
+    """Registers a leg under each of its local tags. There are several while an INVITE that we received has several
+    early dialogs."""
 
     __slots__ = ("_call_id", "_keys", "_legs", "all")
 
     def __init__(self, legs: dict[str, Leg], leg: Leg, call_id: str, tag: str) -> None:
-        """``legs`` are all of a stack by their dialog's key."""
+        """``legs``: all legs of the stack by ``dialog_key``."""
         self._legs = legs
         self._call_id = call_id
         key = dialog_key(call_id, tag)
@@ -24,7 +25,7 @@ class LocalTags(Generic[Leg]):
         legs[key] = leg
 
     def add(self, tag: str, leg: Leg) -> None:
-        """Be found by one more."""
+        """Register the leg under a further tag."""
         if tag not in self.all:
             key = dialog_key(self._call_id, tag)
             self.all = (*self.all, tag)
@@ -32,7 +33,7 @@ class LocalTags(Generic[Leg]):
             self._legs[key] = leg
 
     def keep(self, tag: str) -> None:
-        """Be found by no other; by none when it is ``""``."""
+        """Remove all tags but this one; ``""`` removes all."""
         kept: tuple[str, ...] = ()
         for each, key in zip(self.all, self._keys, strict=True):
             if tag and each == tag:
@@ -42,7 +43,7 @@ class LocalTags(Generic[Leg]):
         self.all, self._keys = ((tag,), kept) if kept else ((), ())
 
     def rename(self, call_id: str, leg: Leg) -> None:
-        """The same dialogs have another Call-ID from now on."""
+        """Register the same tags under another Call-ID."""
         tags = self.all
         self.keep("")
         self._call_id = call_id

@@ -1,8 +1,8 @@
-"""Reliable provisional responses (RFC 3262): both halves of one INVITE usage, made when the first of them is met.
+"""Reliable provisional responses (RFC 3262) of one INVITE usage, those that it sends and those that it receives.
 
-Reliability is an affair of one hop. Between agent and server, a stream on which nothing is repeated by timer,
-``Require: 100rel`` and ``RSeq`` only say that a response was reliable where it came from (docs/wire.md); a PRACK
-crosses there only with an answer in it.
+Reliability concerns one hop. Between agent and server, where nothing is repeated by timer, ``Require: 100rel`` and
+``RSeq`` only say that a response was reliable on the hop that it came from (docs/wire.md); a PRACK is passed on there
+only when it has an offer or answer in it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sip.wire.message import Request, Response
 RELIABLE: Final = "Require: 100rel"
 """A provisional response with this line is sent reliably."""
 MOST_WAITING: Final = 16
-"""Responses that may wait for the PRACK of one before them; further provisional ones are left out."""
+"""Responses that may wait for the PRACK of one before them; further provisional ones are dropped."""
 MOST_DIALOGS: Final = 16
 _AGAIN: Final = "18x again"
 _LOST: Final = "no PRACK"
@@ -30,23 +30,23 @@ _MASK: Final = 0x3FFF_FFFF
 
 
 class ReliableState(NamedTuple):
-    """What survives of one early dialog."""
+    """The state of one early dialog that another process needs to go on with it."""
 
     tag: str
-    """Of who gave the response, as it crosses a call (docs/wire.md)."""
+    """The To tag of the response, as it is passed through a call (docs/wire.md)."""
     cseq: int
-    """The number of the INVITE."""
+    """The CSeq number of the INVITE."""
     number: int
-    """The RSeq that was said, or heard, last."""
+    """The last RSeq that was sent or received."""
     acknowledged: bool
-    """Its PRACK is there; of what was heard, it is sent."""
+    """Whether its PRACK was received; for a response that we received: was sent."""
 
 
 class OwnPrack(NamedTuple):
-    """The context of a PRACK that nobody asked for: its answer changes nothing."""
+    """The context of a PRACK that we send by ourselves: its answer changes nothing."""
 
     tag: str
-    """Of its early dialog."""
+    """The tag of its early dialog."""
 
 
 class Waiting(NamedTuple):
@@ -61,7 +61,7 @@ class Waiting(NamedTuple):
 
 
 class ReliableLeg(Protocol):
-    """The usage, as far as it is needed here."""
+    """The part of the usage that is needed here."""
 
     @property
     def owner(self) -> Any: ...
@@ -86,7 +86,7 @@ class ReliableLeg(Protocol):
 
 
 class Reliable:
-    """See the module. One response of ours at a time waits for its PRACK (section 3); what follows it waits too."""
+    """See the module. One response of ours at a time waits for its PRACK (section 3); later ones wait behind it."""
 
     __slots__ = (
         "_asked",
@@ -107,15 +107,15 @@ class Reliable:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._said: dict[str, ReliableState] = {}
-        """What we have said last, by early dialog."""
+        """The last reliable response that we sent, by the tag of its early dialog."""
         self._heard: dict[str, ReliableState] = {}
-        """What they have."""
+        """The last one that we received, likewise."""
         self._perhaps: set[str] = set()
-        """Early dialogs in which a process before us was about to send the last PRACK."""
+        """Early dialogs in which a process before us may or may not have sent the last PRACK."""
         self._unheard = ""
-        """The early dialog whose last response waits for its PRACK."""
+        """The tag of the early dialog in which our last response waits for its PRACK."""
         self.described = False
-        """That response, or the one acknowledged last, has an offer or an answer in it."""
+        """Whether that response, or the last acknowledged one, has an offer or an answer in it."""
         self._waiting: list[Waiting] = []
         self._leg: ReliableLeg | None = None
         self._asked: ServerTransaction | None = None
@@ -125,11 +125,11 @@ class Reliable:
         self.generation = 0
 
     def export(self) -> tuple[tuple[ReliableState, ...], tuple[ReliableState, ...]]:
-        """What was said and what was heard, from which the same can be made elsewhere."""
+        """The states of the responses sent and of those received, from which ``resume`` goes on elsewhere."""
         return tuple(self._said.values()), tuple(self._heard.values())
 
     def resume(self, said: Iterable[ReliableState], heard: Iterable[ReliableState]) -> None:
-        """Go on from what a process before us has said and heard."""
+        """Go on from the states of the responses that a process before us has sent and received."""
         self._said = {one.tag: one for one in said}
         self._heard = {one.tag: one for one in heard}
         self._perhaps = {one.tag for one in self._heard.values() if one.acknowledged}
@@ -140,15 +140,16 @@ class Reliable:
         """Whether the PRACK for the last response in that early dialog of ours is still to come."""
         return bool(tag) and self._unheard == tag
 
-    # Ours (section 3).
+    # Responses that we send (section 3).
 
     def admit(self, leg: ReliableLeg, answer: Waiting) -> Sequence[str] | None:
-        """The lines with which a response may go now; None: it waits for a PRACK, and goes then by itself."""
+        """The header lines with which a response to an INVITE is sent now. None: it waits for a PRACK, after which it
+        is sent from here."""
         status, unheard = answer.status, self._unheard
         if status >= 300 or (status >= 200 and not (unheard and self.described and self._data)):
             self.stop()
             return answer.lines
-        again = unheard == answer.tag and not self._data  # what a process before us has said
+        again = unheard == answer.tag and not self._data  # it repeats the one that a process before us has sent
         if unheard and not again:
             if status >= 200 or len(self._waiting) < MOST_WAITING:
                 self._waiting.append(answer)
@@ -162,7 +163,7 @@ class Reliable:
             number = last.number
         elif last is not None and last.cseq == cseq:
             number = last.number + 1
-        else:  # the same for whoever says it again after a death of ours
+        else:  # computed, so that a process that sends the response again after our death uses the same number
             number = 1 + (crc32(f"{request.call_id} {tag} {cseq}".encode()) & _MASK)
         self._said[tag] = ReliableState(tag, cseq, number, False)
         self._unheard, self.described, self._leg = tag, bool(answer.body), leg
@@ -170,8 +171,7 @@ class Reliable:
         return (*answer.lines, f"RSeq: {number}")
 
     def sent(self, flow: Flow, data: bytes, now: float) -> None:
-        """A provisional response went out; when it is the one that waits for its PRACK, it is repeated until then, on
-        streams too."""
+        """A provisional response was sent. If it waits for its PRACK, repeat it until that comes, on streams too."""
         if self._unheard and not self._data and data:
             self.generation += 1
             self._data, self._flow, self._interval = data, flow, self._stack.timers.t1
@@ -179,7 +179,7 @@ class Reliable:
             self._stack.deadlines.set(now + self._stack.timers.lifetime, self, _LOST)
 
     def acknowledge(self, leg: ReliableLeg, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A PRACK came. With an offer or answer it is the owner's to answer, else it is answered here."""
+        """Process a PRACK. One with an offer or answer is passed to the owner, others are answered here."""
         state = self._said.get(passable_tag(request.to_tag))
         if state is None or not _acknowledges(request, state):
             leg.reply(transaction, 481, now)
@@ -197,7 +197,7 @@ class Reliable:
             leg.reply(each.transaction, each.status, now, each.reason, each.lines, each.body, each.tag)
 
     def stop(self) -> None:
-        """Nothing waits for a PRACK any more."""
+        """Wait for no PRACK any more: drop the responses that wait."""
         self._stop_repeating()
         self._waiting = []
 
@@ -219,18 +219,18 @@ class Reliable:
             else:
                 leg.unacknowledged(now)
 
-    # Theirs (section 4).
+    # Responses that we receive (section 4).
 
     def hear(self, response: Response, repeats: bool) -> bool:
-        """A reliable response came; whether it is the next one of its dialog. ``repeats``: their transport may bring
-        it several times, or out of order."""
+        """Whether a received response is in order: not reliable, or the next reliable one of its dialog. ``repeats``:
+        on this hop it may come several times, or out of order."""
         tag, number = passable_tag(response.to_tag), _number(response.get("rseq") or "")
         if not number or "100rel" not in (token.lower() for token in tokens(response.all("require"))):
             return True
         last = self._heard.get(tag)
         if last is not None and last.cseq == response.cseq:
             if repeats and number != last.number + 1:
-                if number == last.number and tag in self._perhaps:  # else its PRACK would have stopped them
+                if number == last.number and tag in self._perhaps:  # it still comes: the PRACK was not sent, or lost
                     self._perhaps.discard(tag)
                     self._heard[tag] = last._replace(acknowledged=False)
                 return False
@@ -240,8 +240,8 @@ class Reliable:
         return True
 
     def prack(self, leg: ReliableLeg, response: Response, offered: bool, now: float) -> None:
-        """Acknowledge what was heard, unless it makes an offer (``offered``: our INVITE did): the owner sends the
-        answer to that in a PRACK."""
+        """Send the PRACK for a received response, unless the response makes an offer: then the owner sends its PRACK,
+        with the answer. ``offered``: our INVITE had an offer, so a description in the response is the answer."""
         tag = passable_tag(response.to_tag)
         state = self._heard.get(tag)
         if state is None or state.acknowledged or (not offered and description_in(response) is not None):
@@ -250,7 +250,8 @@ class Reliable:
         leg.send("PRACK", (), b"", now, OwnPrack(tag))
 
     def rack(self, tag: str) -> tuple[str, ...]:
-        """The RAck line of a PRACK in that dialog, ``""`` for the one that was heard last."""
+        """The RAck line of a PRACK in the early dialog of ``tag``, or in that of the last response; an empty tuple
+        when there was no response to acknowledge."""
         state = self._heard.get(tag) or next(reversed(self._heard.values()), None)
         if state is None:
             return ()
@@ -259,12 +260,12 @@ class Reliable:
 
 
 def _acknowledges(prack: Request, state: ReliableState) -> bool:
-    """Whether a PRACK is about that response (section 7.2)."""
+    """Whether a PRACK acknowledges that response (section 7.2)."""
     parts = (prack.get("rack") or "").split()
     return len(parts) == 3 and parts[2].upper() == "INVITE" and parts[:2] == [str(state.number), str(state.cseq)]
 
 
 def _number(value: str) -> int:
-    """An RSeq (section 7.1), 0 for what is none."""
+    """The number in an RSeq value (section 7.1), 0 when it is not valid."""
     value = value.strip()
     return int(value) if value.isascii() and value.isdigit() and len(value) < 11 else 0

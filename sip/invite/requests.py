@@ -1,4 +1,4 @@
-"""The requests of one usage: what sends them, and sends them again after a challenge or a transport error."""
+"""Sends the requests of one INVITE usage, and sends them again after a challenge or a transport error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sip.wire.message import Response
 
 
 class Requests:
-    """Not ACK and CANCEL, which have no answer of their own."""
+    """Sends all requests of a usage but ACK and CANCEL, which cannot be challenged."""
 
     __slots__ = ("_ack", "_branches", "_dialogs", "_stack", "challenges", "no_timeout")
 
@@ -29,24 +29,26 @@ class Requests:
         no_timeout: bool,
         branches: Callable[[int], str] | None = None,
     ) -> None:
-        """``branches`` gives the branch of an opening INVITE by its number; else all are drawn."""
+        """``branches`` gives the branch of an opening INVITE by its CSeq number; without it all are random."""
         self._branches = branches
         self._stack = stack
         self._dialogs = dialogs
         self._ack = ack
         self.challenges = Challenges(digest) if digest is not None else None
         self.no_timeout = no_timeout
-        """None ever times out (``sip.transaction``)."""
+        """Whether these requests never time out (``sip.transaction``)."""
 
     def count_on(self, first: Dialog) -> None:
-        """The dialog of another fork than ``first`` was chosen, which may count on from it."""
+        """The dialog of another fork than ``first`` was chosen. Between agent and server it goes on with the CSeq
+        numbers of ``first``."""
         if self.on_site:
             chosen = self._dialogs.chosen.dialog
             chosen.local_cseq, chosen.remote_cseq = first.local_cseq, first.remote_cseq
 
     @property
     def on_site(self) -> bool:
-        """Between agent and server: the record of the dialog has one number each way for all forks."""
+        """Whether the leg is between agent and server, where the record of the dialog has one CSeq number for each
+        direction, for all forks."""
         return self.no_timeout or self._dialogs.chosen.path.flow in self._stack.site_flows
 
     def send(
@@ -64,19 +66,19 @@ class Requests:
         opening: bool = False,
         again: Challengeable | None = None,
     ) -> ClientTransaction:
-        """Send a request in the early dialog of ``tag``, ``""`` for the one that is there; a ``branch`` is drawn when
-        none is given.
+        """Send a request in the early dialog of ``tag``, or in the chosen dialog for ``""``. Without a ``branch`` it
+        gets a random one.
 
-        ``opening``: it goes by the flow that the usage was made with; ``again``: it was challenged, and has what
-        answers that.
+        ``opening``: it is the first INVITE and goes by the flow of the usage; ``again``: it is sent again after a
+        challenge, which this answers.
         """
         dialogs, stack, challenges = self._dialogs, self._stack, self.challenges
         chosen = dialogs.chosen
         sender = dialogs.find_passed(tag) if tag else chosen
         counter = sender.dialog
         if sender is not chosen and (chosen.dialog.direction == UAS or self.on_site):
-            # early dialogs of their INVITE differ in our tag alone: one number counts for all, and goes on when one
-            # is answered
+            # early dialogs of an INVITE that we received differ in our tag alone: they share one CSeq, which the
+            # answered one goes on with
             counter = chosen.dialog
         counter.local_cseq += 1
         if opening and self._branches is not None:
@@ -95,8 +97,8 @@ class Requests:
     def send_proved(
         self, user: ClientUser, asked: ClientTransaction, response: Response, early: bool, now: float
     ) -> ClientTransaction | None:
-        """After a 401 or 407 a request is sent once more, with what it asks for (RFC 3261 section 22); None: the
-        final response is no challenge, or one that cannot be answered.
+        """Send a request once more after a 401 or 407, with the credentials asked for (RFC 3261 section 22). None:
+        the final response is not a challenge, or one that cannot be answered.
         """
         dialogs, challenges, method = self._dialogs, self.challenges, asked.method
         known = challenges.closed(asked.branch) if challenges is not None else None
@@ -116,7 +118,7 @@ class Requests:
     def send_elsewhere(
         self, user: ClientUser, transaction: ClientTransaction, early: bool, now: float
     ) -> ClientTransaction | None:
-        """After a transport error a request is sent to another place (RFC 3263 section 4.3); None: there is none.
+        """Send a request to another address after a transport error (RFC 3263 section 4.3). None: there is none.
 
         ``early`` as in :meth:`sip.dialog_sender.DialogSender.send_elsewhere`.
         """
@@ -126,6 +128,6 @@ class Requests:
         return again
 
     def gave_up(self, transaction: ClientTransaction) -> None:
-        """It will have no answer."""
+        """The request of this transaction gets no answer any more: forget it."""
         if self.challenges is not None:
             self.challenges.closed(transaction.branch)

@@ -1,4 +1,4 @@
-"""The usage itself: what a message or a wish means on one hop; the package says of what it is composed."""
+"""The INVITE usage of one leg: applies the rules of its hop to what is received and sent. See ``sip.invite``."""
 
 from __future__ import annotations
 
@@ -24,46 +24,49 @@ from sip.wire.message import Request, Response
 _CHANGING: Final = ("INVITE", "UPDATE")
 _REFRESHING: Final = ("INVITE", "UPDATE", "SUBSCRIBE")
 _WITH_CONTACT: Final = ("UPDATE", "REFER", "NOTIFY")
-"""Methods whose 2xx names our address, beside INVITE."""
+"""Methods whose 2xx carries our Contact, besides INVITE."""
 
 
 class UsageOwner(Protocol):
-    """Who has two of them and joins them: it is told in call language."""
+    """The owner of two legs, which joins them. A leg calls these methods to report what happened on it."""
 
     def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether this is a repeat, sent on by another server, of a request seen before; it was then dealt with.
+        """Whether the request is the repeat, sent by another server, of one seen before; it was then dealt with here.
 
-        Asked on hops between agent and server only (docs/wire.md), before the rules of the dialog are applied.
+        Called on hops between agent and server only (docs/wire.md), before the rules of the dialog are applied.
         """
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A request in the dialog; a BYE has ended the leg already. The owner answers the transaction."""
+        """A request came in the dialog; the owner answers it. When it is a BYE, the leg has ended already."""
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        """The first ACK for our 2xx, or the first PRACK for a reliable response of ours, which is answered here."""
+        """The first ACK for our 2xx came, or the first PRACK for a reliable response of ours; nothing is to be
+        answered here: ``requested`` follows for a PRACK that the owner must answer."""
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """A response to a request of ours, ``transaction.context`` as it was given."""
+        """A response to a request of ours; ``transaction.context`` is what ``send`` was given."""
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """A request of ours was never answered; to be taken as 408 (RFC 3261 section 8.1.3.1)."""
+        """A request of ours got no answer (RFC 3261 section 8.1.3.1); ``transaction.failure`` is the status, 408 or
+        503."""
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
-        """Our 2xx was repeated for 64*T1 and no ACK came (section 13.3.1.4: end the call), or a reliable response
-        and no PRACK (RFC 3262 section 3: the same).
+        """Our 2xx was repeated for 64*T1 without an ACK (section 13.3.1.4: end the call), or a reliable response
+        without a PRACK (RFC 3262 section 3: the same).
 
-        An instant is when to ask again: the other side cannot be reached, so that its silence says nothing.
+        Returns None when the owner has ended the call, or when to report this again: the other side cannot be
+        reached at the moment, so its silence proves nothing.
         """
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Iterable[str]:
-        """The header lines that this hop wants on what a leg sends by itself: CANCEL, and ACK and BYE to a fork."""
+        """The header lines that this hop needs on what a leg sends by itself: CANCEL, and ACK and BYE to a fork."""
 
 
 class InviteUsage:
     """One side of a call. Made from a :class:`~sip.dialog.DialogState`, for a new call as for one taken over.
 
-    It keeps the rules that hold on one hop: CSeq order, 491 and 500 on crossing INVITEs, the ACK for a repeated 2xx,
-    BYE to a second 2xx of a fork, the answer to a challenge. What a message means for the other side is the owner's.
+    It applies the rules of one hop: CSeq order, 491 and 500 on crossing INVITEs, the ACK for a repeated 2xx, BYE to
+    a second 2xx of a fork, the answer to a challenge. What a message means for the other leg its owner decides.
     """
 
     __slots__ = (
@@ -93,17 +96,16 @@ class InviteUsage:
         no_timeout: bool = False,
         branches: Callable[[int], str] | None = None,
     ) -> None:
-        """``flow`` is the one that the INVITE came by or goes to; with ``reach`` further requests find their own.
-
-        With ``digest`` challenges are answered here, and the owner hears of those only that cannot be. With
-        ``no_timeout`` requests on this leg never time out, nor does the ACK for our 2xx (``sip.transaction``).
-        ``branches`` gives the branch of the opening INVITE by its number; else it is drawn.
+        """``flow``: by which the INVITE came or goes; with ``reach`` each further request looks up its own. With
+        ``digest`` challenges are answered here, and the owner is told only of those that cannot be. With
+        ``no_timeout`` neither requests on this leg time out nor the wait for the ACK of our 2xx. ``branches`` gives
+        the branch of the opening INVITE by its CSeq number; without it the branch is random.
         """
         self.stack = stack
         self.owner = owner
         self.dialog = Dialog(state)
         self.path = DialogPath(flow, reach)
-        """Where requests in the dialog go."""
+        """The next hop of requests in the dialog."""
         first = DialogSender(stack, self.dialog, self.path)
         self.dialogs = Dialogs(first, LocalTags(stack.legs, self, state.call_id, state.local_tag))
         self.ack = Acknowledgement(first)
@@ -111,13 +113,13 @@ class InviteUsage:
         self.client_invite = ClientInvite(stack)
         self.server_invite = ServerInvite(stack, flow)
         self.requests = Requests(stack, self.dialogs, self.ack, digest, no_timeout, branches)
-        """What it asks, with its numbers and the answers to challenges."""
+        """Sends the requests of the leg, with CSeq numbers and answers to challenges."""
         self.reliable: Reliable | None = None
-        """Its reliable provisional responses, if there were any."""
+        """The reliable provisional responses, if there were any."""
         self.established = established
-        """A 2xx to the first INVITE was sent or received."""
+        """Whether a 2xx to the first INVITE was sent or received."""
         self.ended = False
-        """A BYE went or came, or the first INVITE failed."""
+        """Whether a BYE was sent or received, or the first INVITE failed."""
 
     @property
     def flow(self) -> Flow:
@@ -136,10 +138,10 @@ class InviteUsage:
     ) -> None:
         """Send the first INVITE (section 13.2.1) to ``uri``, on the flow that the leg was made with.
 
-        When nothing at all is heard for ``answer_within`` seconds (0: timer B decides) the INVITE is given up: its
-        owner hears of a time-out, it is cancelled at its first response, and what it still brings is the owner's to
-        end. May be sent once more when it was refused (sections 8.1.3.5, 22.2): with the same Call-ID, From and To
-        and the next CSeq.
+        When no response at all comes for ``answer_within`` seconds (0: timer B decides) the INVITE is given up: the
+        owner's ``timed_out`` is called, the INVITE is cancelled at its first response, and if it is answered all the
+        same, the owner ends that. A refused INVITE may be sent once more (sections 8.1.3.5, 22.2), with the same
+        Call-ID, From and To and the next CSeq.
         """
         if self.ended:
             _open_again(self)
@@ -159,9 +161,9 @@ class InviteUsage:
         no_timeout: bool = False,
         branch: str = "",
     ) -> ClientTransaction:
-        """Send a request in the dialog; not ACK or CANCEL. A ``no_timeout`` one never times out.
+        """Send a request in the dialog; not ACK or CANCEL. With ``no_timeout`` it never times out.
 
-        A request that is passed on goes into the early dialog of its tag, as long as there are any (docs/wire.md).
+        Before the answer, a request that is passed on goes into the early dialog that its tag names (docs/wire.md).
         """
         tag = "" if self.established else _early_tag(context)
         lines = tuple(lines)
@@ -184,7 +186,7 @@ class InviteUsage:
             self.client_invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
 
     def cancel_again(self, now: float) -> None:
-        """Repeat the CANCEL that was sent for our INVITE, on a connection that was made anew."""
+        """Repeat the CANCEL that was sent for our INVITE, on a new connection."""
         self.client_invite.cancel_again(self.owner.hop_headers(self, "CANCEL", now), now)
 
     def reply(
@@ -197,7 +199,7 @@ class InviteUsage:
         body: bytes = b"",
         tag: str = "",
     ) -> None:
-        """Answer a request of this leg. ``tag`` names the early dialog; without one it is the leg's own."""
+        """Answer a request on this leg. ``tag`` names the early dialog, ``""`` the leg's own."""
         if not transaction.open:
             return
         request = transaction.request
@@ -236,7 +238,7 @@ class InviteUsage:
                 self.end()
 
     def end(self) -> None:
-        """Nothing more is to come on this leg; what is under way may finish."""
+        """End the leg: it takes no further requests; pending transactions may finish."""
         self._close()
         self.dialogs.local_tags.keep("")
 
@@ -251,8 +253,8 @@ class InviteUsage:
                 self.reliable.stop()
 
     def moved(self, flow: Flow) -> None:
-        """The connection was made anew: a 2xx that was not acknowledged is given again. What was asked on the old one
-        is the business of its transactions, of all legs in the order of asking."""
+        """There is a new connection: repeat a 2xx that was not acknowledged. Pending requests are not repeated here,
+        but with those of all other legs, in the order in which they were sent."""
         self.dialogs.move(flow)
         self.server_invite.moved(flow)
 
@@ -276,7 +278,7 @@ class InviteUsage:
         if not late:
             counter.remote_cseq = request.cseq
         if method == "BYE" and not self.established and dialog.direction == UAC:
-            # Only the caller may end an early dialog so (section 15); what becomes of the call its INVITE will tell.
+            # Only the caller may send BYE in an early dialog (section 15); the answer to its INVITE decides the call.
             self.stack.reply(transaction, 200, now)
             return
         if method in _CHANGING and not self.server_invite.take(transaction, request, self.client_invite, now):
@@ -298,7 +300,7 @@ class InviteUsage:
             self.owner.acknowledged(self, ack, now)
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """A response to a request of ours (the transaction's call)."""
+        """A response to a request of ours; called by the transaction."""
         method, final = transaction.method, response.status >= 200
         if final and self.requests.challenges is not None and _send_again(self, transaction, response, now):
             return
@@ -309,7 +311,8 @@ class InviteUsage:
             self.end()
         elif method == "UPDATE" and response.status // 100 == 2:
             self.dialog.target = contact_uri(response) or self.dialog.target
-        if self.reliable is not None and method == "INVITE" and not (final or self.requests.on_site):  # told with it
+        # before the owner is told: its record of the dialog then has the PRACK as sent
+        if self.reliable is not None and method == "INVITE" and not (final or self.requests.on_site):
             self.reliable.prack(self, response, self.client_invite.offered, now)
         self.owner.answered(self, transaction, response, now)
         _acknowledge_crossed(self, now)
@@ -318,7 +321,7 @@ class InviteUsage:
         if transaction.failure == 503 and _send_again(self, transaction, None, now):
             return
         self.requests.gave_up(transaction)
-        if not transaction.answered:  # nothing was heard of our first INVITE; it may still ring
+        if not transaction.answered:  # no response in time (SILENT): the transaction goes on, and it may ring there
             self.client_invite.cancelling = True
         elif transaction is self.client_invite.latest:
             self.client_invite.latest = None
@@ -333,20 +336,20 @@ class InviteUsage:
         return self.owner.unacknowledged(self, now)
 
     def _invite_responded(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
-        """Keep the dialog; whether the owner is to hear of this response."""
+        """Update the dialog by a response to an INVITE. Returns whether the owner is told of the response."""
         status, invite = response.status, self.client_invite
         pending = transaction is invite.latest
         if status < 200:
             if pending and invite.cancelling and invite.owes_cancel:
                 invite.send_cancel(self.owner.hop_headers(self, "CANCEL", now), now)
             if "rseq" in response.first and not _hears(self, response):
-                if self.reliable is not None:  # its PRACK may have died with a process before us
+                if self.reliable is not None:  # a process before us may have died before it sent the PRACK
                     self.reliable.prack(self, response, invite.offered, now)
                 return False
             if status > 100 and not self.established and response.to_tag:
                 self.dialogs.meet(response)
         elif pending:
-            invite.latest = None  # another 2xx is a repetition, or of a fork
+            invite.latest = None  # a further 2xx is a repeat, or comes from another fork
             if status < 300:
                 _accepted(self, response)
             elif not self.established:
@@ -362,15 +365,15 @@ class InviteUsage:
 
 
 def _open_again(leg: InviteUsage) -> None:
-    """The first INVITE was refused, and is to be sent once more."""
+    """Prepare a leg whose first INVITE was refused for sending it once more."""
     leg.ended = False
     leg.dialogs.open_again()
     leg.dialogs.local_tags.add(leg.dialog.local_tag, leg)
 
 
 def _early_tag(context: Any) -> str:
-    """The tag of the early dialog that a request which is passed on came in, ``""`` for one in a dialog that is
-    established.
+    """The tag of the early dialog in which a request that is passed on came, by the context of the request; ``""``
+    for an established dialog.
     """
     if isinstance(context, OwnPrack):
         return context.tag
@@ -382,7 +385,7 @@ def _early_tag(context: Any) -> str:
 
 
 def _take_prack(leg: InviteUsage, transaction: ServerTransaction, prack: Request, now: float) -> None:
-    """A PRACK of a device; one for nothing that was said is refused (RFC 3262 section 3)."""
+    """Process a PRACK of a device. One that matches no reliable response gets 481 (RFC 3262 section 3)."""
     if leg.reliable is None:
         leg.reply(transaction, 481, now)
     else:
@@ -390,7 +393,8 @@ def _take_prack(leg: InviteUsage, transaction: ServerTransaction, prack: Request
 
 
 def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response | None, now: float) -> bool:
-    """As a challenge asks, or, without a response, to another place; False when that cannot be."""
+    """Send a request again: with credentials after a challenge, or, without a response, to another address. Returns
+    False when neither is possible."""
     invite, requests, early = leg.client_invite, leg.requests, not leg.established
     pending = asked is invite.latest
     if pending and invite.cancelling:
@@ -408,7 +412,7 @@ def _send_again(leg: InviteUsage, asked: ClientTransaction, response: Response |
 
 
 def _accepted(leg: InviteUsage, response: Response) -> None:
-    """A 2xx to our INVITE: it makes the dialog, or refreshes its target."""
+    """Process a 2xx to our INVITE: it establishes the dialog, or refreshes its remote target."""
     if leg.established:
         leg.dialog.target = contact_uri(response) or leg.dialog.target
     else:
@@ -421,20 +425,20 @@ def _accepted(leg: InviteUsage, response: Response) -> None:
 
 
 def _acknowledge_crossed(leg: InviteUsage, now: float) -> None:
-    """A 2xx that a BYE crossed is acknowledged all the same (RFC 5407 section 3.1.3); no ACK comes from across."""
+    """Acknowledge a 2xx that crossed a BYE (RFC 5407 section 3.1.3): no ACK will come from the other leg."""
     if leg.ack.pending and leg.ended and not leg.requests.on_site:
         leg.acknowledge(leg.owner.hop_headers(leg, "ACK", now), b"", now)
 
 
 def _hears(leg: InviteUsage, response: Response) -> bool:
-    """Whether a response that may be reliable is the next one of its dialog (RFC 3262 section 4)."""
+    """Whether a response with RSeq is in order, or not reliable at all (RFC 3262 section 4)."""
     leg.reliable = leg.reliable or Reliable(leg.stack)
     return leg.reliable.hear(response, not leg.requests.on_site)
 
 
 def _may_be_late(leg: InviteUsage, request: Request, counter: Dialog) -> bool:
-    """Whether a number that is not higher is in order: several early dialogs count each for itself, and a PRACK may
-    have been heard by a process before us.
+    """Whether a request may have a CSeq that is not higher than the last: several early dialogs count separately, and
+    a PRACK may be the repeat of one that a process before us received.
     """
     again = request.method == "PRACK" and request.cseq == counter.remote_cseq
     return again or len(leg.dialogs.local_tags.all) > 1
