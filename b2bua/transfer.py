@@ -1,13 +1,14 @@
 """Transfers that the server makes itself, ``transfer = "serve"`` (RFC 3515, RFC 5589; docs/wire.md, "Transfers").
 
-Who is referred stays where it is until the target has answered: the target is called without an offer, what it offers
-is offered to the party that stays, and what that answers goes to the target in its ACK. In an attended transfer the
-target is the other side of the call that Refer-To names (RFC 3891), and is asked for its offer by a re-INVITE.
+Until the target has answered, the call with the referrer goes on. The target is called without an offer; the offer in
+its 2xx goes to the party that stays, in a re-INVITE, and the answer of that party to the target, in the ACK. In an
+attended transfer the target is the other side of the call that Refer-To names (RFC 3891); a re-INVITE asks it for its
+offer.
 
-Nothing of it is a server's alone. The REFER stands in its agent's list, unanswered, until all is over, so the next
-server begins anew; and all that is sent for it has a key made of that of the REFER, so whoever had it before does not
-hear of it twice. The ACK of the target is where the new call begins: the state token in it names the new sides. A
-server that finds it so has only the referrer to tell.
+A transfer survives its server. The REFER stays in its agent's list, unanswered, until the transfer is over, so the
+next server begins it anew. All requests of a transfer have origin keys derived from that of the REFER, so no party
+gets one twice. The new call begins with the ACK to the target: the state token in it names the new parties, and a
+server that finds such a token only has to notify the referrer.
 """
 
 from __future__ import annotations
@@ -42,11 +43,11 @@ logger = logging.getLogger(__name__)
 CALLING: Final = "calling"
 """The target has not answered."""
 ASKING: Final = "asking"
-"""It has made an offer, which the party that stays is to answer."""
+"""The target has made an offer, which the party that stays is to answer."""
 JOINED: Final = "joined"
-"""They talk; the referrer is told, and is to hang up."""
+"""The two parties are connected; the referrer gets a NOTIFY, and is to hang up."""
 FAILED: Final = "failed"
-"""It came to nothing; the referrer is told, and talks on."""
+"""The transfer has failed; the referrer gets a NOTIFY, and its call goes on."""
 OVER: Final = "over"
 
 # Events.
@@ -62,54 +63,55 @@ HUNG_UP: Final = "the referrer hung up"
 WAITED: Final = "the referrer does not hang up"
 CALL_ENDED: Final = "the call ended"
 
-# What it asks by itself; when it wakes.
+# Kinds of requests that a transfer sends; causes of its deadlines.
 OFFER: Final = "offer"
-"""The side of the other call, for an offer."""
+"""A re-INVITE that asks the target of an attended transfer for an offer."""
 STAYS: Final = "stays"
-"""The party that stays, to answer it."""
+"""A re-INVITE that offers the target's session to the party that stays."""
 RENEW: Final = "renew"
-"""The referrer, for an offer: the party that stays has agreed to talk with a target that is gone."""
+"""A re-INVITE that asks the referrer for an offer, after the party that stays has agreed on a session with a target
+that is gone."""
 BACK: Final = "back"
-"""The other side of that call, to answer an offer as before all this."""
+"""A re-INVITE to the party that the target talked with before, to answer the offer that the target has made."""
 NOTIFY: Final = "notify"
 LOOK: Final = "look"
 LONGEST: Final = "longest"
 PARTING: Final = "parting"
 
 LOOK_S: Final = 0.1
-"""Seconds between two looks at what is not there yet, or is busy."""
+"""Seconds until the transfer looks again at a leg that is not known yet, or is busy."""
 PARTING_S: Final = 4.0
-"""Seconds that a referrer has for its BYE once it was told."""
+"""Seconds that a referrer has for its BYE after the last NOTIFY."""
 LONGEST_S: Final = 180.0
 """Seconds that a target may take (RFC 3261 section 16.6, timer C)."""
 MOST_TRIES: Final = 5
-"""Times that a party is asked again."""
+"""Times that a re-INVITE is sent again after a refusal for the moment."""
 KEYS: Final = {RENEW: 700, BACK: 750, OFFER: 800, STAYS: 900}
-"""Where the attempts of what is asked begin in its origin keys; those of calls are below 100, and a NOTIFY has the
-status that it tells."""
+"""First attempt number in the origin keys of each kind of request. Attempts of calls are below 100; a NOTIFY has the
+status that it reports."""
 
 
 class Ask(NamedTuple):
-    """The context of what a transfer asks by itself."""
+    """The context of a client transaction that a transfer has started: the transfer, and the kind of request."""
 
     transfer: Transfer
     what: str
 
 
 class Transfers:
-    """Begins them; one for the life of a server."""
+    """Begins transfers. A server has one instance for its whole life."""
 
     def __init__(self, services: CallServices, node: str, former: FormerCalls) -> None:
         self.services = services
         self.node = node
         self.former = former
         self.ending: set[str] = set()
-        """Dialogs, by their keys, that are ended as soon as they are told, since they were replaced."""
+        """Keys of replaced dialogs that are ended as soon as an agent reports them."""
 
     def refer(
         self, call: Call, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float
     ) -> bool:
-        """A REFER came on that leg; False: it is to be passed on."""
+        """Handle a REFER on a leg; False: it is to be passed on to the other side."""
         begun = call.transfer
         if isinstance(begun, Transfer):
             if begun.referrer is leg and begun.state is JOINED and begun.refer is None:
@@ -136,12 +138,12 @@ class Transfers:
         return True
 
     def left(self, call: Call, leg: InviteUsage, agent: str, former: CallState | None, now: float) -> None:
-        """A former server has joined the call anew; ``leg`` is that of who had it transferred, ``former`` what its
-        agent knows of the call.
+        """Finish a transfer whose parties a former server has joined. ``leg`` is the referrer's, ``former`` the state
+        of the call in the token of the referrer's agent.
         """
         leg.owner, call.bridge.leaving = call.bridge, leg
         stays = call.bridge.origin
-        if stays is not None and stays.ack.pending:  # which died with that server
+        if stays is not None and stays.ack.pending:  # the former server died before it sent the ACK
             stays.acknowledge(self.services.site_headers, b"", now)
         records, part = self.services.records, former.part or former.call_id if former is not None else ""
         if former is not None and part not in records.ended:
@@ -159,8 +161,8 @@ class Transfers:
                 leg.reply(transaction, 481, now)
 
     def _refusal(self, call: Call, leg: InviteUsage, request: Request) -> int:
-        """The status that refuses to pass a REFER on, of a line of the server's own or to one; 0: it is passed. What
-        agents have, they refuse themselves.
+        """The status that refuses to pass on a REFER from or to an own line; 0: it is passed on. Agents refuse REFERs
+        of their lines themselves.
         """
         if call.device_legs == NO_DEVICE_LEGS:
             return 0
@@ -175,7 +177,8 @@ class Transfers:
         return 0
 
     def _serves(self, call: Call, leg: InviteUsage) -> bool:
-        """Whether its line wants that, or would pass it on to one that has it served."""
+        """Whether this server makes the transfers of a leg: the leg's line has ``transfer = "serve"``, or it has
+        ``pass`` and the other leg's line has ``serve``."""
         lines, other = self.services.site.lines, call.bridge.other(leg)
         own = lines.get(_line_of(call, leg).partition("/")[0])
         if own is not None and own.transfer == "pass" and other is not None:
@@ -215,32 +218,32 @@ class Transfer:
         self.call = call
         self.referrer = referrer
         self.agent = agent
-        """That of the referrer; ``""`` where a line of the server's own refers."""
+        """The referrer's agent; ``""`` if the referrer is on an own line."""
         self.line = line
         self.state = state
         self.generation = 0
         self.refer: ServerTransaction | None = None
-        """The REFER, as long as it is not concluded."""
+        """The transaction of the REFER, until its final answer."""
         self.request: Request | None = None
-        """The same, read."""
+        """The REFER itself."""
         self.wanted: ReferTo | None = None
         self.part = ""
-        """The call id of what the call becomes."""
+        """The call id of the part that begins with this transfer."""
         self.notices = ReferNotices()
         self.target_call: Call | None = None
-        """The call that is made to the target."""
+        """The call to the target, while that is being called."""
         self.target: InviteUsage | None = None
-        """The target's leg, once it has answered; or of the other call of the referrer."""
+        """The target's leg: once it has answered, or, in an attended transfer, in the referrer's other call."""
         self.offer: Response | None = None
-        """Its answer, with the offer."""
+        """The target's 2xx with the offer."""
         self.bye: tuple[ServerTransaction, Request] | None = None
-        """The referrer's, which waits for what comes of it."""
+        """The referrer's BYE, which waits for the outcome."""
         self.tries = 0
         self.until = 0.0
-        """How long what agents have still to tell is waited for."""
+        """Until when to wait for dialogs that agents have not reported yet, on the core's clock."""
 
     def step(self, event: str, subject: Any, now: float) -> None:
-        """The only place where the state changes."""
+        """Step the state machine; the state changes here, and in `stop`."""
         entry = TABLE.get((self.state, event))
         if entry is None:
             logger.debug("transfer %s is %s: %s is of no interest", self.part, self.state, event)
@@ -252,8 +255,8 @@ class Transfer:
         action(self, subject, now)
 
     def take(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """Accept the REFER. Where an agent has sent it, it stays open, and so in the agent's list. Raises
-        :class:`Malformed`.
+        """Accept the REFER. Towards an agent it gets only a provisional response, so that it stays in the agent's
+        list. Raises :class:`Malformed` for a Refer-To that cannot be used.
         """
         self.wanted = ReferTo.of(request)
         self.refer, self.request = transaction, request
@@ -262,13 +265,13 @@ class Transfer:
         self.part = _part_of(origin_of(self.agent or self.transfers.node, request.branch))
         self.until = now + self.transfers.services.site.timing.replay_wait
         self.referrer.reply(transaction, 183 if self.agent else accepted, now, lines=_granted(self))
-        if self.state is JOINED:  # by another server
+        if self.state is JOINED:  # a former server has joined the parties
             self.generation += 1
             _end_replaced(self, now)
             _tell(self, 200, now)
 
     def begin(self, now: float) -> None:
-        """Call the target, or find it."""
+        """Call the target, or find its leg in an attended transfer."""
         self.transfers.services.stack.deadlines.set(now + LONGEST_S, self, LONGEST)
         _tell(self, 100, now)
         if self.wanted is not None and self.wanted.replaces is not None:
@@ -276,10 +279,10 @@ class Transfer:
         else:
             _call_target(self, now)
 
-    # What its calls say (``b2bua.call.TransferOf``).
+    # What its calls invoke (``b2bua.call.TransferOf``).
 
     def hangs_up(self, leg: InviteUsage, transaction: ServerTransaction, bye: Request, now: float) -> bool:
-        if leg is self.call.bridge.leaving and self.state is OVER:  # what it had others talk of has ended meanwhile
+        if leg is self.call.bridge.leaving and self.state is OVER:  # the call of the joined parties has ended already
             leg.reply(transaction, 200, now)
             return True
         if leg is not self.referrer or self.state is OVER:
@@ -311,10 +314,10 @@ class Transfer:
         self.generation += 1
         self.state = OVER
 
-    # What comes of what it asked.
+    # Answers to its requests.
 
     def heard(self, what: str, response: Response | None, now: float) -> None:
-        """The final answer; None: none came."""
+        """The final response to a request of kind ``what``; None: it timed out."""
         status = 408 if response is None else response.status
         if what is NOTIFY:
             self.notices.answered()
@@ -333,7 +336,7 @@ class Transfer:
             self.step(OFFERED, (self.target, response), now)
 
     def again(self, what: str, now: float) -> None:
-        """An agent's fence has refused what was asked, and has adopted this server by now."""
+        """Send a request of kind ``what`` again, which an agent's fence had refused before it adopted this server."""
         if what is NOTIFY:
             _notify(self, self.notices.last, now)
         else:
@@ -353,14 +356,14 @@ class Transfer:
 
 
 def _part_of(origin: str) -> str:
-    """The call id of what a call becomes by the REFER of that origin."""
+    """The call id of the part that begins with the REFER of an origin key."""
     agent, _, branch = origin.partition(";")
     return call_id_of(agent, branch)
 
 
 def is_paid_by_transfer(state: CallState, key: str) -> bool:
-    """Whether the 2xx to the INVITE of that origin key gets its ACK from a transfer that is to be begun anew, as the
-    call was not joined yet.
+    """Whether the ACK for the INVITE of an origin key is left to a transfer: the INVITE was sent by a transfer that
+    had not joined its parties yet, and so will be begun anew.
     """
     origin, _, number = key.rpartition(";")
     return number.isdecimal() and int(number) >= min(KEYS.values()) and _part_of(origin) != state.part
@@ -378,14 +381,15 @@ def _wake(transfer: Transfer, after: float, cause: str, now: float) -> None:
 
 
 def _call_target(transfer: Transfer, now: float) -> None:
-    """Call it by the routes and with the rights of the referrer's line, as if who stays called."""
+    """Call the target, by the routes and with the rights of the referrer's line, with the number of the party that
+    stays as the caller."""
     transfers, call, wanted, refer = transfer.transfers, transfer.call, transfer.wanted, transfer.request
     assert wanted is not None and refer is not None
     services, records = transfers.services, transfers.services.records
     called = transfer.referrer is not call.bridge.origin
     caller, referrer = side_of(call.state, called).number, side_of(call.state, not called).number
     request = invite_for(services.site, refer, wanted, caller, referrer, transfer.line)
-    known = services.calls.get(transfer.part)  # its leg was told first
+    known = services.calls.get(transfer.part)  # after a takeover, if the target's leg was reported before the REFER
     target = known or Call(
         services,
         CallState(
@@ -419,7 +423,8 @@ def _call_target(transfer: Transfer, now: float) -> None:
 
 
 def _find_target(transfer: Transfer, now: float) -> None:
-    """Of an attended transfer: the other side of the call that is named. It is asked for an offer."""
+    """Find the target of an attended transfer, the other side of the call that Refer-To names, and ask it for an
+    offer."""
     found = _named(transfer, now)
     if isinstance(found, InviteUsage):
         transfer.target = found
@@ -431,7 +436,8 @@ def _find_target(transfer: Transfer, now: float) -> None:
 
 
 def _named(transfer: Transfer, now: float) -> InviteUsage | int:
-    """The leg across from the one that is named; else the status that refuses, 0 to look again."""
+    """The leg across from the one that Refer-To names; or the status that refuses the transfer, 0 to look again
+    later."""
     services = transfer.transfers.services
     leg, told = _replaced(transfer, now)
     if leg is None:
@@ -451,7 +457,7 @@ def _named(transfer: Transfer, now: float) -> InviteUsage | int:
 
 
 def _replaced(transfer: Transfer, now: float) -> tuple[InviteUsage | None, bool]:
-    """The leg whose dialog Refer-To names; whether agents have told all there is."""
+    """The leg whose dialog Refer-To names, None if unknown; and whether agents have reported all they have of it."""
     dialog = transfer.wanted.replaces if transfer.wanted is not None else None
     if dialog is None:
         return None, True
@@ -463,7 +469,7 @@ def _replaced(transfer: Transfer, now: float) -> tuple[InviteUsage | None, bool]
 
 
 def _end_replaced(transfer: Transfer, now: float) -> None:
-    """The other call of the referrer has nobody else any more."""
+    """End the referrer's other call, whose other side was joined with the party that stays."""
     (leg, told), ending = _replaced(transfer, now), transfer.transfers.ending
     dialog = transfer.wanted.replaces if transfer.wanted is not None else None
     key = dialog_key(dialog.call_id, dialog.local_tag) if dialog is not None else ""
@@ -477,17 +483,18 @@ def _end_replaced(transfer: Transfer, now: float) -> None:
 
 
 def _is_busy(call: Call, leg: InviteUsage) -> bool:
-    """Whether the session of that leg is being changed; not by this transfer, as a former server had begun it."""
+    """Whether the session of a leg is being changed by anything but this transfer. An ACK that is due from the same
+    transfer under a former server does not count."""
     bridge = call.bridge
     pending = leg.client_invite.pending or leg.server_invite.pending or bridge.joining
     return bool(pending) or leg.server_invite.awaits_ack or (leg.ack.pending and not bridge.carried_out)
 
 
-# What is asked.
+# Requests to the parties.
 
 
 def _site_lines(transfer: Transfer, leg: InviteUsage, number: int) -> tuple[str, ...]:
-    """The header lines of the site on what is asked of that leg; none for a line of the server's own."""
+    """The site's header lines for a request to a leg, with ``number`` as its attempt; none towards an own line."""
     if leg.path.reach is not None:
         return ()
     branch = transfer.request.branch if transfer.request is not None else ""
@@ -496,7 +503,7 @@ def _site_lines(transfer: Transfer, leg: InviteUsage, number: int) -> tuple[str,
 
 
 def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...], body: bytes, now: float) -> None:
-    """A re-INVITE of ours."""
+    """Send a re-INVITE of kind ``what``."""
     call = call_of(leg)
     device_leg = call.device_legs.get(leg) if call is not None else None
     if call is not None and device_leg is not None:
@@ -509,7 +516,7 @@ def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...]
 
 
 def _ask_who_stays(transfer: Transfer, now: float) -> None:
-    """Offer what the target offers to the party that stays; when its session is being changed, in a moment."""
+    """Send the target's offer to the party that stays; if its session is being changed, try again in a moment."""
     call, offer = transfer.call, transfer.offer
     stays = call.bridge.other(transfer.referrer)
     if transfer.state is not ASKING or offer is None:
@@ -521,19 +528,19 @@ def _ask_who_stays(transfer: Transfer, now: float) -> None:
 
 
 def _request(method: str, lines: Sequence[str], body: bytes) -> Request:
-    """A request with these lines, for who looks at what it describes."""
+    """A request with these header lines and body, as input for a device leg's offer/answer."""
     return Request(method, "", [field_of(line) for line in lines], list(lines), body)
 
 
 def _content(response: Response) -> tuple[str, ...]:
-    """The header lines of what a response describes."""
+    """The header lines of a response that describe its body."""
     return tuple(lines_of_body(crossing(response)))
 
 
 def _acknowledge(
     transfer: Transfer, call: Call, leg: InviteUsage, agent: str, answer: Response | None, now: float
 ) -> None:
-    """Send the ACK of what was asked, with the answer to the offer in the 2xx."""
+    """Send the ACK for a re-INVITE or for the target's INVITE, with the SDP of ``answer`` if the 2xx had an offer."""
     services = transfer.transfers.services
     lines, body = (_content(answer), answer.body) if answer is not None else ((), b"")
     if (device_leg := call.device_legs.get(leg)) is not None:
@@ -542,11 +549,11 @@ def _acknowledge(
         leg.acknowledge((*lines, *services.site_headers, *services.token_lines(call, agent)), body, now)
 
 
-# What the referrer hears (RFC 3515 section 2.4.4).
+# NOTIFYs to the referrer (RFC 3515 section 2.4.4).
 
 
 def _tell(transfer: Transfer, status: int, now: float) -> None:
-    """Let it know how it goes."""
+    """Notify the referrer of a status."""
     if transfer.notices.add(status):
         _go_on_telling(transfer, now)
 
@@ -566,20 +573,20 @@ def _notify(transfer: Transfer, status: int, now: float) -> None:
 
 
 def _conclude(transfer: Transfer, now: float) -> None:
-    """All concerned know of it: its agent need not keep the REFER any more, nor the BYE."""
+    """Answer the REFER finally, as all parties know the outcome: the agent need not keep it any more."""
     refer, transfer.refer = transfer.refer, None
     if refer is not None and transfer.request is not None:
         transfer.referrer.reply(refer, accepted_by(transfer.request), now, lines=_granted(transfer))
 
 
 def _granted(transfer: Transfer) -> tuple[str, ...]:
-    """The header lines of the answer to a REFER."""
+    """The header lines of the answer to the REFER."""
     asked = transfer.request
     return ("Refer-Sub: false",) if asked is not None and _wants_no_word(asked) else ()
 
 
 def _wants_no_word(refer: Request) -> bool:
-    """Refer-Sub (RFC 4488 section 4)."""
+    """Whether the referrer wants no NOTIFYs: Refer-Sub (RFC 4488 section 4)."""
     return (refer.get("refer-sub") or "").strip().lower() == "false"
 
 
@@ -600,7 +607,7 @@ def _ask_stays(transfer: Transfer, subject: tuple[InviteUsage, Response], now: f
 
 
 def _ask_later(transfer: Transfer, subject: tuple[str, Response | None], now: float) -> None:
-    """It was refused for the moment, or by a fence."""
+    """Send a request again later, which was refused for the moment or by an agent's fence."""
     what, response = subject
     leg = transfer.target if what is OFFER else transfer.call.bridge.other(transfer.referrer)
     ours = leg is not None and leg.dialog.direction == UAC
@@ -609,7 +616,7 @@ def _ask_later(transfer: Transfer, subject: tuple[str, Response | None], now: fl
 
 
 def _join(transfer: Transfer, answer: Response, now: float) -> None:
-    """The party that stays has answered: the ACK of the target begins the call that they have."""
+    """The party that stays has answered: join it with the target. The new call begins with the ACK to the target."""
     call, referrer, target, offer = transfer.call, transfer.referrer, transfer.target, transfer.offer
     bridge, former = call.bridge, call.state
     stays = bridge.other(referrer)
@@ -646,7 +653,7 @@ def _join(transfer: Transfer, answer: Response, now: float) -> None:
 
 
 def _go_on_joined(transfer: Transfer, _: None, now: float) -> None:
-    """The new call stands already, and the target is called no more."""
+    """A former server has joined the parties already: drop the call to the target, and notify the referrer."""
     transfer.generation += 1
     target, transfer.target_call = transfer.target_call, None
     if target is not None:
@@ -665,7 +672,7 @@ def _await_bye(transfer: Transfer, _: None, now: float) -> None:
 
 
 def _part(transfer: Transfer, _: None, now: float) -> None:
-    """The referrer has hung up, or is to be hung up."""
+    """End the referrer's leg: answer its BYE, or hang up."""
     _conclude(transfer, now)
     if transfer.bye is not None:
         transfer.referrer.reply(transfer.bye[0], 200, now)
@@ -684,8 +691,8 @@ def _fail(transfer: Transfer, status: int, now: float) -> None:
 
 
 def _give_target_up(transfer: Transfer, now: float) -> None:
-    """The target is not wanted any more: the call to it ends; or the side of another call talks on there, and the
-    offer that it made is answered by who it had."""
+    """Release the target. A call that was made to it ends. In an attended transfer it goes on in its own call, whose
+    other side is asked to answer the offer that the target has made."""
     made, transfer.target_call = transfer.target_call, None
     target, offer = transfer.target, transfer.offer
     if made is not None:
@@ -701,8 +708,8 @@ def _give_target_up(transfer: Transfer, now: float) -> None:
 
 
 def _restore(transfer: Transfer, what: str, accepted: Response | None, now: float) -> None:
-    """What came to nothing is undone: both sides of a call talk with each other as before, one's offer being answered
-    by the other.
+    """Go on undoing a failed transfer, with the 2xx to a request of kind ``what`` (None: it was refused). Both sides
+    of a call are to have a session with each other again, the one answering the other's offer.
     """
     call = transfer.call
     if what is STAYS:
@@ -725,7 +732,7 @@ def _restore(transfer: Transfer, what: str, accepted: Response | None, now: floa
 
 
 def _talk_on(transfer: Transfer, _: None, now: float) -> None:
-    """The call is as before; unless the referrer has hung up meanwhile."""
+    """The transfer has failed and the call goes on, unless the referrer has hung up meanwhile."""
     _conclude(transfer, now)
     call, bye = transfer.call, transfer.bye
     call.transfer = None
@@ -734,7 +741,7 @@ def _talk_on(transfer: Transfer, _: None, now: float) -> None:
 
 
 def _give_up(transfer: Transfer, _: None, now: float) -> None:
-    """Who stays has hung up."""
+    """The call has ended, as the party that stays has hung up."""
     _give_target_up(transfer, now)
     _conclude(transfer, now)
     if transfer.bye is not None:
@@ -742,11 +749,11 @@ def _give_up(transfer: Transfer, _: None, now: float) -> None:
 
 
 def _let_be(transfer: Transfer, _: None, now: float) -> None:
-    """What comes of it decides."""
+    """Do nothing: the referrer's BYE waits for the outcome."""
 
 
 TRANSFERRED: Final = "transferred"
-"""The reason in the record of a call that went on with somebody else."""
+"""The reason in the call record of a part that ended with a transfer."""
 
 Action = Callable[[Any, Any, float], None]
 
@@ -773,4 +780,4 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (FAILED, HUNG_UP): (OVER, _talk_on),
     (FAILED, CALL_ENDED): (OVER, _give_up),
 }
-"""``(state, event) -> (next, action)``; what is not in it is of no interest."""
+"""``(state, event) -> (next, action)``; other events are ignored."""

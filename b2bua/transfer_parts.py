@@ -1,4 +1,4 @@
-"""What a transfer makes of calls: the INVITE for its target, and the call that its two parties have then."""
+"""Parts of a transfer: the INVITE for its target, and the state and legs of the call that its two parties have."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Side(NamedTuple):
 
     number: str
     line: str
-    """With its channel."""
+    """The line, with its channel if it has one."""
     agent: str
     dialog: str
-    """Call-ID of its server dialog; ``""`` with a line of the server's own."""
+    """Call-ID of the dialog with the agent; ``""`` for an own line."""
 
 
 def side_of(state: CallState, is_caller: bool) -> Side:
-    """The party that called, or the other one."""
+    """The caller's or the callee's side of a state."""
     if is_caller:
         return Side(state.caller, state.caller_line, state.caller_agent, state.caller_dialog)
     return Side(state.callee, state.callee_line, state.callee_agent, state.callee_dialog)
@@ -37,14 +37,14 @@ def side_of(state: CallState, is_caller: bool) -> Side:
 def joined_state(
     former: CallState, stays: Side, target: Side, made: CallState | None, part: str, by: str, at: float
 ) -> CallState:
-    """The state of the call that who stays has with the target, as its caller, from ``at`` on (its wall clock).
-    ``made``: that of the call to the target, where it was called for this.
+    """The state of the call between the party that stays, as the caller, and the target, from ``at`` on (wall clock
+    of the call). ``made``: the state of the call to the target, if that was called for the transfer.
     """
     return changed(
         former,
         attempt=1 if made is None else made.attempt,
         plan="",
-        device_leg=None,  # told anew: its numbers are those of now, as the time is that is counted from
+        device_leg=None,  # set anew with the leg's present CSeq, as jumps count seconds from the new answer on
         caller=stays.number,
         caller_line=stays.line,
         caller_agent=stays.agent,
@@ -63,8 +63,8 @@ def joined_state(
 
 
 def invite_for(site: Site, refer: Request, wanted: ReferTo, caller: str, referrer: str, line: str) -> Request:
-    """The INVITE for the target, in the site's form: without an offer, and with who referred (RFC 3892), whom a
-    trusted line may name itself.
+    """The INVITE for the target, in the site's form: without an offer, and with Referred-By (RFC 3892), which a
+    trusted line may set itself.
     """
     known = site.lines.get(line.partition("/")[0])
     by = refer.get("referred-by") if known is not None and known.trusted else None
@@ -81,9 +81,7 @@ def invite_for(site: Site, refer: Request, wanted: ReferTo, caller: str, referre
 
 
 def take_target(call: Call, made: Call, target: InviteUsage) -> None:
-    """The leg of a call that was made to a target is a leg of ``call``, with what is counted for it; nothing else is
-    left of that call.
-    """
+    """Move the target's leg of the call ``made``, with its line loads, to ``call``, and drop the rest of ``made``."""
     for line in made.lines:
         call.lines.append(line)
     made.lines = []
@@ -92,7 +90,7 @@ def take_target(call: Call, made: Call, target: InviteUsage) -> None:
 
 
 def take_from(call: Call, other: Call, target: InviteUsage) -> None:
-    """A leg of another call of the referrer is a leg of ``call``; that other call has one side then."""
+    """Move a leg of the referrer's other call, with its line load, to ``call``; the other call keeps one leg."""
     line = (other.state.caller_line if target is other.bridge.origin else other.state.callee_line).partition("/")[0]
     if line in other.lines:
         other.lines.remove(line)
@@ -112,7 +110,7 @@ def _take_leg(call: Call, other: Call, target: InviteUsage) -> None:
 
 
 def call_of(leg: InviteUsage) -> Call | None:
-    """The call of a leg, of an agent's or a line of the server's own."""
+    """The call that a leg belongs to, be it with an agent or an own line; None without one."""
     owner = leg.owner
     bridge = owner if isinstance(owner, Bridge) else getattr(owner, "bridge", None)
     policy = bridge.policy if isinstance(bridge, Bridge) else None
