@@ -1,4 +1,4 @@
-"""What all calls of an agent share: capabilities, and the server that is obeyed."""
+"""What all calls of an agent share: the services that they use, and the server that has adopted the agent."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from sip.transaction import ServerTransaction
 from sip.wire.message import Request
 
 NOWHERE: Final = Flow("tcp", "nowhere", ("0.0.0.0", 0))
-"""The flow of what is said while no server is there: nobody writes it, it stands in the records."""
+"""The flow of messages to servers while none is connected: they are not written, and only kept in the records."""
 MOST_HELD: Final = 10_000
-"""Calls while which no server is there: further requests of devices are refused."""
+"""While no server is connected and the agent has that many calls, further requests of devices are refused."""
 
 
 class LineStateSource(Protocol):
-    """What servers keep of a call for this agent."""
+    """The line states of calls, which servers keep for this agent."""
 
     kept: bool
-    """Whether the server that is obeyed keeps anything."""
+    """Whether the server that has adopted the agent keeps line states."""
 
     def lines(self, call: Any, now: float, sent: SentInvite | None = None) -> tuple[str, ...]:
-        """The header line that gives it to them, on a message that goes there anyway."""
+        """The header line with the call's line state, for a message that goes to the servers anyway; ``()`` where
+        none is wanted. ``sent``: the INVITE of which the header is to be part."""
 
     def changed(self, call: Any, now: float, at_once: bool = False) -> None:
-        """It has changed at the device alone, of which no message to them tells."""
+        """The call has changed at the device without a message to the servers: they are to be told, soon or
+        ``at_once``."""
 
 
 class CallEnvironment:
-    """One for each agent; what it says of the servers is kept up to date by whoever follows them."""
+    """One for each agent. `gateway_agent.obedience` keeps ``server`` and ``server_flow`` up to date."""
 
     __slots__ = (
         "counters",
@@ -81,9 +83,9 @@ class CallEnvironment:
         line_states: LineStateSource,
         webrtc: WebrtcLegs | None = None,
     ) -> None:
-        """``living`` counts the calls that the agent has, ``epoch`` is the one that is obeyed, ``settled`` is told of
-        each call that has nothing under way any more, ``is_repeat`` says whether a request of a server came before,
-        and was dealt with. ``derivation`` makes identifiers, ``line_states`` what servers keep of calls.
+        """``living`` counts the agent's calls, ``epoch`` gives the epoch that it obeys. ``settled`` is called with
+        each ended call that has no transaction under way any more. ``is_repeat`` returns whether a request of a
+        server came before; it is then handled. ``derivation`` derives identifiers, ``line_states`` line states.
         """
         self.stack = stack
         self.deduplication = deduplication
@@ -92,7 +94,7 @@ class CallEnvironment:
         self.log = log
         self.relay = relay
         self.hold_attempt = hold_attempt
-        """Seconds for which a device's request waits for the first word of a server."""
+        """Seconds for which a device's request waits for the first response of a server."""
         self.living = living
         self.epoch = epoch
         self.settled = settled
@@ -103,21 +105,21 @@ class CallEnvironment:
         self.webrtc = webrtc
         """Legs of the WebRTC gateway; None where the site has no browsers."""
         self.stir: Any = None
-        """Signs and verifies who calls; None where no line asks for that."""
+        """Signs and verifies caller identities (STIR); None where no line asks for that."""
         self.watched: Callable[[Any, float], None] = _nobody
-        """Told of the line on which a call began, rang, was answered or ended."""
+        """Called with the line on which a call began, rang, was answered or ended."""
         self.server_flow = NOWHERE
         """The connection to the server that has adopted this agent."""
         self.server = ""
-        """Its name; before there was one, that of the site's main server."""
+        """The name of that server; before there was one, that of the site's main server."""
 
     @property
     def connected(self) -> bool:
-        """Whether the server that adopted this agent is there to be spoken to."""
+        """Whether the server that adopted this agent is connected."""
         return self.server_flow is not NOWHERE
 
     def may_hold(self) -> bool:
-        """Whether one more request may wait while no server is there."""
+        """Whether one more request is accepted: a server is connected, or there are not too many calls waiting."""
         return self.connected or self.living() < MOST_HELD
 
 

@@ -1,4 +1,5 @@
-"""What a line leads to: what every kind of it does (``gateway_agent.lines`` has them), and what it is given."""
+"""The far side of a line, a phone or a trunk: the interface that every kind has (``gateway_agent.lines`` has the
+kinds), and what they are given."""
 
 from __future__ import annotations
 
@@ -21,30 +22,30 @@ from sip.wire.message import Response
 
 
 class Target(NamedTuple):
-    """Where an INVITE for a line goes."""
+    """One place where an INVITE for a line may be sent."""
 
     uri: str
     """The Request-URI without its user part when ``fill``, else whole."""
     host: str
     """The peer's host, for To."""
     fill: bool
-    """The number called is put in as the user part."""
+    """Whether the called number is put into ``uri`` as the user part."""
     registered: Flow | None = None
     """The flow of a phone's registration."""
     place: Place | None = None
-    """A place of a trunk, to which a stream is opened when it is tried."""
+    """An address of a trunk; a stream to it is opened when it is tried."""
     trunk: TrunkDevice | None = None
     path: tuple[str, ...] = ()
-    """The proxies by which a phone has registered (RFC 3327)."""
+    """The Path of a phone's registration: the proxies through which it registered (RFC 3327)."""
 
     @property
     def route(self) -> tuple[str, ...]:
-        """The Routes of its INVITE."""
+        """The Route header values of its INVITE."""
         return self.trunk.route if self.trunk is not None else self.path
 
     @property
     def flow(self) -> Flow:
-        """By which it is reached now."""
+        """The flow by which it is reached now; UNREACHABLE when there is none."""
         if self.registered is not None:
             return self.registered
         flow = self.trunk.flow_to(self.place) if self.trunk is not None and self.place is not None else None
@@ -60,71 +61,71 @@ class LineEnvironment(NamedTuple):
     phones: PhoneServices
     realm: Callable[[], str]
     now: Callable[[], float]
-    """The instant of the last input."""
+    """Returns the instant of the last input."""
 
 
 Changed = Callable[[str, float, bool], None]
-"""Tells, with a sentence, that a far side came, went or registered (``""``: that is not worth one); last: whether
-servers are to know."""
+"""Called when a far side came into service, left it, or registered: with a sentence (``""`` where it is not worth
+one), the instant, and whether servers are to be told."""
 
 
 class FarSide(Protocol):
     """A phone or a trunk."""
 
     full_status: int
-    """Refuses a call when all channels are busy."""
+    """The status with which a call is refused when all channels are busy."""
     out_status: int
-    """Refuses a call when the line is out of service."""
+    """The status with which a call is refused when the line is out of service."""
     parallel: bool
     """Whether all targets ring at once, instead of one after the other."""
     reach: Reach
-    """How requests in its dialogs find their way."""
+    """Routes requests in dialogs with it."""
     digest: DigestClient | None
-    """Answers challenges of the device's side."""
+    """Answers challenges of the far side; None without credentials for it."""
 
     @property
     def why(self) -> str:
-        """Why it can take no call, one sentence; ``""`` when it can."""
+        """Why it can take no call, as a sentence; ``""`` when it can."""
 
     @property
     def address(self) -> str:
-        """The peer or the first contact, for people."""
+        """The first peer or contact, for display."""
 
     @property
     def registered(self) -> bool | None:
-        """None for what does not register."""
+        """Whether there is a registration; None for a far side that does not register."""
 
     @property
     def contacts(self) -> int:
-        """Devices that are registered here."""
+        """The number of devices that are registered here."""
 
     def label(self, channel: int) -> str:
-        """A channel of the line, for people."""
+        """The name of a channel of the line, for display."""
 
     def ready(self, then: Callable[[float], None], now: float) -> bool:
-        """Whether :meth:`targets` has its names, and its registrar's first answer; False: ``then`` is called when it
-        has."""
+        """Whether :meth:`targets` can be asked: host names are resolved, and the registrar has answered once. If not,
+        ``then`` is called when it can."""
 
     def targets(self, now: float) -> list[Target] | Busy:
-        """Where a call to the device goes, in order of preference; to be asked when it is :meth:`ready`."""
+        """Where a call to the device is sent, in order of preference, or why it cannot be. Only if :meth:`ready`."""
 
     def failed(self, target: Target, response: Response | None, now: float) -> None:
-        """A target did not answer (``None``), or said 503."""
+        """A target did not answer (``None``), or answered 503."""
 
     def start(self, now: float) -> None:
-        """Begin whatever keeps it in service."""
+        """Begin whatever keeps it in service, such as probing and registration."""
 
     def stop(self, now: float) -> None:
-        """A reload took the line away, or the process ends."""
+        """A reload removed the line, or the process ends."""
 
     def reload(self, settings: Settings, now: float) -> None:
-        """The site file says something else of it; its calls go on."""
+        """Take changed settings from the site file; calls go on."""
 
     def line_state(self, now: float) -> tuple[Registered, ...]:
-        """The devices that registered here, for servers to keep."""
+        """The devices that are registered here, for servers to keep."""
 
     def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
-        """Devices that registered before this process began, as servers knew them ``age`` seconds ago."""
+        """Restore devices that registered before a restart, as servers knew them ``age`` seconds ago."""
 
     def flow_lost(self, flow: Flow, now: float) -> None:
         """A stream to a device broke."""

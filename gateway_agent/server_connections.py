@@ -1,7 +1,7 @@
 """The agent's connections to the servers of its site, and the fence on them.
 
-Each is opened at the start, proved by both ends (``heartbeat.handshake``), kept, and made anew when it is lost. What
-comes from a server that is not obeyed goes no further than here (docs/wire.md).
+Each connection is opened at the start, authenticated by both ends (``heartbeat.handshake``), kept open, and opened
+anew when it is lost. Messages of a server that the agent does not obey are stopped here (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ logger = logging.getLogger(__name__)
 
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 0.5
-"""Seconds between two tries: a server that is back has its agents within that."""
+"""Greatest number of seconds between two tries to connect: so soon a server that is back has its agents."""
 CONNECT_LIMIT: Final = 0.5
-"""Seconds for a connection to come about, on a way that is not slower than a quarter of that: the kernel would send a
-SYN that was lost in a cut again only after 1, 3 and 7 s."""
+"""Seconds in which a connection must be established, where the round-trip time is not above a quarter of that. It is
+short because the kernel repeats a SYN that was lost in a network cut only after 1, 3 and 7 s."""
 
 WAITING: Final = "waiting"
 CONNECTING: Final = "connecting"
@@ -46,34 +46,35 @@ SLOW: Final = "opening takes too long"
 
 
 class Ear(NamedTuple):
-    """Who lives by what is heard on these connections."""
+    """The callbacks of these connections."""
 
     decided: Callable[[str, str, float], None]
-    """Code and sentence of a decision of the fence."""
+    """Called with code and sentence of each decision of the fence."""
     adopted_by: Callable[[], tuple[str, int]]
-    """The server that has adopted this agent, and under which epoch."""
+    """Returns the server that has adopted this agent, and its epoch."""
     adopt: Callable[[str, Flow, float], None]
-    """The server that has adopted it is there again, on this flow."""
+    """Called when the server that has adopted the agent is connected again, on this flow."""
     detach: Callable[[float], None]
-    """Another server leads from now on."""
+    """Called when another server leads from now on."""
     lost: Callable[[Flow, float], None]
-    """A connection is gone."""
+    """Called when a connection is gone."""
     heard: Callable[[float, float], None]
-    """The server that is obeyed was heard, and is active; with the age of its oldest call record not on disk."""
+    """Called when the obeyed server was heard to be active, with the age in seconds of its oldest call record that is
+    not on disk."""
     obedience_changed: Callable[[float], None]
-    """Whom the agent obeys is on disk."""
+    """Called when the leader that the agent obeys is stored on disk."""
     knows: Callable[[Request], bool]
-    """Whether a SUBSCRIBE refreshes a subscription."""
+    """Returns whether a SUBSCRIBE belongs to an existing subscription."""
     wait: Callable[[str, int, Callable[[float], None]], bool]
-    """Whether what a server says under an epoch may wait until that is on disk; it then goes on by itself."""
+    """Postpones a function until that epoch of that server is on disk; returns False where it is not pending."""
     superseded: Callable[[str, float], None]
-    """That server hears a later start of this agent, and not this one any more."""
+    """Called when that server is connected to a later start of this agent, and refuses this one."""
     figures: Callable[[float], tuple[int, float, float | None]]
-    """How many calls there are, the share of a processor in use, and the wall clock: for answers to heartbeats."""
+    """Returns the number of calls, the share of a processor in use, and the wall clock: for answers to heartbeats."""
 
 
 class ConnectionServices(NamedTuple):
-    """What a connection is made with."""
+    """What a connection needs from the agent."""
 
     agent: str
     """The agent's name."""
@@ -81,9 +82,9 @@ class ConnectionServices(NamedTuple):
     random: Random
     counters: Counter[str]
     keys: Callable[[], tuple[bytes, ...]]
-    """The site's keys, that to sign with first."""
+    """The site's keys; the first one signs."""
     site: Callable[[], Site]
-    """As it is at present."""
+    """The present site."""
 
 
 class ServerConnection:
@@ -98,13 +99,14 @@ class ServerConnection:
         self.state = WAITING
         self.generation = 0
         self.heard_at: float | None = None
-        """When the server last said anything with its signature."""
+        """When the server's last signed statement came."""
         self.last: Beat | None = None
-        """What it said then."""
+        """That statement."""
         self.key = b""
-        """That which signed it."""
+        """The site key that signed the server's last statement."""
         self.admitted = ""
-        """The Heartbeat line of the last request of a call that was let in: the next ones are the same."""
+        """The Heartbeat header value of the last request of a call that was admitted. Requests with the same one are
+        admitted without parsing it again."""
         self._initiator: Initiator | None = None
         self._failures = 0
         self._strange = 0
@@ -112,7 +114,7 @@ class ServerConnection:
         self._cseq = 0
 
     def connect(self, now: float) -> None:
-        """Try to connect, once."""
+        """Begin one try to connect."""
         endpoint = self.endpoint
         self._step(CONNECTING)
         self.connections.opened += 1
@@ -129,7 +131,7 @@ class ServerConnection:
         endpoint.stack.deadlines.set(now + (2 * limit if secure else limit), self, SLOW)
 
     def opened(self, now: float) -> None:
-        """It is connected: each end is to prove itself."""
+        """The connection is established: begin the handshake."""
         stack = self.endpoint.stack
         assert self.flow is not None
         self._step(HANDSHAKE)
@@ -140,7 +142,8 @@ class ServerConnection:
         stack.deadlines.set(now + HANDSHAKE_LIMIT, self, SLOW)
 
     def answered(self, response: Response, now: float) -> None:
-        """An answer to a word of the opening."""
+        """An answer to one of our requests: to a step of the handshake, or later for a piece of the site's
+        provisioned part."""
         endpoint, voter = self.endpoint, self.connections.voter
         if self.state == PROVED:
             self._told(response, now)
@@ -169,7 +172,8 @@ class ServerConnection:
         self.connections.proved(self, answer, now)
 
     def _told(self, response: Response, now: float) -> None:
-        """A piece of what is provisioned came; an agent asks for nothing else."""
+        """An answer on an authenticated connection: a piece of the site's provisioned part. An agent asks for nothing
+        else."""
         try:
             beat = self.said(response)
         except BeatError:
@@ -179,12 +183,12 @@ class ServerConnection:
             self.connections.part_exchange.answered(beat, now)
 
     def said(self, message: Request | Response) -> Beat:
-        """The signed statement in a message. Raises `BeatError`."""
+        """Returns the signed statement in a message, and notes the key. Raises `BeatError`."""
         beat, self.key = carriage.signed_in(message, self.endpoint.keys())
         return beat
 
     def say(self, beat: Beat) -> None:
-        """Ask the server something, on a connection that is open."""
+        """Send the server a statement in an OPTIONS request; the connection must be open."""
         stack, flow = self.endpoint.stack, self.flow
         assert flow is not None
         self._cseq += 1
@@ -197,7 +201,7 @@ class ServerConnection:
         self.last = beat
 
     def strange(self, request: Request, now: float) -> None:
-        """Something else came before the connection was proved."""
+        """Refuse a request that came before the handshake was complete; too many of them close the connection."""
         assert self.flow is not None
         self._strange += 1
         self.endpoint.stack.refuse(request, self.flow, 403)
@@ -213,7 +217,7 @@ class ServerConnection:
         self.lost(now)
 
     def lost(self, now: float) -> None:
-        """The connection is gone, or did not come about."""
+        """The connection is gone, or could not be established: try again later."""
         endpoint, flow = self.endpoint, self.flow
         if flow is not None:
             endpoint.stack.flow_lost(flow)
@@ -237,7 +241,7 @@ class ServerConnection:
 
 
 class ServerConnections:
-    """All connections to servers, and what passes the fence."""
+    """All connections of an agent to servers, and the fence: which messages on them are admitted."""
 
     def __init__(
         self,
@@ -252,7 +256,7 @@ class ServerConnections:
         self.by_name = {server.name: ServerConnection(endpoint, self, server) for server in site.servers.values()}
         self.part_exchange = PartExchange(self.voter.participant, self._ask, endpoint.stack.do, site)
         self.console = ConsoleExchange(self.voter.participant, self._ask, endpoint.stack.do, endpoint.stack.deadlines)
-        """What operators ask of this agent by a server; it asks nothing."""
+        """Answers what operators ask this agent by way of a server."""
         self._carrier = Carrier(
             self.voter, endpoint.stack.do, self._ask, self._live_by, lambda node: endpoint.keys()[0]
         )
@@ -264,8 +268,8 @@ class ServerConnections:
         return self._ear
 
     def reload(self, site: Site, now: float) -> None:
-        """Live by a changed site file. A server that speaks by a key that is none any more has not heard the new one
-        yet: it hears it in the opening of a new connection."""
+        """Apply a changed site file. A server that still signs with a key that was removed has not got the new one
+        yet: its connection is closed, and it gets the new key in the handshake of the next one."""
         self.voter.reload(site.membership())
         self.part_exchange.live_by(site)
         keys = self.endpoint.keys()
@@ -274,13 +278,13 @@ class ServerConnections:
                 connection.drop("it speaks by a key that was taken away", now)
 
     def start(self, ear: Ear, now: float) -> None:
-        """Connect to all servers; ``ear`` is told of what they say."""
+        """Connect to all servers; ``ear`` has the callbacks."""
         self._ear = ear
         for connection in self.by_name.values():
             connection.connect(now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> bool:
-        """Whether the flow is one of ours."""
+        """A stream was opened or lost. Returns whether it is one of these connections."""
         for connection in self.by_name.values():
             if connection.flow == flow:
                 if state == "open":
@@ -297,7 +301,8 @@ class ServerConnections:
         return None
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
-        """Whether a message on a server's connection may be looked at; beats are dealt with here."""
+        """Whether a message on a server's connection may be handled further. Heartbeats and handshakes are handled
+        here, and messages that are not admitted are refused or postponed here: False for all of them."""
         connection = self.connection_of(flow)
         if connection is None:
             return False
@@ -320,7 +325,7 @@ class ServerConnections:
 
     def _admits_request(self, connection: ServerConnection, request: Request, flow: Flow, now: float) -> bool:
         method, obeyed = request.method, connection.name == self.voter.leadership.node
-        if method == "ACK" or (method == "CANCEL" and obeyed):  # they may come without the header
+        if method == "ACK" or (method == "CANCEL" and obeyed):  # these may come without the Heartbeat header
             return obeyed
         line = request.get("heartbeat") or ""
         if line and line == connection.admitted:
@@ -348,13 +353,15 @@ class ServerConnections:
         return method == "NOTIFY" or connection.name == self.voter.leadership.node
 
     def offer(self, proof: Proof, now: float) -> str:
-        """Show a server's proof to the fence: why it does not hold, ``""`` when it does, on disk or soon."""
+        """Verify a server's proof of leadership. Returns why it is not accepted, or ``""``: then it is on disk, or is
+        being written."""
         fault = self.voter.participant.offer(proof, now)
         self.pump(now)
         return fault
 
     def refuse(self, request: Request, flow: Flow, to: str, now: float) -> None:
-        """403 with what the agent knows, by which a stale server learns (docs/wire.md)."""
+        """Answer 403 with the leader and epoch that the agent knows, so that a stale server learns of them
+        (docs/wire.md)."""
         beat = self.voter.participant.stamp(
             to, leader=self.voter.leadership.node, promised_epoch=self.voter.participant.on_disk.promised_epoch
         )
@@ -386,17 +393,17 @@ class ServerConnections:
         self.pump(now)
 
     def pump(self, now: float) -> None:
-        """Do what the fence wants, and live by what it decided."""
+        """Carry out what the voter has to do: write, send, and act on its decisions."""
         self._carrier.pump(now)
 
     def _ask(self, tell: Tell) -> None:
-        """An agent asks for what is provisioned, and nothing else."""
+        """Send a statement on the connection that it is for, if that is authenticated."""
         connection = self.by_name.get(tell.to)
         if connection is not None and connection.state == PROVED and connection.flow is not None:
             connection.say(tell.beat)
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
-        """The disk answered."""
+        """A write to disk is done; ``fault`` says why it failed, if it did."""
         if not self._carrier.stored(value, fault, now):
             return
         self.pump(now)
@@ -411,7 +418,8 @@ class ServerConnections:
                 connection.admitted = ""
 
     def proved(self, connection: ServerConnection, answer: Beat, now: float) -> None:
-        """Both ends are known. The server that is obeyed gets on with its calls; another one has to subscribe."""
+        """The handshake is complete. The server that has adopted the agent goes on with its calls, if it is still the
+        same run of it; any other server has to subscribe first."""
         leadership = self.voter.leadership
         logger.info("connected to %s", connection.name)
         if (
@@ -427,7 +435,7 @@ class ServerConnections:
 
 
 def _speaker(line: str) -> tuple[str, int]:
-    """Node and epoch in the unsigned Heartbeat header of a request of a call."""
+    """Node and epoch in the unsigned Heartbeat header of a request in a call; ``""`` and -1 where it has none."""
     node, epoch = "", -1
     for piece in line.split(";"):
         name, _, value = piece.strip().partition("=")

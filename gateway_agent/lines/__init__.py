@@ -1,4 +1,4 @@
-"""The kinds of lines: a file for the far side of each."""
+"""The kinds of lines: a module for the far side of each."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ from heartbeat.site.lines import LineSettings as Settings
 def make(
     environment: LineEnvironment, settings: Settings, changed: Callable[[Line, str, float, bool], None], now: float
 ) -> Line:
-    """The line that the site file describes."""
+    """Make the line that the site file describes."""
     return Line(environment, settings, Phone if settings.is_phone else Trunk, changed, now)

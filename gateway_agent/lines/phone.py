@@ -24,7 +24,7 @@ FLUSH: Final = Flush()
 
 
 class Phone:
-    """One user of the site's realm."""
+    """The far side of a phone's line: the devices of one user in the site's realm."""
 
     full_status = 486
     out_status = 480
@@ -39,9 +39,9 @@ class Phone:
         self._device = PhoneDevice(environment.phones, phone_of(settings), self.meets, self._changed)
         self.reach: Reach = self._device.reach
         self._told: dict[str, float] = {}
-        """When the bindings end by what servers were told last, by the URIs of their contacts."""
+        """The expiry of each binding as servers were told it last, by contact URI."""
         self._present = False
-        """Servers were told that somebody is registered."""
+        """Whether any device was registered at the last change."""
 
     @property
     def user(self) -> str:
@@ -68,8 +68,8 @@ class Phone:
         return self.name
 
     def meets(self, source: Flow) -> bool:
-        """Whether its devices may be there: a station is on this machine, since its password may be made from the
-        site key; a browser comes by WebSocket, from a page that ``origins`` names."""
+        """Whether its devices may register from that flow. A station must be on this machine, since its password may
+        be derived from the site key; a browser must use WebSocket, from a page that ``origins`` names."""
         if self.settings.kind == "web":
             return source.transport in WEB
         host = source.remote[0]
@@ -97,7 +97,7 @@ class Phone:
         """A device that does not answer stays registered."""
 
     def start(self, now: float) -> None:
-        """It is in service as soon as a device registers."""
+        """Nothing to begin: it is in service as soon as a device registers."""
 
     def stop(self, now: float) -> None:
         self._device.stop(now)
@@ -107,13 +107,13 @@ class Phone:
         self._device.reload(phone_of(settings), now)
 
     def line_state(self, now: float) -> tuple[Registered, ...]:
-        """What servers are to keep of it."""
+        """The registered devices, for servers to keep; notes the expiries told."""
         found = self._device.bindings(now)
         self._told = {one.contact.uri: one.expires_at for one in found}
         return tuple(Registered.of(one, now) for one in found)
 
     def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
-        """Devices that were registered, as they were known ``age`` seconds ago."""
+        """Restore devices that were registered ``age`` seconds ago."""
         self._device.resume([device.binding(self.name, now - age) for device in devices], now)
 
     def _changed(self, changes: Sequence[BindingChange], now: float) -> None:
@@ -121,12 +121,12 @@ class Phone:
             self._tell(changes[-1].because, now, True)
             if self._present != bool(self._device.bindings(now)):
                 self._present = not self._present
-                # a phone that has its 200 can be called: the servers hear of it first
+                # a phone that has its 200 may be called at once: servers must be told before
                 self._environment.stack.do(FLUSH)
         elif any(self._lags(change.binding, now) for change in changes):
             self._tell("", now, True)
 
     def _lags(self, binding: Binding, now: float) -> bool:
-        """Whether what servers know of a binding ends before half of its time is over."""
+        """Whether the expiry that servers know of a binding is over before half of its remaining time is."""
         told = self._told.get(binding.contact.uri, 0.0)
         return told - now < (binding.expires_at - now) / 2

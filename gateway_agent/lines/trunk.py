@@ -17,7 +17,7 @@ from sip.wire.uri import Uri
 
 
 class Trunk:
-    """n channels to one far side."""
+    """The far side of a trunk's line."""
 
     full_status = 503
     out_status = 503
@@ -77,7 +77,7 @@ class Trunk:
         return self.reachable(now) or Busy(self.out_status, because)
 
     def reachable(self, now: float) -> list[Target]:
-        """The same, be it in service or not."""
+        """The targets that have an address, whether the line is in service or not."""
         domain = self._device.policy.domain
         return [
             Target(
@@ -96,14 +96,14 @@ class Trunk:
             self._device.failed(target.place, response, now)
 
     def line_state(self, now: float) -> tuple[Registered, ...]:
-        """Nothing: it registers anew itself, under the same contact."""
+        """Nothing to keep: after a restart the trunk registers again by itself, under the same contact."""
         return ()
 
     def resume(self, devices: Sequence[Registered], age: float, now: float) -> None:
-        """Nothing was kept."""
+        """Nothing to restore, since nothing was kept."""
 
     def flow_lost(self, flow: Flow, now: float) -> None:
-        """A trunk's streams are opened anew by the next request."""
+        """Nothing to do: the next request opens a stream anew."""
 
     def _changed(self, because: str, now: float) -> None:
         self._tell(because, now, True)
