@@ -1,4 +1,4 @@
-"""The relayed media of one call: where a line has ``media = "relay"``, its media is led through the agent's relay."""
+"""The relayed media of one call: the media of a line with ``media = "relay"`` passes through the agent's relay."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from sip.wire import sdes, sdp
 logger = logging.getLogger(__name__)
 
 MOST_SECTIONS: Final = 16
-"""Media sections of one call that are relayed; more are refused."""
+"""Media sections of one call that are relayed; further ones are refused."""
 _DEVICE: Final = 0
 _SERVER: Final = 1
 
 
 class AgentRelay:
-    """Where an agent's relay receives, and its ports."""
+    """The addresses and ports of an agent's relay."""
 
     __slots__ = ("_places", "address", "owners", "ports")
 
     def __init__(self, ports: RelayPorts, address: str, advertised: str = "", second: str = "") -> None:
-        """``advertised`` is written into descriptions for ``address``; ``second`` is one of the other family."""
+        """``advertised`` is written into descriptions in place of ``address``; ``second`` is an address of the other
+        family."""
         self.ports = ports
         self.address = address
         self.owners: dict[Pair, int] = {}
-        """The id of the call that has a pair."""
+        """The id of the call that uses a pair of ports."""
         self._places = {":" in address: (address, advertised or address)}
         if second:
             self._places[":" in second] = (second, second)
 
     def place(self, six: bool) -> tuple[str, str]:
-        """The address of IPv4 or IPv6 to receive at, and the one to be written. Raises `SdpError` without one."""
+        """The IPv4 or IPv6 address (``six``) at which the relay receives, and the one to write into descriptions.
+        Raises `SdpError` when the relay has none of that family."""
         place = self._places.get(six)
         if place is None:
             raise sdp.SdpError(f"the relay at {self.address} has no address of IPv{6 if six else 4}")
@@ -44,7 +46,8 @@ class AgentRelay:
 
 
 class MediaAnchor:
-    """The pairs of ports of one call, one pair towards each side for each media section; none without a relay."""
+    """The relay's ports of one call: for each media section a pair of ports towards each side. Without a relay it
+    passes descriptions on unchanged."""
 
     __slots__ = (
         "_asked",
@@ -72,8 +75,9 @@ class MediaAnchor:
         browser: bool = False,
         keys: DeviceKeys | None = None,
     ) -> None:
-        """``browser``: the device takes secured media alone (RFC 8827 section 6.5); ``keys``: it is secured by SDES
-        on the device's side."""
+        """``owner`` is the id of the call; ``behind_nat``: the addresses that the device describes are not used until
+        media comes from there. ``browser``: the device accepts only secured media (RFC 8827 section 6.5). ``keys``:
+        media is secured by SDES on the device's side."""
         self._relay = relay
         self._keys = keys
         self._browser = browser
@@ -82,22 +86,24 @@ class MediaAnchor:
         self._log = log
         self._pairs: list[tuple[Pair, Pair]] = []
         self._six = [relay is not None and ":" in relay.address] * 2
-        """Whether a side is spoken to by IPv6: RFC 6157 leaves it to us to join the two."""
+        """Whether the device's and the servers' side are reached by IPv6; the relay joins both (RFC 6157)."""
         self._told = [False, False]
-        """Whether it was told where, so that this stands."""
+        """Whether the side was given an address of the relay: then its family is fixed."""
         self._limit = 0.0
-        """Seconds without media after which the relay is to say so; 0: it is not."""
+        """Seconds without media after which the relay reports that; 0: never."""
         self._asked = False
+        """Whether the relay was asked when media came last."""
         self._heard_at: float | None = None
+        """When media came last, by the relay's report."""
         self.changed_at = now
-        """When media was described last."""
+        """When a description was handled last."""
 
     @property
     def is_relayed(self) -> bool:
         return self._relay is not None
 
     def export(self, now: float) -> Anchored | None:
-        """The frozen value from which the same can be made elsewhere; ``None`` without a relay."""
+        """The frozen value from which `resume` restores this after a restart; ``None`` without a relay."""
         if self._relay is None:
             return None
         here, there = self._six
@@ -107,7 +113,8 @@ class MediaAnchor:
         return Anchored(tuple(self._pairs), (here, there), (told_here, told_there), self._limit, changed, name)
 
     def resume(self, known: Anchored, said_at: float) -> None:
-        """Go on with the ports that a process before us had; where the relay has lost them, they are bound anew."""
+        """Go on with the ports that the call had before a restart; those that the relay has lost are bound anew.
+        ``said_at`` is the instant at which ``known`` was made."""
         if self._relay is None:
             return
         self._six, self._told = list(known.six), list(known.told)
@@ -121,13 +128,13 @@ class MediaAnchor:
             self._join(here, there, self._relay)
 
     def reserve(self) -> str:
-        """Take ports for the first media section; why there are none, ``""`` when there are."""
+        """Take ports for the first media section. Returns why there are none, ``""`` when there are."""
         if self._relay is None or self._pair(0, self._relay) is not None:
             return ""
         return self._relay.ports.shortage(self._relay.address)
 
     def device_at(self, host: str) -> None:
-        """The device is about to be called at that host: its media will be of the same family."""
+        """The device is about to be called at that host: expect media of the same address family."""
         if self._relay is not None and not self._told[_DEVICE]:
             try:
                 self._speak(":" in host, _DEVICE, self._relay)
@@ -135,8 +142,8 @@ class MediaAnchor:
                 logger.debug("%s", error)
 
     def from_device(self, description: bytes, host: str, now: float, beside: bool = False) -> bytes:
-        """A device's description, which came from ``host``, as the servers get it, or who is ``beside`` the relay, on
-        the same machine. Raises `SdpError`."""
+        """A device's description, which came from ``host``, as it is passed on: to the servers, or with ``beside`` to
+        the media gateway on the relay's own machine. Raises `SdpError`."""
         if self._relay is None:
             return description
         if self._keys is None:
@@ -145,8 +152,8 @@ class MediaAnchor:
         return self._anchored(opened, self._relay, _DEVICE, host, now, keys, beside)
 
     def beside(self, description: bytes) -> bytes:
-        """What is described in the device's dialog, and led already, as who is beside the relay gets it. Raises
-        `SdpError`."""
+        """A description from the device's dialog whose media is relayed already, as the media gateway on the relay's
+        own machine gets it. Raises `SdpError`."""
         if self._relay is None:
             return description
         address, _ = self._relay.place(self._six[_SERVER])
@@ -158,8 +165,8 @@ class MediaAnchor:
         return sdp.with_endpoints(sdes.plain(description) if self._keys is not None else description, wanted)
 
     def from_server(self, description: bytes, now: float, answered: bytes = b"") -> bytes:
-        """A server's description as the device gets it; it answers the offer ``answered`` of that device. Raises
-        `SdpError` where nothing of it is for that device."""
+        """A server's description as the device gets it. ``answered`` is the device's offer that it answers, empty
+        when it is an offer itself. Raises `SdpError` where the device can use none of its media."""
         if self._relay is None:
             if self._browser and (because := _insecure(description)):
                 self._log.info(logger, now, "media is refused: %s", because)
@@ -171,7 +178,7 @@ class MediaAnchor:
         return self._keys.closed(self._anchored(description, self._relay, _SERVER, "", now), answered)
 
     def release(self) -> None:
-        """Give the relay's ports back."""
+        """Give the relay's ports back; the object is without a relay from now on."""
         if self._relay is not None:
             for pairs in self._pairs:
                 for pair in pairs:
@@ -181,7 +188,7 @@ class MediaAnchor:
             self._relay = None
 
     def watch(self, limit: float) -> None:
-        """The call is answered: have the relay say when media stops for ``limit`` seconds (0: never)."""
+        """The call is answered: have the relay report when media stops for ``limit`` seconds (0: never)."""
         if self._relay is None or not limit:
             return
         self._limit = limit
@@ -190,34 +197,35 @@ class MediaAnchor:
             self._relay.ports.watch(here, limit)
 
     def ask(self) -> None:
-        """Have the relay say what came to the call's pairs until now."""
+        """Ask the relay when media came last at the call's ports."""
         if self._relay is not None:
             self._asked = True
             self._relay.ports.count([pair for pairs in self._pairs for pair in pairs])
 
     def heard(self, silent: Mapping[Pair, float | None], now: float) -> bool:
-        """Seconds since the last packet, by pair. Returns whether all pairs of the call are among them."""
+        """The relay's report: seconds since the last packet, by pair; None where there was none. Returns whether it
+        has all pairs of the call."""
         spans = [span for pairs in self._pairs for pair in pairs if (span := silent.get(pair)) is not None]
         if spans:
             self._heard_at = max(now - min(spans), self._heard_at or 0.0)
         return all(pair in silent for pairs in self._pairs for pair in pairs)
 
     def measure(self) -> tuple[Pair, Pair] | None:
-        """Have the relay say how the media of the first section came until now: from the device at the first of these
-        pairs, from the far side at the second. None where nobody says that."""
+        """Ask the relay for its measurements of the first media section. Returns the pairs for which they will come:
+        the first receives from the device, the second from the far side; None where there will be none."""
         if self._relay is not None and self._pairs and self._relay.ports.measure(self._pairs[0]):
             return self._pairs[0]
         return None
 
     def go_on(self) -> None:
-        """The suspicion was wrong: watch from now on."""
+        """Media has not stopped after all: watch it again from now on."""
         if self._asked:
             self._asked = False
             self.watch(self._limit)
 
     def silent_for(self, since: float, now: float) -> float:
-        """Seconds without RTP either way, as last heard of the relay, counted from ``since`` or the last change of
-        the description at most."""
+        """Seconds without RTP in either direction by the relay's last report, but not more than since ``since`` or
+        the last description."""
         return now - max(since, self.changed_at, self._heard_at or 0.0)
 
     def _anchored(
@@ -230,8 +238,9 @@ class MediaAnchor:
         keys: Sequence[Keys | None] = (),
         beside: bool = False,
     ) -> bytes:
-        """``description`` with its media wanted at the relay; a section that it cannot carry is refused, for none
-        may pass with the address of who cannot be reached. Raises `SdpError` where nothing is left."""
+        """``description`` of ``side`` with the relay's addresses in place of its own. A section that the relay cannot
+        carry is refused, since its address may not be reachable from the other side. Raises `SdpError` where no
+        section is left."""
         self.changed_at = now
         places = sdp.endpoints(description)
         wanted: list[tuple[str, int] | None] = []
@@ -255,7 +264,7 @@ class MediaAnchor:
     def _lead(
         self, index: int, place: sdp.MediaAddress, relay: AgentRelay, side: int, via: str, keys: Keys | None
     ) -> int:
-        """Lead one section through the relay: the port that the other side is told. Raises `SdpError`."""
+        """Have the relay carry one section. Returns the port that the other side is given. Raises `SdpError`."""
         if not place.is_datagrams:
             raise sdp.SdpError(f"{place.proto} cannot be relayed")
         if index >= MOST_SECTIONS:
@@ -273,7 +282,7 @@ class MediaAnchor:
         self._told[1 - side] = True
         here, there = pairs[side], pairs[1 - side]
         relay.ports.set_remote(here, remote, again=True, keys=keys)
-        for pair in pairs:  # which side speaks by which types is left to them
+        for pair in pairs:  # either side may use any of these payload types
             relay.ports.add_clocks(pair, place.clocks)
         relay.ports.expect(here, relay.ports.types(there))
         relay.ports.expect(there, remote.types)
@@ -292,7 +301,8 @@ class MediaAnchor:
         return self._pairs[index]
 
     def _speak(self, six: bool, side: int, relay: AgentRelay) -> None:
-        """A side that was told nothing yet is to be spoken to by the other family. Raises `SdpError`."""
+        """Change the address family towards a side that has not been given an address yet: its ports are replaced.
+        Raises `SdpError`."""
         if six == self._six[side]:
             return
         address, _ = relay.place(six)
@@ -314,7 +324,7 @@ class MediaAnchor:
 
 
 def _insecure(description: bytes) -> str:
-    """Why a browser can make nothing of what is described, ``""`` when it can. What is switched off asks nothing."""
+    """Why a browser can use none of the described media, ``""`` when it can. Rejected sections do not count."""
     live = [place for place in sdp.endpoints(description) if not place.rejected]
     if not live or any(place.is_dtls for place in live):
         return ""

@@ -1,8 +1,9 @@
 """Subscriptions of devices to other lines (RFC 6665): message waiting (RFC 3842) and busy lamps (RFC 4235).
 
-The dialog with the device is the agent's. The one on the other side is between two agents; servers pass it on and
-keep nothing of it (docs/wire.md), so their death ends none. What comes on one side goes on by the other, and its
-answer back. A lamp of a line whose devices register here has no device in it: ``gateway_agent.lamps``.
+The agent has a dialog with the device, and another one, by way of the servers, with the agent at the far end. Servers
+only pass requests of that one on and keep no state of it (docs/wire.md), so that no death of a server ends a
+subscription. A request that comes in one dialog is sent in the other, and its answer comes back. The busy lamp of a
+line whose devices register here is served by the agent itself, without a device: ``gateway_agent.lamps``.
 """
 
 from __future__ import annotations
@@ -41,22 +42,22 @@ ALLOW_EVENTS: Final = f"Allow-Events: {', '.join(PACKAGES)}"
 MOST: Final = 20_000
 """Subscriptions of all lines of an agent; beyond, 503 with Retry-After."""
 MOST_OF_PHONE: Final = 256
-"""Of the devices of one phone: the keys of two large consoles."""
+"""Subscriptions of the devices of one phone: as many as two large consoles have keys."""
 MOST_OF_TRUNK: Final = 5000
 MOST_WAITING: Final = 8
-"""Requests of one subscription that wait for a server."""
+"""Requests of one subscription that may wait for a server."""
 LONGEST: Final = 86_400
-"""Seconds that are believed of Expires."""
+"""Seconds: a larger Expires is taken for this."""
 MARGIN: Final = 64.0
-"""Seconds after its end for which the last NOTIFY of a subscription is waited for."""
+"""Seconds after its expiry for which a subscription is kept, for its last NOTIFY."""
 OVER: Final = "expired"
 HOLD: Final = "hold_attempt"
 _SPOILT: Final = FATAL | {408}
-"""Answers in a subscription after which it is none (RFC 6665 section 4.2.2, RFC 5057 section 5.1)."""
+"""Statuses of answers that end a subscription (RFC 6665 section 4.2.2, RFC 5057 section 5.1)."""
 
 
 class ToServers:
-    """A request of the device that a server is to answer."""
+    """A request of the device, passed on to the servers, without a final answer."""
 
     __slots__ = ("asked", "client", "generation", "subscription")
 
@@ -71,14 +72,14 @@ class ToServers:
             self.subscription.answered_by_server(self, response, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        """Towards servers nothing times out."""
+        """Never called: requests to servers have no timeout."""
 
     def due(self, cause: str, now: float) -> None:
         self.subscription.held(self, now)
 
 
 class ToDevice:
-    """A request of a server that the device is to answer."""
+    """A request of a server, passed on to the device, without a final answer."""
 
     __slots__ = ("lines", "proved", "received", "request", "spare", "subscription")
 
@@ -91,7 +92,7 @@ class ToDevice:
         self.lines = lines
         self.proved = False
         self.spare: list[Target] = []
-        """Where else it may go, as long as no dialog is there."""
+        """Further targets to try, while there is no dialog with the device yet."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         if response.status >= 200:
@@ -102,7 +103,7 @@ class ToDevice:
 
 
 class Subscription:
-    """One of a device, or to one."""
+    """A subscription that a device made, or that was made to one: the two dialogs, and requests under way."""
 
     __slots__ = (
         "_directory",
@@ -119,7 +120,7 @@ class Subscription:
     )
 
     def __init__(self, directory: Subscriptions, line: Line, inward: bool, event: str, now: float) -> None:
-        """``inward``: the device is who subscribes."""
+        """``inward``: the device is the subscriber; otherwise it is the notifier."""
         self._directory = directory
         self.line = line
         self.inward = inward
@@ -129,9 +130,10 @@ class Subscription:
         self.expires_at = now + MARGIN
         self.generation = 0
         self.shift = 0
-        """By how much the numbers of requests to the device are higher than those of the servers' requests that they
-        come of: what comes again after a death of this agent goes there as the same request."""
+        """The CSeq number of a request to the device is that of the servers' request plus this. So a request that
+        comes again after a restart of this agent goes to the device under the same number."""
         self.told = 0
+        """How many texts for servers to keep were made of it."""
         self.waiting: list[ToServers] = []
 
     @property
@@ -139,7 +141,7 @@ class Subscription:
         return "SUBSCRIBE" if self.inward else "NOTIFY"
 
     def state(self, now: float) -> SubscriptionState | None:
-        """What servers are to keep; None until both dialogs are there."""
+        """What servers are to keep of the subscription; None until it has both dialogs."""
         if self.server is None or self.device is None:
             return None
         return SubscriptionState(
@@ -158,7 +160,7 @@ class Subscription:
     def requested(
         self, usage: SubscriptionUsage, transaction: ServerTransaction, request: Request, now: float
     ) -> None:
-        """A request in one of its dialogs goes on in the other one."""
+        """Pass a request in one of the dialogs on in the other one."""
         ours = usage is self.device
         if (request.method == self.method_of_device) is not ours:
             self._directory.environment.stack.reply(transaction, 405, now, lines=(ALLOW,))
@@ -170,7 +172,8 @@ class Subscription:
     # From the device.
 
     def to_servers(self, transaction: ServerTransaction, request: Request, lines: list[str], now: float) -> None:
-        """Pass it on; it waits for its answer, whatever server gives it."""
+        """Pass a request of the device on with these header lines. It waits for an answer of whichever server leads
+        until then."""
         environment, server = self._directory.environment, self.server
         assert server is not None
         if len(self.waiting) >= MOST_WAITING:
@@ -192,7 +195,7 @@ class Subscription:
         environment.stack.deadlines.set(now + environment.hold_attempt, one, HOLD)
 
     def moved(self, flow: Flow) -> None:
-        """Servers are reached by that connection now: what none has answered goes there."""
+        """Servers are reached on that connection from now on: send all unanswered requests there again."""
         if self.server is not None:
             self.server.path.move(flow)
         for one in self.waiting:
@@ -200,7 +203,7 @@ class Subscription:
                 one.client.resend(flow)
 
     def answered_by_server(self, one: ToServers, response: Response, now: float) -> None:
-        """The answer of the other end, for the device."""
+        """Pass the final answer of the far end on to the device."""
         self._forget(one)
         request, server, device = one.asked.request, self.server, self.device
         if request is None or server is None or device is None:
@@ -218,7 +221,8 @@ class Subscription:
         self._settle(request, status, response, now)
 
     def held(self, one: ToServers, now: float) -> None:
-        """No server was there for so long: whoever asked may ask again."""
+        """A request has waited ``hold_attempt`` seconds. While a server is connected it waits on; otherwise it is
+        refused, and the device may try again."""
         environment = self._directory.environment
         if environment.connected:
             environment.stack.deadlines.set(now + environment.hold_attempt, one, HOLD)
@@ -240,7 +244,7 @@ class Subscription:
     # To the device.
 
     def to_device(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """Pass on what a server passed here."""
+        """Pass a request of a server on to the device."""
         environment, device = self._directory.environment, self.device
         assert device is not None
         received = ServerRequest(key_of(request), transaction, request.method, None)
@@ -248,7 +252,8 @@ class Subscription:
         self.send(ToDevice(self, received, request, told(self.line, request)), now)
 
     def send(self, one: ToDevice, now: float, flow: Flow | None = None, proof: tuple[str, ...] = ()) -> None:
-        """``proof``: what a challenge asked for."""
+        """Send the request to the device. ``proof``: header lines with the credentials that a challenge asked for;
+        the request then gets the next CSeq number."""
         device, request = self.device, one.request
         assert device is not None
         self.shift += bool(proof)
@@ -285,7 +290,7 @@ class Subscription:
         self._answer(one, response.status, response, now)
 
     def not_answered(self, one: ToDevice, transaction: ClientTransaction, now: float) -> None:
-        """Nobody is there: elsewhere, or the end of it."""
+        """The device did not answer: try another target or address, or answer with the failure."""
         if self.device is None:
             return
         if one.spare:
@@ -306,10 +311,10 @@ class Subscription:
         answer(environment, one.received, status, response, now, own, server.dialog.local_tag)
         self._settle(one.request, status, response, now)
 
-    # Either.
+    # Both directions.
 
     def _settle(self, request: Request, status: int, response: Response | None, now: float) -> None:
-        """What an answer makes of the subscription."""
+        """Set the subscription's expiry by the final answer to a request, or end it."""
         if request.method == "SUBSCRIBE" and status < 300:
             said = response.get("expires") if response is not None else None
             given = number(said or request.get("expires") or "")
@@ -319,7 +324,7 @@ class Subscription:
             self.end()
 
     def wake(self) -> None:
-        """Set the alarm for its end, and what may come after."""
+        """Set the timer for its expiry and the margin after that."""
         self.generation += 1
         self._directory.environment.stack.deadlines.set(self.expires_at + MARGIN, self, OVER)
 
@@ -327,7 +332,7 @@ class Subscription:
         self.end()
 
     def end(self) -> None:
-        """It is over, without a word: both ends know when it was to be."""
+        """End the subscription without a message: both ends know its expiry."""
         self.generation += 1
         for usage in (self.server, self.device):
             if usage is not None:
@@ -336,7 +341,7 @@ class Subscription:
 
 
 class Subscriptions:
-    """All of an agent."""
+    """All subscriptions of an agent's devices, and the busy lamps of its phones."""
 
     def __init__(
         self,
@@ -354,16 +359,17 @@ class Subscriptions:
         self._host_towards = host_towards
         self._realm = realm
         self.tell: Callable[[float], None] = _nobody
-        """Has servers keep all of them as they are now: something has changed at a device alone."""
+        """Sends servers the present state of all, when something has changed at a device without a message to
+        them."""
         self.known: dict[str, Subscription | Lamp] = {}
-        """By the key of the dialog with the servers."""
+        """All of them, by the key of the dialog with the servers."""
         self._watched.ended = self.remove
         environment.watched = self._watched.changed
 
-    # What comes.
+    # New subscriptions.
 
     def subscribe(self, transaction: ServerTransaction, request: Request, line: Line, now: float) -> None:
-        """A SUBSCRIBE of a device of that line, which has proved itself."""
+        """A SUBSCRIBE outside dialogs, of an authenticated device of that line."""
         environment = self.environment
         stack = environment.stack
         if line.settings.subscriptions == "refuse":
@@ -378,7 +384,7 @@ class Subscriptions:
         if self._full(line):
             stack.respond_stateless(transaction, 503, LATER.lines)
             return
-        if (before := self._opened_from(request)) is not None:  # of a process before this one, and not answered yet
+        if (before := self._opened_from(request)) is not None:  # from before a restart, and not answered yet
             before.to_servers(transaction, request, believed(line, request), now)
             return
         try:
@@ -389,7 +395,7 @@ class Subscriptions:
         one = Subscription(self, line, True, request.get("event") or "", now)
         opening = environment.derivation.to_servers(request)
         call_id, tag = (opening.call_id, opening.tag) if opening else (stack.token() + stack.token(), stack.token())
-        # our tag comes out alike after a death of this agent, too
+        # our tag, too, is the same again after a restart of this agent
         device = called_by(request, call_id[:16])
         one.device = SubscriptionUsage(stack, one, device, transaction.flow, line.reach)
         target = told.uri(environment.server)
@@ -445,7 +451,7 @@ class Subscriptions:
         self.open(one, sent, now)
 
     def open(self, one: Subscription, sent: ToDevice, now: float) -> None:
-        """Send what makes the dialog with a device to the next of its places."""
+        """Send a SUBSCRIBE that opens the dialog with a device to the next of its targets."""
         environment, line, request = self.environment, one.line, sent.request
         target = sent.spare.pop(0)
         flow = target.flow
@@ -469,15 +475,15 @@ class Subscriptions:
         one.wake()
         one.send(sent, now, flow)
 
-    # What is kept.
+    # What servers keep.
 
     def kept(self, one: Subscription | Lamp, now: float) -> tuple[str, ...]:
-        """The header line by which servers keep a subscription for this agent."""
+        """The header line with what servers are to keep of a subscription for this agent."""
         text = self.text(one, now) if self._states.kept else ""
         return (f"Line-State: {text}",) if text else ()
 
     def text(self, one: Subscription | Lamp, now: float) -> str:
-        """Its value; empty where there is nothing to keep yet."""
+        """The value of that header; empty where there is nothing to keep yet."""
         state = one.state(now)
         if state is None or one.server is None:
             return ""
@@ -485,13 +491,13 @@ class Subscriptions:
         return self._states.subscription(state, one.server.dialog.key, one.told)
 
     def records(self, now: float) -> Iterator[tuple[str, str, float]]:
-        """Of each its key, its text and the seconds that it lasts, for a server that has just adopted this agent."""
+        """(key, text, seconds until it expires) of each subscription, for a server that has adopted this agent."""
         for key, one in list(self.known.items()):
             if one.expires_at > now and (text := self.text(one, now)):
                 yield key, text, one.expires_at - now
 
     def resume(self, state: SubscriptionState, age: float, now: float) -> None:
-        """One from before this process began, as it was ``age`` seconds ago."""
+        """Restore a subscription from before a restart; ``state`` is ``age`` seconds old."""
         line, stack = self._lines.get(state.line), self.environment.stack
         left = state.expires_in - age
         key = dialog_key(state.server.call_id, state.server.local_tag)
@@ -512,21 +518,21 @@ class Subscriptions:
             self.known[one.server.dialog.key] = one
             one.wake()
 
-    # Who is there.
+    # Servers and lines.
 
     def moved(self, now: float) -> None:
-        """A server has adopted this agent: what no server has answered goes there."""
+        """A server has adopted this agent: send it all unanswered requests."""
         for one in self.known.values():
             one.moved(self.environment.server_flow)
 
     def reload(self) -> None:
-        """Lines may be gone."""
+        """The site file has changed: end the subscriptions of lines that are gone, or refuse subscriptions now."""
         for one in list(self.known.values()):
             if self._lines.get(one.line.name) is not one.line or one.line.settings.subscriptions == "refuse":
                 one.end()
 
     def remove(self, one: Subscription | Lamp) -> None:
-        """It is over."""
+        """Forget a subscription that is over."""
         if one.server is not None:
             self.known.pop(one.server.dialog.key, None)
 
@@ -543,7 +549,7 @@ class Subscriptions:
         return None
 
     def _opened_from(self, request: Request) -> Subscription | None:
-        """The one that a device's SUBSCRIBE outside dialogs has opened already."""
+        """The subscription that this SUBSCRIBE of a device, outside dialogs, has opened already; else None."""
         for one in self.known.values():
             if isinstance(one, Subscription) and one.inward and one.device is not None:
                 dialog = one.device.dialog
@@ -558,18 +564,18 @@ class Subscriptions:
 
 
 def beyond(state: DialogState) -> DialogState:
-    """The same dialog, its numbers beyond those that the process before us may have used."""
+    """The same dialog with a CSeq number beyond those that were used before a restart."""
     return state._replace(local_cseq=state.local_cseq + 1000)
 
 
 def told(line: Line, message: Message) -> list[str]:
-    """The header lines that the device gets of a message in its subscription."""
+    """The header lines of a message from the servers, as they are passed on to the device."""
     dropped, more = asserted_to_device(line.identity, message, line.identity.domain)
     return [*crossing(message, DEVICE_HOP | dropped), *more]
 
 
 def believed(line: Line, message: Message) -> list[str]:
-    """Those that the servers get."""
+    """The header lines of a message from the device, as they are passed on to the servers."""
     dropped, more = asserted_by_device(line.identity, message, "")
     return [*crossing(message, DEVICE_HOP | dropped), *more]
 
