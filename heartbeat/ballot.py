@@ -1,4 +1,5 @@
-"""What a node says when asked for its vote: by the rules of its voter (``voter``), and only what can be kept."""
+"""The answers of a node to pre-votes and vote requests: by the rules of its voter (``voter``), and only while its
+disk can keep what it grants."""
 
 from __future__ import annotations
 
@@ -15,17 +16,17 @@ def judge(node: Participant, ask: Beat, now: float) -> Vote:
 
 
 def grant(node: Participant, request: Beat, now: float) -> Vote:
-    """Grant ``request.for_epoch`` if the rules allow it; that is to be said when it is on disk."""
+    """Grant ``request.for_epoch`` if the rules allow it; the caller sends the grant when it is on disk."""
     return _without_disk(node) if node.has_no_disk else node.voter.grant(request, now)
 
 
 def answer_prevote(node: Participant, ask: Beat, now: float) -> None:
-    """Say whether we would grant ``ask.for_epoch``."""
+    """Answer a pre-vote: whether we would grant ``ask.for_epoch``."""
     _answer(node, ask, judge(node, ask, now), now)
 
 
 def answer_request(node: Participant, request: Beat, now: float) -> None:
-    """Grant ``request.for_epoch``, or say why not."""
+    """Answer a vote request: grant ``request.for_epoch``, or say why not."""
     before, epoch = node.voter.state, request.for_epoch
     vote = grant(node, request, now)
     if not vote:
@@ -39,7 +40,7 @@ def answer_request(node: Participant, request: Beat, now: float) -> None:
 
 
 def _without_disk(node: Participant) -> Vote:
-    """No, for the disk takes nothing; it is tried again, so that the next answer may be another one."""
+    """Refuse because the disk cannot be written, and test it again, so that the next answer may be a yes."""
     node.test_disk()
     return Vote(NO_DISK)
 

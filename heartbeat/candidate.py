@@ -1,7 +1,9 @@
-"""A server that wants an epoch: it asks the voters whether they would grant it, and then to grant it.
+"""The candidate's side of an election: a pre-vote asks the voters whether they would grant an epoch, then a vote
+request asks them to grant it.
 
-An election is held by a stand-by, and by a leader that met a promise above its epoch; so it has a table of its own
-beside that of the role (``server_role``). Losing disturbs nobody: only after a won pre-vote is anything granted.
+Elections are held by a stand-by, and by a leader that met a voter's promise of a higher epoch; so they have a state
+machine of their own, beside that of the role (``server_role``). A lost pre-vote has no effect on anybody: epochs are
+granted only after a won one.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from heartbeat.persistent_state import Leadership
 from heartbeat.state_machine import StateMachine
 
 SLOW_DISK: Final = 2.0
-"""Seconds that a vote request waits at least: voters write their grants to disks that may be slow."""
+"""Least time in seconds that a vote request waits for answers: voters first write their grants to disk."""
 _SELDOM: Final = 10.0
-"""Seconds between two words on an election that lasts."""
+"""Seconds between two reports on an election that lasts."""
 
 IDLE: Final = "none"
 ASKING: Final = "prevote"
@@ -34,7 +36,7 @@ WON: Final = "won"
 
 
 class ElectionEvent(Enum):
-    """What moves an election."""
+    """The events of an election; the values are for the log."""
 
     BEGUN = "there is reason"
     DUE = "time to ask again"
@@ -60,14 +62,14 @@ class Candidate:
         self._phase = StateMachine(f"{node.name}'s election", self.TABLE, IDLE)
         self._started_at = now
         self._leadership = Leadership()
-        """By which we lived when the voters were asked last."""
+        """The leadership that we followed when the voters were last asked."""
         self._told = ""
-        """The outcome that people were last told of while the election lasts, and when the next one may be told."""
+        """The interim outcome that was last reported to operators; ``_tell_at``: when the next may be."""
         self._tell_at = now
 
     @property
     def phase(self) -> str:
-        """How far the election is; ``none``: there is none."""
+        """The state of the election; ``none``: there is none."""
         return self._phase.state
 
     @property
@@ -76,7 +78,11 @@ class Candidate:
         return float("inf") if self.election is None else self.election.retry_at
 
     def start(self, because: str, slack: float, now: float, planned: bool = False, renewal: bool = False) -> None:
-        """Hold an election. The list of voters must be known, and none be under way."""
+        """Start an election. The list of voters must be known, and no other election may be going on.
+
+        ``because``: the reason, as a sentence; ``slack``: seconds that are added to the waits that voters name;
+        ``planned``: for a switchover that the leader asked for; ``renewal``: of a leader, for a new epoch.
+        """
         node, timing = self._node, self._node.membership.timing
         first = node.voter.state.first
         self.election = Election(because, node.membership.agents, now, planned, renewal, slack, wait_for_more=first)
@@ -85,25 +91,26 @@ class Candidate:
         self.step(ElectionEvent.BEGUN, now)
 
     def step(self, event: ElectionEvent, now: float) -> None:
-        """Something happened that may move the election."""
+        """Process an event by ``TABLE``."""
         action = self._phase.step(event)
         if action is not None and self.election is not None:
             action(self, self.election, now)
 
     def call_off(self, because: str, now: float) -> None:
-        """It came to nothing."""
+        """End the election without a result, for the reason given as a sentence."""
         self._node.outbox.decide(What.CALLED_OFF, because, now)
         self.step(ElectionEvent.CALLED_OFF, now)
 
     def hurry(self, now: float) -> None:
-        """Something became known that may change the voters' minds: ask at once."""
+        """Ask the voters again at once: something became known that may change their answers."""
         if self.election is not None:
             self.election.hurry(now)
 
     def handle_timer(self, objection: str, leader_dead: bool, now: float) -> str:
-        """Ask again when that is due. ``objection`` says why the election is not wanted any more.
+        """Ask again when that is due. ``objection``: why the election is not wanted any more, or empty.
 
-        Returns why to lead without a quorum, or empty: with ``takeover_without_quorum``, when none can be reached.
+        Returns the reason to lead without a quorum, or empty: it is given when none can be reached and the site file
+        allows it (``takeover_without_quorum``).
         """
         election, node, timing = self.election, self._node, self._node.membership.timing
         if election is None or now < election.retry_at:
@@ -175,7 +182,8 @@ class Candidate:
 
     def _request(self, election: Election, now: float) -> None:
         if self._node.voter.state.leadership != self._leadership:
-            # our list went with it: the old one beside the new epoch would pass for the new leader's
+            # the list of voters may have changed with it: our old list, sent with the new epoch, would look as if it
+            # were the new leader's
             self.step(ElectionEvent.REFUSED, now)
             return
         own = self._poll(election, GRANT, now)
@@ -200,7 +208,8 @@ class Candidate:
         node.when_durable(count, now)
 
     def _back_off(self, election: Election, now: float) -> None:
-        """The next try waits a random while."""
+        """The vote request failed: ask again with a higher epoch, after a random time (longer for a server that is
+        not preferred)."""
         node, interval = self._node, self._node.membership.timing.interval
         said = f"{node.name} did not win epoch {election.epoch}: {election.outcome}"
         node.outbox.decide(What.CALLED_OFF, said, now)
@@ -216,7 +225,7 @@ class Candidate:
             self.call_off(f"{node.name} won nothing: {fault}", now)
 
     def _ask_disk_again(self, election: Election, now: float) -> None:
-        """The epoch is won but the disk has not taken it: as long as it takes."""
+        """The epoch is won but not on disk yet: ask the disk again, without limit."""
         election.retry(now + self._node.membership.timing.interval)
         self._node.outbox.persist(self._node.voter.state)
 
@@ -247,7 +256,8 @@ class Candidate:
     }
 
     def _poll(self, election: Election, kind: str, now: float) -> Beat | None:
-        """Ask every voter; the question to ourselves, when we vote, is given back instead of sent."""
+        """Send a pre-vote or vote request to every voter that has not granted the epoch. When we vote ourselves, the
+        request to us is returned instead of sent."""
         node, names = self._node, election.voters.names
         first = (FIRST,) if node.voter.state.first else ()
         flags = (*first, *((AS_IF_RELEASED,) if election.planned else ()))
@@ -265,7 +275,7 @@ class Candidate:
     def _count_prevote(self, election: Election, now: float) -> None:
         timing, names = self._node.membership.timing, election.voters.names
         if election.wins_prevote(self._needed(election, now)):
-            # soon after our own start some may not have found us yet: they count as present
+            # soon after our own start some voters may not be connected to us yet: all count as present
             new = now < self._started_at + timing.silence
             present = set(names) if new else self._cluster.present(names, now - 2 * timing.interval)
             if not election.waits_for(present, now, timing.silence):
@@ -279,8 +289,9 @@ class Candidate:
             self.step(ElectionEvent.GRANTED, now)
 
     def _needed(self, election: Election, now: float) -> set[str]:
-        """Whose yes ``hold_down`` asks for: every voter's that was heard within a lease, but the accused server's;
-        nobody's where that one is known to have died."""
+        """The voters whose yes is required, besides a quorum, within ``hold_down`` seconds of the last takeover: all
+        that were heard within a lease, but not the leader that is to be replaced. Nobody when that is known to
+        have died."""
         node, cluster = self._node, self._cluster
         automatic = not election.renewal and not election.planned and not cluster.leader_died
         if not automatic or now >= cluster.changed_at + node.membership.hold_down:
@@ -290,7 +301,8 @@ class Candidate:
         return needed - {cluster.leader}
 
     def _may_do_without(self, election: Election, now: float) -> bool:
-        """With ``takeover_without_quorum``: a quorum cannot even be reached; one that says no is obeyed."""
+        """Whether ``takeover_without_quorum`` allows to lead now: only while fewer voters answer than a quorum has. A
+        quorum that answers no is respected."""
         membership = self._node.membership
         patience = membership.timing.silence + membership.timing.lease
         return (
@@ -301,7 +313,7 @@ class Candidate:
         )
 
     def _tell_what_lacks(self, election: Election, now: float) -> None:
-        """An election that lasts: say who is missing, and again when that changes, but not all the time."""
+        """Report what an election that lasts still needs, and again when that changes, ``_SELDOM`` seconds apart."""
         lacks = election.outcome
         if now < self._tell_at or election.planned or lacks == self._told or election.waits:
             return

@@ -1,8 +1,8 @@
-"""The rules of one voter: whom it has heard, what it granted, whom it follows. Agents live by them, and so does the
-stand-by server where it votes. docs/heartbeat.md tells why each clause is there.
+"""The rules of one voter: which server it heard, which epochs it granted, which leadership it follows. They hold for
+agents, and for a server that votes. docs/heartbeat.md gives the reason for each rule.
 
-``Voter`` changes ``state`` by replacing it; its owner sees to it that the new value is on disk before anything that
-was said because of it leaves.
+``Voter`` changes ``state`` by replacing it; its owner writes the new value to disk before any message that depends on
+it is sent.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ class Vote:
     """A voter's answer to "would you grant me this epoch?"."""
 
     no: str = ""
-    """Why not: ``mute``, ``voters`` (other list), ``promised``, ``young`` (up too short), ``heard``, ``ended`` (the
-    candidate has died, as far as we know); empty: yes."""
+    """The reason for a no: ``mute`` (it has no vote), ``voters`` (it uses another list of voters), ``promised`` (that
+    or a higher epoch to another), ``young`` (started too recently), ``heard`` (a leader, within its lease), ``ended``
+    (this start of the candidate is known to have died); empty: yes."""
     wait: float | None = None
-    """After so many seconds of silence it would; None when time alone changes nothing."""
+    """Seconds of silence after which it would say yes; None when time alone changes nothing."""
     voters: VoterList | None = None
-    """The list that it would then live by."""
+    """The list of voters that it would use after the grant."""
 
     def __bool__(self) -> bool:
         return not self.no
@@ -41,7 +42,8 @@ class Vote:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """The server that was heard last, or was granted an epoch: its lease may last still."""
+    """The server that was last heard as active or granted an epoch: it may still have its lease. ``at``: when, on the
+    core's clock; ``lease``: seconds."""
 
     start: Start
     epoch: int
@@ -51,28 +53,28 @@ class _Heard:
 
 
 class Voter:
-    """One node's memory of servers and grants."""
+    """One node's memory of servers and grants, and the decisions that follow from it. It does no I/O."""
 
     def __init__(self, name: str, membership: Membership, state: PersistentState, now: float) -> None:
         self.name = name
         self.membership = membership
         self.state = state
         self.heard: _Heard | None = None
-        """The server whose beat or vote request was counted last."""
+        """The server whose heartbeat or vote request was counted last."""
         self._since = now
 
     def reload(self, membership: Membership) -> None:
-        """Live by a changed site file."""
+        """Use a changed site file from now on."""
         self.membership = membership
 
     @property
     def standing(self) -> Standing:
-        """How our list of voters stands against others."""
+        """The rank of our list of voters among others."""
         return self.state.voters.since(self.state.leadership.epoch)
 
     @property
     def has_vote(self) -> bool:
-        """Whether its grants and its answers to beats count."""
+        """Whether the grants of this node and its answers to heartbeats count."""
         return not self.state.non_voting and self.name in self.state.voters.names
 
     def has_ended(self, start: Start) -> bool:
@@ -80,14 +82,14 @@ class Voter:
         return start.commitment in self.state.ended
 
     def end(self, secret: str) -> None:
-        """The start whose secret this is has died: it is neither heard nor granted anything any more."""
+        """The start of a server with this secret has died: its heartbeats are refused and it is granted nothing."""
         self._end((secret,))
 
     def objection(self, start: Start, epoch: int) -> str:
-        """Why a beat of this leadership is refused; empty when it is taken.
+        """Why a heartbeat of a leader, in that start and under that epoch, is refused; empty when it is accepted.
 
-        One that was neither proved nor granted here is refused too: else a voter could keep a leadership alive that
-        it does not remember.
+        A leadership that was neither proved to this node nor granted by it is refused too: otherwise a voter could
+        keep alive a leadership that it does not remember.
         """
         if self.has_ended(start):
             return "ended"
@@ -101,7 +103,7 @@ class Voter:
         return "unproved"
 
     def hear(self, beat: Beat, now: float) -> str:
-        """Count an ``active`` beat as heard. Returns why it was refused, or empty."""
+        """Note the sender of an ``active`` heartbeat as heard. Returns why the heartbeat was refused, or empty."""
         no = self.objection(beat.start, beat.epoch)
         if not no and beat.state == ACTIVE:
             heard = self.heard
@@ -116,7 +118,7 @@ class Voter:
         return no
 
     def release(self, start: Start, epoch: int) -> None:
-        """``start`` let go of ``epoch`` for ever. It cannot speak for another start of the same server."""
+        """``start`` has released ``epoch`` for ever. This says nothing about another start of the same server."""
         if self.heard is not None and self.heard.start == start and self.heard.epoch <= epoch:
             self.heard = replace(self.heard, released=True)
 
@@ -151,14 +153,15 @@ class Voter:
         return self.has_ended(start) or start.commitment in map(commitment_of, secrets)
 
     def _silence(self, lease: float) -> float:
-        """How long to wait for whoever holds a lease of that length: it may run by another site file than we do."""
+        """Seconds of silence after which a lease of that many seconds is surely over. Its holder may use another site
+        file than this node."""
         timing = self.membership.timing
         if lease <= timing.lease:
             return timing.silence
         return lease + max(timing.margin, Timing(lease=lease).margin)
 
     def _list_for(self, ask: Beat) -> VoterList | None:
-        """The list on which a vote about ``ask`` would be given; None when ours is another one."""
+        """The list of voters by which ``ask`` would be voted on; None when it is not ours and cannot replace ours."""
         own = self.state.voters
         try:
             theirs = VoterList.parse(ask.list)
@@ -173,7 +176,7 @@ class Voter:
     def grant(self, request: Beat, now: float) -> Vote:
         """Grant ``request.for_epoch`` to the sender if the rules allow it. A grant counts as hearing the candidate.
 
-        A pre-vote may suppose a release; a vote request may not, so the flag is passed over here.
+        Only a pre-vote may assume that the leader releases its lease; in a vote request that flag is ignored.
         """
         vote = self.judge(replace(request, flags=tuple(f for f in request.flags if f != AS_IF_RELEASED)), now)
         if vote.voters is not None:
@@ -186,7 +189,7 @@ class Voter:
         return vote
 
     def signature(self, request: Beat, key: bytes) -> str:
-        """Our grant of ``request``, signed; ask only after ``grant`` said yes and the disk has it."""
+        """Our grant of ``request``, signed. Only to be called after ``grant`` said yes and the state is on disk."""
         return sign_grant(
             key,
             self.membership.site,
@@ -198,10 +201,11 @@ class Voter:
         )
 
     def adopt(self, proof: Proof, keys: Sequence[bytes], lease: float = 0.0, commitment: str = "") -> str:
-        """Obey the server of ``proof``, once it is on disk. Returns why not, as a sentence, or empty.
+        """Follow the leader that ``proof`` names, as soon as the state is on disk. Returns why the proof is refused,
+        as a sentence, or empty; also empty for the leadership that is followed already.
 
-        ``lease`` and ``commitment`` are what came with it. The lease of an earlier epoch is over, since a quorum has
-        waited for it.
+        ``lease`` (seconds) and ``commitment`` come from the message with the proof. The lease of an earlier epoch is
+        over, since a quorum has waited for its end.
         """
         leadership = self.state.leadership
         if (proof.epoch, proof.node, proof.incarnation) == (
@@ -225,7 +229,8 @@ class Voter:
             promise or Granted(proof.epoch, proof.node, proof.incarnation, commitment),
             lease=max(lease, self.state.lease if promise is not None else 0.0),
             leadership=Leadership(proof.epoch, proof.node, proof.incarnation, proof.forced),
-            # a later list of an earlier epoch did not become the site's; a forced epoch proves nothing about it
+            # a later list made under an earlier epoch did not become the site's; but a forced epoch proves nothing
+            # about lists
             voters=own
             if told_before or (proof.forced and own.generation > proof.voters.generation)
             else proof.voters,
@@ -234,19 +239,21 @@ class Voter:
         return ""
 
     def _promise_of(self, proof: Proof) -> Granted | None:
-        """What we granted of the epoch that ``proof`` is of, and to the same start; a proof knows it by number."""
+        """Our own grant of the epoch in ``proof`` to the same start of the server, or None. A proof names a start by
+        its incarnation only, a grant has its commitment too."""
         wanted = (proof.epoch, proof.node, proof.incarnation)
         granted = (one for one in self.state.granted if (one.epoch, one.node, one.incarnation) == wanted)
         return next(granted, None)
 
     def begin_site(self, voters: VoterList) -> None:
-        """The site starts for the first time, by this list; an operator says so."""
+        """Start the site for the first time with this list of voters, by an operator's order."""
         self._change(first=True, non_voting=False, voters=voters)
 
     def take_list(self, voters: VoterList, epoch: int) -> bool:
-        """Live by the list of somebody who lives by the leadership of ``epoch``, where it is later than ours.
+        """Use the list of voters of a node that follows the leadership of ``epoch``, if it is later than ours.
+        Returns whether it is.
 
-        Without it being said (``admit``) that does not give a vote to one who has none.
+        This gives no vote to a node that has none; ``admit`` does.
         """
         if voters.since(epoch) <= self.standing:
             return False
@@ -254,8 +261,9 @@ class Voter:
         return True
 
     def admit(self, voters: VoterList, epoch: int, promised_to_others: int, now: float) -> bool:
-        """Have a vote from now on by the list of ``epoch``: with a promise to nobody, above every epoch of earlier
-        lists."""
+        """Give this node its vote again, with the list of ``epoch``. It counts as having promised
+        ``promised_to_others``, an epoch above all of earlier lists, to nobody. Returns False when it has a vote
+        already, or its own list is later."""
         if not self.state.non_voting or voters.since(epoch) < self.standing:
             return False
         self.heard = None
@@ -270,7 +278,7 @@ class Voter:
         self._change(granted=tuple(latest), **changes)
 
     def _end(self, secrets: Sequence[str]) -> None:
-        """Note the starts whose secrets these are."""
+        """Remember that the starts with these secrets have died."""
         ended = self.state.ended
         for commitment in map(commitment_of, secrets):
             if commitment not in ended:
