@@ -1,6 +1,5 @@
-"""One attempt to win an epoch: whom it is asked of and what the voters said. Arithmetic only; no messages.
-
-What leads from the pre-vote to the vote request and to the proof is the table of ``candidate``.
+"""One attempt to win an epoch: the voters asked and their answers. It only counts; ``candidate`` sends the messages,
+and its table leads from the pre-vote to the vote request and to the proof.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ _MOST_ASKED: Final = 1024
 
 
 class Grant(NamedTuple):
-    """A voter's consent to a vote request."""
+    """A voter's grant, in answer to a vote request."""
 
     signature: str
     sent_at: float
-    """When the request was sent that it answers: its lease counts from there."""
+    """When the answered request was sent: the lease is counted from there."""
     promised_to_others: int
     """The highest epoch that this voter ever granted to another server."""
 
 
 class Election:
-    """Asks ``voters`` for ``epoch``. ``retry_at`` says when to ask again."""
+    """The count of the votes of ``voters`` for ``epoch``. ``retry_at``: when to ask again."""
 
     def __init__(
         self,
@@ -38,33 +37,33 @@ class Election:
         wait_for_more: bool = False,
     ) -> None:
         self.because = because
-        """Why it is held, a sentence for people."""
+        """Why the election is held, as a sentence."""
         self.planned = planned
-        """A switchover: the leader releases its lease when the pre-vote is won."""
+        """Whether it is for a switchover: the leader releases its lease when the pre-vote is won."""
         self.renewal = renewal
-        """It is held by a leader that met a promise above its epoch."""
+        """Whether it is held by a leader that met a voter's promise of a higher epoch."""
         self.voters = VoterList()
         self.quorum = 1
         self.epoch = 0
         self.began_at = now
         self.retry_at = now
         self.round_at = now
-        """Since when this epoch is asked for, in a pre-vote or a vote request."""
+        """When this epoch was first asked for, in a pre-vote or in a vote request."""
         self.yes: set[str] = set()
-        """Who would grant, in this round of the pre-vote."""
+        """The voters that would grant, in this round of the pre-vote."""
         self.refusals: dict[str, Beat] = {}
-        """The newest refusals of this round."""
+        """The newest refusal of each voter in this round."""
         self.grants: dict[str, Grant] = {}
         self._agents = agents
         self._slack = slack
         self._waits_for_more = wait_for_more
         self._waits_until: float | None = None
         self._willing: set[str] = set()
-        """Who said yes in any round."""
+        """The voters that said yes to a pre-vote in any round."""
         self._asked: dict[int, tuple[str, float]] = {}
 
     def prevote(self, epoch: int, voters: VoterList, quorum: int, retry_at: float, now: float) -> None:
-        """A new round of questions whether ``epoch`` would be granted."""
+        """Begin a new round of the pre-vote for ``epoch``."""
         self.voters, self.quorum = voters, quorum
         if epoch != self.epoch:
             self._ask_anew(now)
@@ -72,7 +71,7 @@ class Election:
         self._next_round(retry_at)
 
     def request_votes(self, retry_at: float, now: float) -> None:
-        """The grants are asked for, whether this was a switchover or not."""
+        """Begin to ask for grants; from here on a switchover is like any other election."""
         self.planned = False
         self._ask_anew(now)
         self._next_round(retry_at)
@@ -82,7 +81,7 @@ class Election:
         self._next_round(retry_at)
 
     def give_up_epoch(self, retry_at: float, now: float) -> None:
-        """This epoch was not won, and is never requested again."""
+        """This epoch was not won: go on with the next higher one, since an epoch is requested once only."""
         self._ask_anew(now)
         self.epoch += 1
         self._next_round(retry_at)
@@ -106,13 +105,13 @@ class Election:
         self.retry_at = retry_at
 
     def asked(self, seq: int, voter: str, now: float) -> None:
-        """Message ``seq`` asks ``voter``."""
+        """Message number ``seq`` was sent to ask ``voter``."""
         if len(self._asked) > _MOST_ASKED:
             self._asked.clear()
         self._asked[seq] = (voter, now)
 
     def answered(self, answer: Beat, now: float) -> None:
-        """What a voter said; answers to other rounds count as far as they still mean the same."""
+        """Count a voter's answer. Answers to earlier rounds count too, as long as they are for the same epoch."""
         node = answer.node
         asked, sent_at = self._asked.pop(answer.re[1] if answer.re else -1, ("", 0.0))
         if asked != node or answer.for_epoch != self.epoch or node not in self.voters.names:
@@ -132,17 +131,17 @@ class Election:
         self.yes.add(voter)
 
     def refused(self, voter: str, answer: Beat) -> None:
-        """``voter`` would not grant, or did not."""
+        """``voter`` would not grant, or did not grant."""
         self.refusals[voter] = answer
 
     def granted(self, voter: str, grant: Grant) -> None:
-        """``voter`` grants. Its first signature is as good as a later one; the later sending counts."""
+        """``voter`` granted. A later grant replaces an earlier one, since its request was sent later."""
         if grant.signature:
             self.refusals.pop(voter, None)
             self.grants[voter] = grant
 
     def _eta(self, now: float) -> float:
-        """When a quorum would say yes, as far as the answers tell."""
+        """When a quorum would say yes by the answers so far; infinity when they do not show it."""
         waits = [0.0] * len(self.yes | self.grants.keys())
         waits += [no.wait for voter, no in self.refusals.items() if no.wait is not None and voter not in self.grants]
         waits.sort()
@@ -151,16 +150,16 @@ class Election:
         return now + (waits[-1] if self._waits_for_more else waits[self.quorum - 1])
 
     def wins_prevote(self, needed: Collection[str] = ()) -> bool:
-        """A quorum would grant; so would all those of ``needed`` who have a vote."""
+        """Whether a quorum with an agent in it would grant, and all voters of ``needed`` that can vote would."""
         non_voting = {voter for voter, no in self.refusals.items() if no.no in ("mute", NO_DISK)}
         if not (self.yes | non_voting).issuperset(needed):
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self._agents)
 
     def waits_for(self, present: set[str], now: float, patience: float) -> bool:
-        """A quorum would grant; whether to wait for more voters, at a first start, for ``patience`` seconds at most.
-
-        Who is not ``present`` is not waited for, nor who says no for another reason than that it has just started.
+        """Whether to wait for more voters although a quorum would grant: at the first start of a site, and for
+        ``patience`` seconds at most. Voters that are not ``present`` are not waited for, nor those that refuse for
+        another reason than that they have just started.
         """
         if not self._waits_for_more:
             return False
@@ -176,20 +175,20 @@ class Election:
 
     @property
     def waits(self) -> bool:
-        """A quorum would grant, and more voters are waited for."""
+        """Whether a quorum would grant, and more voters are waited for."""
         return self._waits_for_more and self.wins_prevote()
 
     def wins(self) -> bool:
-        """A quorum granted, an agent among it."""
+        """Whether a quorum granted, with at least one agent in it."""
         return len(self.grants) >= self.quorum and not self.grants.keys().isdisjoint(self._agents)
 
     def proof(self, node: str, incarnation: int) -> Proof:
-        """What the grants add up to."""
+        """The proof of the epoch that the grants make, for start ``incarnation`` of server ``node``."""
         grants = tuple((voter, grant.signature) for voter, grant in sorted(self.grants.items()))
         return Proof(self.epoch, node, incarnation, self.voters, grants)
 
     def nobody_between(self, epoch: int) -> bool:
-        """No other server can have won an epoch between ``epoch`` and ours: a quorum granted none to another."""
+        """Whether no other server can have won an epoch between ``epoch`` and ours, since a quorum granted none."""
         return sum(grant.promised_to_others <= epoch for grant in self.grants.values()) >= self.quorum
 
     @property
@@ -199,7 +198,7 @@ class Election:
 
     @property
     def outcome(self) -> str:
-        """How it stands, for people."""
+        """The count so far, as text for operators."""
         said = self.yes | self.grants.keys()
         parts = [f"{len(said)} of {len(self.voters.names)} for it, {self.quorum} needed"]
         for voter in self.voters.names:

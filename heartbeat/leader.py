@@ -1,7 +1,7 @@
-"""What a server has while it leads: its epoch, its lease, and who has not heard of it yet.
+"""The leadership of one server: its epoch, its lease, and the nodes that do not follow it yet.
 
-The lease may have ended (``holding``), or a voter may have promised a higher epoch (*superseded*): then no answer to
-an old epoch brings the lease back, only a new epoch does.
+A leader whose lease has ended is ``holding``. When a voter has promised a higher epoch to another server, the leader
+is *superseded*: answers to its present epoch cannot bring the lease back, only a new epoch can.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ FOREVER: Final = float("inf")
 
 
 class Leader:
-    """One server's leadership; ``epoch`` 0: it does not lead."""
+    """The leadership of one server; ``epoch`` 0: it does not lead."""
 
     def __init__(self, node: Participant, cluster: ClusterView) -> None:
         self.epoch = 0
         self.forced = False
-        """It leads by an operator's force, without a quorum."""
+        """Whether it leads by an operator's order, without a quorum."""
         self.superseded = False
-        """A voter promised a higher epoch to another."""
+        """Whether a voter has promised a higher epoch to another server."""
         self.lease_until = NEVER
-        """When it must stop to decide; minus infinity without a lease, infinity where none is needed."""
+        """The end of the lease, when it must stop to act; minus infinity without a lease, infinity where none is
+        needed."""
         self.began_at = NEVER
         self.released = 0
-        """The highest epoch of ours that we let go of."""
+        """The highest epoch that we have released."""
         self._node = node
         self._cluster = cluster
         self.lease = self._new_lease()
         self._proof_text = ""
         self._unproved: set[str] = set()
-        """Who has not said yet that it follows us."""
+        """The nodes that have not said yet that they follow us; their heartbeats carry the proof."""
         self._release_to: set[str] = set()
 
     def _new_lease(self) -> Lease:
@@ -46,7 +47,7 @@ class Leader:
         return Lease(timing.lease, voters, node.quorum, node.membership.agents)
 
     def begin(self, epoch: int, forced: bool, election: Election | None, now: float) -> None:
-        """Lead under ``epoch``; the grants of ``election`` are the first answers that the lease counts."""
+        """Begin to lead under ``epoch``. The grants of ``election`` are the first answers counted for the lease."""
         self.epoch, self.forced, self.superseded = epoch, forced, False
         self.began_at = now
         self.lease = self._new_lease()
@@ -58,60 +59,60 @@ class Leader:
         self._release_to.clear()
 
     def renew_proof(self, proof: Proof) -> None:
-        """Show ``proof`` of this epoch from now on."""
+        """Send ``proof`` of this epoch from now on, instead of the former one."""
         self._node.proof, self._proof_text = proof, proof.text
 
     def hold(self) -> None:
-        """The lease is gone."""
+        """The lease has ended."""
         self.lease_until = NEVER
 
     def supersede(self) -> None:
-        """Only a new epoch brings the lease back."""
+        """A voter promised a higher epoch: only a new epoch can bring the lease back."""
         self.superseded = True
 
     def resume(self) -> None:
-        """The lease is back."""
+        """The lease is valid again."""
         self.lease_until = self.lease.until
 
     def end(self) -> None:
-        """Another server leads."""
+        """Lead no longer."""
         self.epoch, self.forced, self.lease_until = 0, False, NEVER
 
     def release(self) -> None:
-        """Let go of the epoch, for ever."""
+        """Release the epoch for ever, and lead no longer."""
         self.released = self.epoch
         self._node.voter.release(self._node.start, self.epoch)
         self._release_to = set(self._everyone())
         self.end()
 
     def tell_release(self) -> None:
-        """To each until it has answered, or somebody leads above us."""
+        """Tell each node of the release, again until it has answered or a higher epoch is known."""
         if self._release_to and self._cluster.epoch > self.released:
             self._release_to.clear()
         for name in sorted(self._release_to):
             self._node.outbox.ask(name, RELEASE, for_epoch=self.released)
 
     def release_answered(self, node: str) -> None:
-        """``node`` knows that we let go."""
+        """``node`` has confirmed our release."""
         self._release_to.discard(node)
 
     def _everyone(self) -> tuple[str, ...]:
         return (*self._cluster.others, *self._node.membership.agents)
 
     def may_act(self, now: float) -> bool:
-        """Whether it has the lease at this very instant."""
+        """Whether the lease is valid at this instant."""
         return now < self.lease_until
 
     def is_beaten_by(self, epoch: int) -> bool:
-        """Whether a voter that promised ``epoch`` to another is lost to us."""
+        """Whether a voter that promised ``epoch`` to another server can no longer support our epoch."""
         return bool(self.epoch) and epoch > self.epoch and not self.forced
 
     def quorum_answers(self, now: float) -> bool:
-        """Whether a quorum's answers to any heartbeats of this leadership, holding ones too, are fresh."""
+        """Whether a quorum has answered heartbeats of this leadership lately, also those sent while holding."""
         return self.lease.regarded_until > now
 
     def answered(self, answer: Beat) -> bool:
-        """A heartbeat of ours was answered; whether that counts for the lease."""
+        """Process the answer to a heartbeat of ours. Returns whether it counts for the lease."""
         node = answer.node
         if answer.epoch == self.epoch and (answer.leader == self._node.name or node in self._cluster.peers):
             self._unproved.discard(node)
@@ -123,22 +124,22 @@ class Leader:
         return True
 
     def count(self, state: str, now: float) -> bool:
-        """Answers were counted: whether a lease that was gone is there now."""
+        """Extend the lease by the answers counted so far. Returns whether a lease that had ended is valid again."""
         if self.superseded:
             return False
         if self.forced and now >= self.began_at + self._node.membership.timing.silence:
-            # only now has whoever led before lost the lease that our voters had given it
+            # only now is the lease surely over that our voters may have given to a former leader
             self.forced = self.lease.until <= now
         if state == ACTIVE and not self.forced:
             self.lease_until = self.lease.until
         return state == HOLDING and self.lease.until > now
 
     def follow_list(self, now: float) -> None:
-        """Count by the list of voters that is on disk now."""
+        """Count answers by the present list of voters from now on."""
         self.lease.change(self._node.voter.state.voters, self._node.quorum, self._node.membership.agents)
 
     def answering(self, now: float) -> str:
-        """The voters whose consent is fresh."""
+        """The names of the voters whose answers still count for the lease."""
         return ", ".join(self.lease.answering(now))
 
     def why_no_lease(self, now: float) -> str:
@@ -151,11 +152,13 @@ class Leader:
         )
 
     def announces(self, state: str, now: float) -> str:
-        """The state that heartbeats name: a holding server that a quorum answers says active, to be renewed."""
+        """The state that heartbeats name. A holding server that a quorum answers says ``active``, since only answers
+        to such heartbeats renew the lease."""
         return ACTIVE if state == HOLDING and not self.superseded and self.quorum_answers(now) else state
 
     def send(self, to: str, kind: str, state: str, now: float, **more: Any) -> None:
-        """A heartbeat to ``to``, with the proof for those who do not follow us yet; it counts for the lease."""
+        """Send a heartbeat to ``to``, with the proof if that node does not follow us yet. Its answer counts for the
+        lease."""
         announced = self.announces(state, now)
         more["interval"] = self._node.membership.timing.interval
         if self.epoch:
@@ -168,5 +171,5 @@ class Leader:
 
     @property
     def votes_itself(self) -> bool:
-        """Whether the voter that we are ourselves counts for our lease."""
+        """Whether our own vote counts for our lease."""
         return bool(self.epoch) and self._node.name in self.lease.voters.names and self._node.voter.has_vote

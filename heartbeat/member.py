@@ -1,6 +1,5 @@
-"""A call server's part: may it decide, and how does it win, keep, lose and hand over the right to.
-
-::
+"""A call server's membership in a site: whether it may act as the leader, and how it wins, keeps, loses and hands
+over the leadership. A sans-I/O core::
 
     receive(beat, sender, now)  handle_timer(now)  persisted(state, now)           inputs
     revealed(death, now)
@@ -37,7 +36,8 @@ from heartbeat.switchover import Switchover
 class Member:
     """One call server of a site. ``state`` comes from the disk, its incarnation already raised and written.
 
-    ``commitment`` is that of this start, empty without a supervisor; ``deaths`` are the secrets of former starts.
+    ``commitment`` is that of this start (`heartbeat.death`), empty without a supervisor; ``deaths`` are the secrets
+    of former starts, which prove that these have ended.
     """
 
     def __init__(
@@ -81,7 +81,8 @@ class Member:
         self._now = now
 
     def may_act(self, now: float) -> bool:
-        """Whether this server has the lease at this very instant: ask immediately before you write an order."""
+        """Whether this server has the lease at this instant. To be asked immediately before anything is sent on the
+        strength of it."""
         return now < self.leader.lease_until
 
     @property
@@ -97,23 +98,23 @@ class Member:
 
     @property
     def paused(self) -> bool:
-        """Whether an operator wants no change of roles by itself."""
+        """Whether an operator has paused automatic changes of roles."""
         return self._standby.paused
 
     def receive(self, beat: Beat, sender: str, now: float) -> None:
-        """``beat`` is verified; ``sender`` is the node that the connection or address belongs to."""
+        """Process a verified statement; ``sender`` is the node that the connection or address belongs to."""
         self._now = now
         if self._inbox.receive(beat, sender, now):
             self._act(now)
 
     def revealed(self, death: Death, now: float) -> None:
-        """The supervisor of another server says that it has died."""
+        """The supervisor of another server reports that the server has died."""
         self._now = now
         if self._inbox.revealed(death, now):
             self._act(now)
 
     def handle_timer(self, now: float) -> None:
-        """Time passed."""
+        """Do what is due at ``now``."""
         self._now = now
         node, standby, heartbeats = self.participant, self._standby, self._heartbeats
         late = now - heartbeats.due_at
@@ -143,7 +144,7 @@ class Member:
         return min(due)
 
     def to_do(self) -> list[Action]:
-        """What is to be done outside, in order; the list is handed over."""
+        """The actions to be carried out by the shell, in order; each is returned once."""
         return self.participant.outbox.to_do()
 
     def next_event(self) -> Decision | None:
@@ -151,7 +152,7 @@ class Member:
         return self.participant.outbox.next_event()
 
     def persisted(self, state: PersistentState, now: float) -> None:
-        """``state`` is on disk; what waited for it may leave."""
+        """``state`` is on disk: what waited for it is sent."""
         outbox = self.participant.outbox
         before = outbox.leadership
         outbox.persisted(state, now)
@@ -160,10 +161,10 @@ class Member:
         outbox.release(now)
 
     def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
-        """``state`` could not be written: what waited for it is never said.
+        """``state`` could not be written: what waited for it is never sent.
 
-        Who leads is lived by all the same, be it we: the grants that made us win are on the disks of others, and our
-        own vote, which cannot be kept, is not among them.
+        A new leadership is followed all the same, also our own: the grants that it rests on are on the disks of other
+        nodes, and our own vote, which cannot be kept, is not among them.
         """
         outbox, leadership = self.participant.outbox, self.participant.voter.state.leadership
         outbox.not_persisted(state, because, now)
@@ -214,7 +215,7 @@ class Member:
     def force(self, now: float, because: str = "an operator forces it") -> str:
         """Lead without a quorum: take the agents that can be reached, release nothing. Returns why not, or empty.
 
-        In a site without voters it is a first start, by those who are there.
+        In a site without voters it is a first start, with the nodes that can be reached.
         """
         node = self.participant
         if not node.voter.state.voters.names and not node.membership.alone:
@@ -223,7 +224,7 @@ class Member:
         return ""
 
     def pause(self, now: float) -> None:
-        """No takeover or hand-over by itself from now on; everything else goes on."""
+        """Stop automatic takeovers and hand-overs; everything else goes on."""
         if self._standby.pause(True):
             said = f"{self.participant.name} changes no roles by itself any more: an operator paused it"
             self.participant.outbox.decide(What.PAUSED, said, now)
@@ -235,16 +236,16 @@ class Member:
             self.participant.outbox.decide(What.RESUMED, said, now)
 
     def restore_vote(self, voter: str, now: float, force: bool = False) -> str:
-        """Give a voter without its epoch file a vote again. Returns why not, or empty.
+        """Give a voter that has lost its epoch file its vote again. Returns why not, or empty.
 
-        ``force`` is for a site that has no quorum because of that very loss: the operator vouches that no server
-        leads by the forgotten grant.
+        ``force`` is for a site that has no quorum because of that loss: the operator confirms that no server leads by
+        the grant that was lost.
         """
         may_admit = self.may_act(now) or self._may_admit(now)
         return self.reconfiguration.restore_vote(voter, may_admit, force, now)
 
     def _may_admit(self, now: float) -> bool:
-        """Whether we lead and a quorum answers us, be it that we hold."""
+        """Whether we lead, active or holding, and a quorum answers us."""
         leader = self.leader
         return (
             self.state in (ACTIVE, HOLDING)
@@ -254,16 +255,17 @@ class Member:
         )
 
     def leave(self, now: float) -> None:
-        """Say goodbye: release the lease, if we lead, and be counted as left."""
+        """Shut down: release the lease, if we lead, and tell the other nodes that we have left."""
         self._role.step(RoleEvent.RELEASED, "it shuts down", now)
         self._role.step(RoleEvent.SHUT_DOWN, "", now)
 
     def peers_reached(self, names: Iterable[str], now: float) -> None:
-        """The agents to which a proved connection is open; without this call answers to heartbeats alone count."""
+        """The agents to which an authenticated connection is open. Without this call only answers to heartbeats show
+        which agents are reached."""
         self._heartbeats.connected(names)
 
     def reload(self, membership: Membership) -> None:
-        """Live by a changed site file; its timing holds from the next lease on."""
+        """Use a changed site file from now on; its timing applies from the next lease on."""
         self.participant.reload(membership)
         self.cluster.set_servers(membership.servers)
         self._standby.reload()
