@@ -1,4 +1,4 @@
-"""New calls: from whom a first INVITE is taken, and what is known of the call from it."""
+"""Admission of new calls: which first INVITEs are accepted, and the state of the call that is made from one."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from sip.wire.message import Request
 from sip.wire.uri import user_of
 
 NO_ROOM: Final = ("Retry-After: 5",)
-"""The header lines of a 503 for want of a channel."""
+"""Header lines of a 503 when a line has no free channel."""
 
 
 class Admission:
-    """One for the life of a server."""
+    """Admits calls. A server has one instance for its whole life."""
 
     def __init__(self, services: CallServices, node: str, replay: FormerCalls, chance: Random) -> None:
         self.services = services
         self.node = node
         self.calls_seen = 0
         self._waiting: set[ServerTransaction] = set()
-        """INVITEs of lines that wait for a certificate, and any that name a dialog which may be told still."""
+        """INVITEs of own lines that wait for a certificate, and INVITEs whose Replaces names a dialog that agents may
+        still report."""
         self._replay = replay
         self._chance = chance
 
     def invited(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """The first INVITE of a call, from that agent or from a line of the server's own."""
+        """Handle the first INVITE of a call, from an agent or, where ``agent`` is empty, from an own line."""
         services = self.services
         stack = services.stack
         line = (request.get("line") or "") if agent else services.own_lines.senders.of(transaction, request, now)
@@ -53,7 +54,7 @@ class Admission:
         call_id = call_id_of(origin, request.call_id)
         former = services.calls.get(call_id)
         if former is not None:
-            # RFC 3261 section 8.2.2.2: the same request by two ways; or a callee's side of it was handed over first
+            # a merged request (RFC 3261 section 8.2.2.2); or, after a takeover, the callee's leg was reported first
             if not agent or not self._replay.adopt(former, partial(former.admit, transaction, request, request), now):
                 stack.reply(transaction, 482, now, tag=stack.token())
             return
@@ -65,7 +66,7 @@ class Admission:
         if not agent and wanted != "supported" and (refusal := refused(wanted, request)) is not None:
             stack.respond_stateless(transaction, refusal.status, refusal.lines)
             return
-        if not agent and self._has_no_room(known.name, now):  # nothing is kept: its address may be forged
+        if not agent and self._has_no_room(known.name, now):  # stateless, as the source address may be forged
             stack.respond_stateless(transaction, 503, NO_ROOM)
             return
         if agent:
@@ -79,7 +80,7 @@ class Admission:
             decided = True
             if waits:
                 self._waiting.discard(transaction)
-                if not transaction.open:  # cancelled meanwhile, or another server's
+                if not transaction.open:  # cancelled meanwhile, or another server leads
                     return
                 transaction.context = None
                 status = status or self._lost_its_turn(call_id, known.name, now)
@@ -96,20 +97,20 @@ class Admission:
                 raise
             stack.reply(transaction, 404, now, tag=stack.token())
             return
-        if not decided:  # for want of a certificate
+        if not decided:  # the certificate has to be fetched
             waits = True
             self._waiting.add(transaction)
             transaction.context = UNDECIDED
             stack.reply(transaction, 100, now)
 
     def _lost_its_turn(self, call_id: str, line: str, now: float) -> int:
-        """The status that refuses an INVITE which has waited, by what has come meanwhile; 0 for none."""
-        if call_id in self.services.calls:  # the same request by two ways
+        """The status that refuses an INVITE which has waited, if things have changed meanwhile; 0 for none."""
+        if call_id in self.services.calls:  # a merged request
             return 482
         return 503 if self._has_no_room(line, now) else 0
 
     def _has_no_room(self, line: str, now: float) -> bool:
-        """Whether a line of the server's own is to have no further call at the moment, which is counted."""
+        """Whether an own line can take no further call now, being full or busied out; counts the refusal."""
         known = self.services.site.lines.get(line)
         if known is None or not (
             self.services.own_lines.is_busied_out(line) or self.services.lines.is_full(known, now)
@@ -119,14 +120,14 @@ class Admission:
         return True
 
     def cancelled(self, invite: ServerTransaction, now: float) -> bool:
-        """Whether a CANCEL was for an INVITE of which nothing is decided; it is answered then."""
-        if invite.context != UNDECIDED:  # equal, not the same: here it is machine code's own, there Python's
+        """Whether a cancelled INVITE was still undecided; if so, it is answered 487."""
+        if invite.context != UNDECIDED:  # by value: a compiled module may have its own copy of the string
             return False
         self.services.stack.reply(invite, 487, now, tag=self.services.stack.token())
         return True
 
     def drop(self, now: float) -> None:
-        """Another server leads: agents have kept for it what waits, and nothing of it is known to devices."""
+        """Another server leads: drop waiting INVITEs of agents, which keep them for it; answer devices 503."""
         stack = self.services.stack
         for transaction in self._waiting:
             if transaction.on_site_flow:
@@ -138,7 +139,7 @@ class Admission:
     def _admit(
         self, transaction: ServerTransaction, request: Request, believed: Request, agent: str, line: str, now: float
     ) -> None:
-        """Take an INVITE of which it is known who calls; ``believed``: the same in the site's form."""
+        """Accept an INVITE whose caller is verified. ``believed``: the INVITE in the site's form."""
         services, stack = self.services, self.services.stack
         origin = agent or self.node
         call_id = call_id_of(origin, request.call_id)
@@ -187,7 +188,7 @@ class Admission:
 
 
 def _caller(request: Request) -> str:
-    """The number or name of From; ``""`` where its scheme is none of ours, which refuses no call (RFC 4475 3.3.4)."""
+    """The user part of From; ``""`` for an unknown URI scheme, which is no reason to refuse (RFC 4475 3.3.4)."""
     try:
         return user_of(bare_uri(request.from_untagged))
     except SipError:

@@ -1,4 +1,5 @@
-"""The device side of a call's leg with a line of the server's own (``sip.device``), in front of the bridge."""
+"""A leg with a device on an own line: does the hop's part (session timer, reliable responses, offer/answer;
+``sip.device``) and passes everything else on to the bridge."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from sip.wire.message import Message, Request, Response
 
 
 class DeviceLeg:
-    """Owns the leg, does what stays on its hop, and tells the bridge all else."""
+    """Owns a leg, handles what concerns only the leg's own hop, and passes the rest to the bridge."""
 
     __slots__ = (
         "_again",
@@ -63,12 +64,12 @@ class DeviceLeg:
         state: DialogState,
         established: bool = False,
     ) -> None:
-        """``timer`` is what the line wants of session timers, ``reliable`` of provisional responses, ``transfer`` of
-        transfers; ``established`` as of `InviteUsage`."""
+        """``timer``, ``reliable`` and ``transfer`` are the line's settings for session timers, provisional responses
+        and transfers; ``established`` as in `InviteUsage`."""
         self.bridge = bridge
         self.device = device
         self.identity = identity
-        """What is believed of the device, and what it is told, of who calls whom."""
+        """How caller and called numbers are verified and rewritten, from and to the device."""
         self._timer = timer
         self._reliable: Reliability = reliable
         self._transfer = transfer
@@ -76,27 +77,29 @@ class DeviceLeg:
         self.leg = InviteUsage(stack, self, flow, state, established=established, reach=reach, digest=digest)
         self.session = DeviceSession(stack, random, self.hang_up)
         self._again: tuple[str, Sequence[str], bytes, int, float] | None = None
-        """Its first INVITE, as long as it may have to be sent once more."""
+        """The first INVITE to the device (URI, lines, body, Max-Forwards, seconds to answer), while it may have to be
+        sent again after a 422."""
         self._offered = False
-        """Our last INVITE had an offer."""
+        """Whether the last INVITE to the device had an offer."""
         self.eager = False
-        """What comes plainly may have to go on reliably."""
+        """Provisional responses may have to go to the device reliably, even if they arrive otherwise."""
         self.described: dict[str, Passed] = {}
-        """Answers that came reliably and were told the device plainly, by early dialog: its 2xx has to have them."""
+        """By tag of the early dialog, answers that arrived in reliable responses but went to the device unreliably:
+        the 2xx must repeat them."""
         self.takes_update = False
-        """The device has said that it takes UPDATE."""
+        """The device supports UPDATE (its Allow says so)."""
         self.untold = False
-        """A former server had it, and the device cannot be told yet where it is now."""
+        """The leg is restored, but its telephone is not reachable for a target refresh yet."""
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """The device calls."""
+        """The device calls: take its first INVITE, and offer the call to the bridge."""
         self.take(request, now)
         if request.body:
             self.session.heard(request)
         self.bridge.offer(self.leg, transaction)
 
     def take(self, request: Request, now: float) -> None:
-        """Learn of its INVITE what stays on its hop."""
+        """Read from the device's INVITE what concerns its hop: session timer, UPDATE, reliable responses."""
         self.session.leg = self.leg
         self.session.calls(self._timer, request, now)
         if "allow" in request.first:
@@ -106,7 +109,8 @@ class DeviceLeg:
     def invite(
         self, uri: str, lines: Sequence[str], request: Request, ring_for: float, within: float, now: float
     ) -> None:
-        """Call the device with the caller's ``request``, in these lines."""
+        """Call the device with header ``lines`` and the body of the caller's ``request``. It may ring for
+        ``ring_for`` seconds, and has to answer with anything ``within`` seconds."""
         session = self.session
         session.leg = self.leg
         session.called(self._timer, now)
@@ -120,10 +124,10 @@ class DeviceLeg:
         self.session.stop()
         self._again = None
 
-    # What crosses.
+    # Messages that pass from one side to the other.
 
     def lines_of(self, request: Request, told: Numbers) -> list[str]:
-        """The header lines of the caller's INVITE as the device gets them."""
+        """The header lines of the caller's INVITE in the form that the device gets."""
         lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more, *TOLD[self._transfer]]
         if self._transfer != "refuse":
             lines += naming_lines(request, self._named_there)
@@ -134,7 +138,8 @@ class DeviceLeg:
         return [*lines, *asking(self._reliable, request)]
 
     def _named_there(self, dialog: DialogId) -> DialogId:
-        """A dialog that is named as the servers know it, as the device does when it is one of its own."""
+        """A dialog that Replaces or similar names, with its tags swapped to the device's view if it is a dialog of a
+        device with the servers."""
         leg = self.leg.stack.legs.get(dialog_key(dialog.call_id, dialog.local_tag))
         if not isinstance(leg, InviteUsage) or not isinstance(leg.owner, DeviceLeg):
             return dialog
@@ -143,8 +148,8 @@ class DeviceLeg:
         return dialog._replace(local_tag=dialog.remote_tag, remote_tag=dialog.local_tag)
 
     def heard(self, message: Message) -> bytes:
-        """A message of the device crosses: what it describes counts, an answer in an ACK at once. Its body, as the
-        far side gets it."""
+        """Note the SDP in a message of the device, which is passed on; an answer in an ACK completes the exchange.
+        Returns the body for the other side."""
         if not message.body:
             return b""
         body = self.session.heard(message)
@@ -159,7 +164,7 @@ class DeviceLeg:
         return body
 
     def told(self, message: Message) -> bytes:
-        """The body of a message as the device gets it."""
+        """Note the SDP in a message that is passed on to the device. Returns the body for the device."""
         body = self.session.told(message) if message.body else b""
         if isinstance(message, Request):
             if message.method == "INVITE":
@@ -169,7 +174,8 @@ class DeviceLeg:
         return body
 
     def told_early(self, response: Message, lines: list[str]) -> list[str]:
-        """Lines of a provisional response as the device gets it: reliably, where it and what is said want that."""
+        """The header lines of a provisional response to the device, which is sent reliably if the line's setting, the
+        device's INVITE and the response call for that."""
         invite = self.leg.server_invite.pending
         if not isinstance(response, Response):
             return lines
@@ -180,17 +186,19 @@ class DeviceLeg:
         return lines
 
     def answer_of(self, response: Message, lines: list[str]) -> tuple[list[str], bytes]:
-        """Lines and body of a 2xx to the device's INVITE that lacks the answer, which came reliably before."""
+        """Header lines and body of a 2xx to the device. If it lacks the answer because that came in a reliable
+        response before, the answer is added."""
         described = self.described.get(response.to_tag) if isinstance(response, Response) else None
         return (lines, b"") if described is None else ([*lines, *described.lines], self.session.offers.last_local)
 
     @property
     def offers_anew(self) -> bool:
-        """The device's last request made an offer in a session that is agreed."""
+        """Whether the device's last request made an offer in an established session."""
         return self.session.offers.state == REMOTE_CHANGE
 
     def answer(self, request: Request, status: int, lines: Sequence[str], now: float) -> tuple[int, Sequence[str]]:
-        """Status and lines of a final answer to the device, which accepts its offer or refuses it."""
+        """Note that a final response to the device accepts or refuses its offer. Returns status and header lines as
+        the device gets them."""
         method, offers = request.method, self.session.offers
         if method != "INVITE" and description_in(request) is None:
             status = 200 if status in (405, 501) else status
@@ -206,7 +214,7 @@ class DeviceLeg:
             lines = [*lines, *self.session.agree(request, now), *told]
         return status, lines if any(line[:6].lower() == "allow:" for line in lines) else [*lines, ALLOW]
 
-    # What the leg says (``sip.invite.UsageOwner``).
+    # What the leg calls (``sip.invite.UsageOwner``).
 
     def is_repeat(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         return False
@@ -235,7 +243,7 @@ class DeviceLeg:
 
     def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         if leg is self.bridge.origin and not leg.established and self.bridge.phase is TALKING:
-            # its 2xx waits for a PRACK: to the far side the call is answered
+            # the 2xx waits for a PRACK, but for the other side the call is answered already
             self.bridge.release(cancel.get("reason") or "", now, "caller", 487)
             return
         self.bridge.cancelled(leg, invite, cancel, now)
@@ -267,11 +275,11 @@ class DeviceLeg:
             self.bridge.answered(leg, transaction, response, now)
             if self._offered:
                 self.session.offers.accept()
-            if given_up and leg.ack.pending:  # whoever asked was told that it came to nothing
+            if given_up and leg.ack.pending:  # the sender of the request was told that it had failed
                 acknowledge(self.bridge, leg, (), b"", now)
 
     def _updated(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """The device has answered an UPDATE, ours or one that was passed on."""
+        """The device has answered an UPDATE, be it the server's own or one that was passed on."""
         if isinstance(asked := transaction.context, TargetRefresh):
             asked.answered(leg, transaction, response, now)
             return
@@ -287,7 +295,8 @@ class DeviceLeg:
             self.session.offers.refuse()
 
     def by_reinvite(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
-        """Make the offer of an UPDATE that is not known there by a re-INVITE; False where that cannot be."""
+        """If the device refuses an UPDATE as unknown (405, 501), make its offer in a re-INVITE. False if that is not
+        the case or not possible."""
         leg, asked = self.leg, transaction.context
         request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
         if transaction.method != "UPDATE" or response.status not in (405, 501) or request is None:
@@ -313,7 +322,8 @@ class DeviceLeg:
             self.session.gone(now)
 
     def _once_more(self, asked: object, now: float) -> bool:
-        """The INVITE that met a 422, with the interval that it wants (RFC 4028 section 7.3)."""
+        """Send an INVITE again that got 422, with the session interval asked for (RFC 4028 section 7.3); False if
+        nobody waits for it any more."""
         bridge, leg = self.bridge, self.leg
         if asked is SETUP and self._again is not None:
             uri, lines, body, max_forwards, within = self._again
@@ -327,13 +337,13 @@ class DeviceLeg:
         return False
 
     def hang_up(self, reason: str, status: int, now: float) -> None:
-        """End the call on both sides, with that Reason."""
+        """End the call on both sides, with ``reason`` as the Reason header."""
         self.bridge.release(reason, now, "server", status)
 
 
 def state_of(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState | None:
-    """What a new server needs to go on with that leg, or to call it off where we call and it rings; None where it is
-    over, or nothing was heard of it."""
+    """The state that a new server needs to go on with a leg, or to cancel it while the device rings. None if the leg
+    is over, or has no dialog yet."""
     leg, timer, asked, called = device_leg.leg, device_leg.session.timer, "", ""
     if leg.ended:
         return None
@@ -364,8 +374,8 @@ def state_of(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState | None:
 def resume(
     device_leg: DeviceLeg, state: DeviceLegState, local: bytes, remote: bytes, lasted: float, now: float
 ) -> None:
-    """Go on where a former server stopped, by what `state_of` told; ``local`` and ``remote`` are the descriptions
-    that the other side gave that server last, and got."""
+    """Restore a leg from the state that `state_of` made. ``local`` and ``remote`` are the SDP that the agent of the
+    other leg last sent to the former server, and last got; ``lasted``: seconds since the answer."""
     session = device_leg.session
     session.leg = device_leg.leg
     session.offers = OfferAnswer(described(state, local, remote, lasted))
@@ -381,4 +391,4 @@ def _updates(asked: ServerTransaction) -> bool:
 
 
 NO_DEVICE_LEGS: Final[dict[InviteUsage, DeviceLeg]] = {}
-"""The device legs of a call between agents; nothing is put into it."""
+"""The shared, always empty dictionary of calls without device legs."""

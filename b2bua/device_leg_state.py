@@ -1,5 +1,5 @@
-"""What survives of a call's leg with a line of the server's own: it goes into the state token that the agent of the
-other leg keeps (docs/wire.md). What was described there is not in it: that agent has it, but for the origin line.
+"""The state of a leg with an own line that survives the server: part of the state token that the agent of the other
+leg keeps (docs/wire.md). Of the session description it has only the origin line, as that agent has the rest.
 """
 
 from __future__ import annotations
@@ -16,49 +16,49 @@ from sip.wire import sdp
 from sip.wire.message import Request
 
 JUMP: Final = 1000
-"""Numbers left out after a takeover, of CSeq and of versions of a description: a former server used some of which no
-token tells. One more for each second that the call has lasted, as no server asks anything there more often."""
+"""Numbers skipped after a takeover, in CSeq and in SDP versions, since the former server has used some that no token
+holds. One more is skipped for each second since the answer, as no server sends requests there more often."""
 
 LONGEST_SECTIONS: Final = 200
-"""Characters of the ``m=`` lines of a session; longer ones are left out, as a token has an end."""
+"""Most characters of a session's ``m=`` lines in a token; longer ones are left out."""
 
 
 class Timer(NamedTuple):
-    """The session timer there (RFC 4028), as far as it was agreed; seconds."""
+    """The session timer of the leg (RFC 4028), as negotiated; in seconds."""
 
     interval: int
     min_se: int
     ours: bool
-    """We refresh."""
+    """The server is the refresher."""
 
 
 class DeviceLegState(NamedTuple):
-    """See the module."""
+    """One leg with an own line; "peer" is its device or carrier."""
 
     dialog: DialogState
     transport: str
     host: str
-    """With ``port`` the other end of the flow that the dialog is at home on."""
+    """With ``port``: the peer's address on the flow that the dialog uses."""
     port: int
     shown: str
-    """``host:port`` of ours in the Contact by which the peer reaches this dialog."""
+    """``host:port`` of the server in the Contact that the peer knows."""
     acknowledged: int = 0
-    """CSeq of our last INVITE that was accepted; 0 without one."""
+    """CSeq of the server's last accepted INVITE; 0 without one."""
     by_update: bool = False
-    """The peer takes UPDATE."""
+    """The peer supports UPDATE."""
     origin: str = ""
-    """The newest origin line that was described there, without ``o=``; ``""`` where nothing was."""
+    """The origin line of the SDP that the peer got last, without ``o=``; ``""`` if it got none."""
     timer: Timer | None = None
     asked: str = ""
-    """The head of its first INVITE as long as that waits for its final answer, as far as an answer needs it."""
+    """The headers of the peer's first INVITE that a response needs, while it awaits its final response."""
     called: str = ""
-    """The CANCEL of our first INVITE as long as that rings there."""
+    """The CANCEL for the server's first INVITE, while the peer rings."""
     sections: str = ""
-    """The ``m=`` lines that the peer knows, refused, where there are several: the other side may know fewer."""
+    """If the peer knows several ``m=`` lines: all of them, as refused, since the other side may know fewer."""
 
     def moved_from(self, former: DeviceLegState | None) -> bool:
-        """Whether a peer has to be told, or asked, by other values than ``former``'s: a token with those would not
-        do."""
+        """Whether a token with the ``former`` state is out of date: a new server could not reach or serve the peer
+        with it."""
         if former is None or bool(self.asked) != bool(former.asked) or bool(self.called) != bool(former.called):
             return True
         if self.sections.count("m=") > former.sections.count("m="):
@@ -99,14 +99,14 @@ def encode(state: DeviceLegState) -> str:
             state.origin,
             state.timer,
             state.asked,
-            # of few calls, and unknown to earlier versions
+            # rarely needed, and unknown to earlier versions
             *([state.called, state.sections] if state.sections else [state.called] if state.called else []),
         ]
     )
 
 
 def decode(values: Sequence[Any]) -> DeviceLegState:
-    """Of the list that a token has. Raises ValueError, TypeError or LookupError."""
+    """The state from the list in a token. Raises ValueError, TypeError or LookupError."""
     dialog = _dialog(*values[:8], tuple(map(str, values[8])), UAC if values[9] else UAS)
     timer = values[17]
     return DeviceLegState(
@@ -126,8 +126,8 @@ def decode(values: Sequence[Any]) -> DeviceLegState:
 
 
 def head_of(invite: Request) -> str:
-    """What an answer to an INVITE needs of it. That its sender knows reliable provisional responses is not told: what
-    one said by them, and with which numbers, nobody knows who goes on."""
+    """The request line and those headers of an INVITE that a response to it needs. Support of 100rel is left out: a
+    new server does not know which reliable responses, with which RSeq, were sent before."""
     lines = [line for name, line in zip(invite.names, invite.lines, strict=True) if name in _ANSWERED_BY]
     if supports(invite):
         lines.append("Supported: timer")
@@ -135,14 +135,15 @@ def head_of(invite: Request) -> str:
 
 
 def resumed(dialog: DialogState, lasted: float) -> DialogState:
-    """The dialog of a token as a new server goes on with it; ``lasted``: seconds since the answer."""
+    """The dialog as a new server continues it, with a CSeq that is surely unused; ``lasted``: seconds since the
+    answer."""
     return dialog._replace(local_cseq=dialog.local_cseq + JUMP + max(0, int(lasted)))
 
 
 def described(state: DeviceLegState, local: bytes, remote: bytes, lasted: float) -> OfferAnswerState:
-    """The session there, by what the agent of the other leg gave the former server last (``local``), and got; ``b""``
-    where no agent tells that. What is described next goes on under the same origin (RFC 3264 section 8). ``lasted``:
-    seconds since the answer."""
+    """The offer/answer state of a restored leg. ``local`` and ``remote`` are the SDP that the agent of the other leg
+    last sent to the former server, and last got; ``b""`` without an agent. The next SDP continues the same origin
+    with a higher version (RFC 3264 section 8). ``lasted``: seconds since the answer."""
     known, jump = state.sections.encode("latin-1"), JUMP + max(0, int(lasted))
     if not local:
         return OfferAnswerState(AGREED, newest=_outlined(state.origin, jump, known))
@@ -157,7 +158,8 @@ def described(state: DeviceLegState, local: bytes, remote: bytes, lasted: float)
 
 
 def _outlined(origin: str, jump: int, sections: bytes) -> bytes:
-    """As much of a description as has an origin line, and the ``m=`` lines of the session."""
+    """A minimal SDP with the origin line, its version raised by ``jump``, and the ``m=`` lines; ``b""`` if the origin
+    cannot be parsed."""
     try:
         former = sdp.parse_origin(origin.encode("latin-1"))
     except sdp.SdpError:
@@ -166,7 +168,7 @@ def _outlined(origin: str, jump: int, sections: bytes) -> bytes:
 
 
 def sections_of(description: bytes) -> str:
-    """The ``m=`` lines of a description that has several; ``""`` where one says it all, or there are too many."""
+    """The ``m=`` lines of an SDP with several of them; ``""`` if there is only one, or they are too long."""
     if sdp.count(description) < 2:
         return ""
     try:
@@ -177,7 +179,7 @@ def sections_of(description: bytes) -> str:
 
 
 def origin_of(description: bytes) -> str:
-    """The origin line of a description; ``""`` where it has none that can be read."""
+    """The value of the origin line of an SDP; ``""`` without one that can be parsed."""
     try:
         return bytes(sdp.origin_of(description)).decode("latin-1") if description else ""
     except sdp.SdpError:
@@ -185,7 +187,8 @@ def origin_of(description: bytes) -> str:
 
 
 def is_continued(told: bytes, said: bytes) -> bool:
-    """Whether what one device was told is the description of the other one itself, in whatever version."""
+    """Whether the SDP that one device got (``told``) continues the other device's own (``said``): same origin, any
+    version, no more ``m=`` lines."""
     try:
         ours, theirs = sdp.origin_of(told), sdp.origin_of(said)
     except sdp.SdpError:
@@ -194,7 +197,7 @@ def is_continued(told: bytes, said: bytes) -> bool:
 
 
 def place_of(flow: Flow) -> tuple[str, str, int]:
-    """Transport, host and port at the other end of a flow."""
+    """Transport, and host and port of the other end of a flow."""
     return flow.transport, flow.remote[0], flow.remote[1]
 
 

@@ -1,5 +1,5 @@
-"""The lines that servers own, with no agent between: trunks (the patent's built-in gateway) and telephones that
-register with the servers (its figure 9); ``sip.device`` here.
+"""The servers' own lines, without an agent: trunks (the patent's built-in gateway) and telephones that register with
+the servers (its figure 9). Built on ``sip.device``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from sip.wire.headers import bracketed
 
 
 class OwnLines:
-    """All of them at this server, with the far side of each."""
+    """All own lines at this server, with the device of each: a trunk, or a telephone."""
 
     def __init__(
         self,
@@ -45,8 +45,8 @@ class OwnLines:
         decided: Callable[[str, str, float], None],
         now: float,
     ) -> None:
-        """``loads`` learns which lines are in service; ``agent_of`` names the agent at the other end of a flow,
-        ``""`` where there is none; ``decided`` is told, by code and sentence, of what went in or out of service.
+        """``loads`` learns which lines are in service. ``agent_of`` names the agent at the other end of a flow, or
+        ``""``. ``decided`` is called with code and sentence when a line goes in or out of service.
         """
         self._stack = stack
         self._node = node
@@ -63,7 +63,7 @@ class OwnLines:
         self.lines: dict[str, LineSettings] = {}
         self.realm = site.realm
         self._busied_out: dict[str, str] = {}
-        """Those that take no new calls, by an operator's order, and by whose."""
+        """Lines that an operator has busied out, with the reason."""
         self._devices: dict[str, TrunkDevice | DirectPhone] = {}
         self.former = FormerLegs(stack, random, node, self._devices)
         self.phones = DirectPhones(stack, self.flows, random, secret, site.realm, self.former.moved)
@@ -71,7 +71,7 @@ class OwnLines:
         self.load(site, now)
 
     def load(self, site: Site, now: float) -> None:
-        """Read the lines of the site file, at start and at a reload; what has not changed goes on."""
+        """Read the lines of the site file, at start and at a reload; unchanged devices go on."""
         server = site.servers[self._node]
         self.lines = {line.name: line for line in site.lines.values() if line.at_servers}
         self.realm = site.realm
@@ -105,16 +105,16 @@ class OwnLines:
         return TrunkDevice(self._stack, self.flows, self.names, policy, self._random, changed)
 
     def why(self, line: str) -> str:
-        """Why a line is out of service; empty in service."""
+        """Why a line is out of service; ``""`` if it is in service."""
         device = self._devices.get(line)
         return self._busied_out.get(line, "") or (device.why if device is not None else "")
 
     def is_busied_out(self, line: str) -> bool:
-        """Whether an operator wants no new calls on a line, in neither direction."""
+        """Whether an operator has busied out a line: no new calls in either direction."""
         return line in self._busied_out
 
     def busy_out(self, line: str, out: bool, now: float) -> None:
-        """Take no new calls on a line until the end of this process, or take them again; its calls stay."""
+        """Busy a line out until the end of this process, or end that; present calls go on."""
         if out is (line in self._busied_out):
             return
         if out:
@@ -124,7 +124,8 @@ class OwnLines:
         self._changed(line, "by an operator's order", now)
 
     def registered(self, line: str) -> bool | None:
-        """Whether a trunk is registered with its carrier, None where it is to be nowhere; or a telephone here."""
+        """Whether a trunk is registered with its carrier (None: it does not register), or a telephone with this
+        server."""
         device = self._devices.get(line)
         return device.registered if device is not None else None
 
@@ -134,7 +135,7 @@ class OwnLines:
         return device.contacts(now) if isinstance(device, DirectPhone) else []
 
     def lead(self, leading: bool, now: float) -> None:
-        """Calls are taken here, or not any more: only where they are is the site registered with its carriers."""
+        """This server begins or ceases to lead. Only the leader registers the site's trunks with their carriers."""
         for name, device in self._devices.items():
             if leading != self._leading and isinstance(device, TrunkDevice):
                 device.register(leading, now)
@@ -142,13 +143,13 @@ class OwnLines:
         self._leading = leading
 
     def stop(self, now: float) -> None:
-        """The process ends: registrations of ours are taken back."""
+        """The process ends: unregister trunks from their carriers."""
         for device in self._devices.values():
             if isinstance(device, TrunkDevice):
                 device.stop(now)
 
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False) -> DeviceLeg:
-        """A leg of a call with that line; ``established`` as of `InviteUsage`."""
+        """Make a leg with a line; ``established`` as in `InviteUsage`."""
         identity, settings = self.caller_identity.policies[line], self.lines[line]
         return DeviceLeg(
             self._stack,
@@ -165,12 +166,12 @@ class OwnLines:
         )
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
-        """A name was looked up, or could not be."""
+        """Take the result of a DNS lookup: places, or a sentence that says why it failed."""
         self.names.resolved(uri, result, now)
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool:
-        """Whether a line can say where its calls go; False: ``then`` is called when it can, as its names are looked
-        up or its registrar is asked."""
+        """Whether the destinations of a line are known. False: ``then`` is called when they are, after a DNS lookup
+        or a registration."""
         device = self._devices.get(line)
         if device is None or device.ready:
             return True
@@ -178,11 +179,11 @@ class OwnLines:
         return False
 
     def destinations(self, line: str, now: float) -> list[Destination]:
-        """Where a call to a line goes, in the order to try."""
+        """The destinations of calls to a line, in the order to try; none if it is out of service."""
         return [] if self.why(line) else self.reachable(line, now)
 
     def reachable(self, line: str, now: float) -> list[Destination]:
-        """The same, be it in service or not."""
+        """The destinations of a line, even if it is out of service."""
         device = self._devices.get(line)
         if device is None:
             return []
@@ -192,7 +193,7 @@ class OwnLines:
         return [Destination(domain or one.peer, device=device, place=one.place) for one in device.places(now)]
 
     def device(self, line: str) -> TrunkDevice | DirectPhone | None:
-        """The far side of a line."""
+        """The trunk or telephone of a line."""
         return self._devices.get(line)
 
     def _changed(self, name: str, because: str, now: float) -> None:
@@ -204,7 +205,7 @@ class OwnLines:
         self._decided("line" if self.lines[name].is_phone else "trunk", f"{name} is {state} service: {because}", now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        """A stream is open or lost; a UDP peer is unreachable."""
+        """A stream was opened or lost, or a UDP peer is unreachable."""
         if state == "open":
             self.flows.opened(flow, now)
             return
