@@ -64,8 +64,7 @@ class DeviceLeg:
         state: DialogState,
         established: bool = False,
     ) -> None:
-        """``timer``, ``reliable`` and ``transfer`` are the line's settings for session timers, provisional responses
-        and transfers; ``established`` as in `InviteUsage`."""
+        """``timer``, ``reliable`` and ``transfer`` are settings of the line; ``established`` as in `InviteUsage`."""
         self.bridge = bridge
         self.device = device
         self.identity = identity
@@ -77,15 +76,13 @@ class DeviceLeg:
         self.leg = InviteUsage(stack, self, flow, state, established=established, reach=reach, digest=digest)
         self.session = DeviceSession(stack, random, self.hang_up)
         self._again: tuple[str, Sequence[str], bytes, int, float] | None = None
-        """The first INVITE to the device (URI, lines, body, Max-Forwards, seconds to answer), while it may have to be
-        sent again after a 422."""
+        """The first INVITE to the device, while it may have to be sent again after a 422."""
         self._offered = False
         """Whether the last INVITE to the device had an offer."""
         self.eager = False
         """Provisional responses may have to go to the device reliably, even if they arrive otherwise."""
         self.described: dict[str, Passed] = {}
-        """By tag of the early dialog, answers that arrived in reliable responses but went to the device unreliably:
-        the 2xx must repeat them."""
+        """By early dialog, answers that arrived reliably but went to the device unreliably: its 2xx repeats them."""
         self.takes_update = False
         """The device supports UPDATE (its Allow says so)."""
         self.untold = False
@@ -109,8 +106,7 @@ class DeviceLeg:
     def invite(
         self, uri: str, lines: Sequence[str], request: Request, ring_for: float, within: float, now: float
     ) -> None:
-        """Call the device with header ``lines`` and the body of the caller's ``request``. It may ring for
-        ``ring_for`` seconds, and has to answer with anything ``within`` seconds."""
+        """Call the device with the caller's ``request``, in these ``lines``; ``within``: seconds to any response."""
         session = self.session
         session.leg = self.leg
         session.called(self._timer, now)
@@ -138,8 +134,7 @@ class DeviceLeg:
         return [*lines, *asking(self._reliable, request)]
 
     def _named_there(self, dialog: DialogId) -> DialogId:
-        """A dialog that Replaces or similar names, with its tags swapped to the device's view if it is a dialog of a
-        device with the servers."""
+        """A dialog that is named in a header, with its tags in the view of the device if it is with one."""
         leg = self.leg.stack.legs.get(dialog_key(dialog.call_id, dialog.local_tag))
         if not isinstance(leg, InviteUsage) or not isinstance(leg.owner, DeviceLeg):
             return dialog
@@ -164,7 +159,7 @@ class DeviceLeg:
         return body
 
     def told(self, message: Message) -> bytes:
-        """Note the SDP in a message that is passed on to the device. Returns the body for the device."""
+        """Note the SDP in a message that is passed on to the device; returns the body for the device."""
         body = self.session.told(message) if message.body else b""
         if isinstance(message, Request):
             if message.method == "INVITE":
@@ -174,8 +169,7 @@ class DeviceLeg:
         return body
 
     def told_early(self, response: Message, lines: list[str]) -> list[str]:
-        """The header lines of a provisional response to the device, which is sent reliably if the line's setting, the
-        device's INVITE and the response call for that."""
+        """Header lines of a provisional response to the device, marked reliable where line and INVITE want that."""
         invite = self.leg.server_invite.pending
         if not isinstance(response, Response):
             return lines
@@ -186,8 +180,7 @@ class DeviceLeg:
         return lines
 
     def answer_of(self, response: Message, lines: list[str]) -> tuple[list[str], bytes]:
-        """Header lines and body of a 2xx to the device. If it lacks the answer because that came in a reliable
-        response before, the answer is added."""
+        """Lines and body of a 2xx to the device, with the answer if that came in a reliable response before."""
         described = self.described.get(response.to_tag) if isinstance(response, Response) else None
         return (lines, b"") if described is None else ([*lines, *described.lines], self.session.offers.last_local)
 
@@ -197,8 +190,7 @@ class DeviceLeg:
         return self.session.offers.state == REMOTE_CHANGE
 
     def answer(self, request: Request, status: int, lines: Sequence[str], now: float) -> tuple[int, Sequence[str]]:
-        """Note that a final response to the device accepts or refuses its offer. Returns status and header lines as
-        the device gets them."""
+        """Note that a final response accepts or refuses the device's offer; returns its status and header lines."""
         method, offers = request.method, self.session.offers
         if method != "INVITE" and description_in(request) is None:
             status = 200 if status in (405, 501) else status
@@ -295,8 +287,7 @@ class DeviceLeg:
             self.session.offers.refuse()
 
     def by_reinvite(self, transaction: ClientTransaction, response: Response, now: float) -> bool:
-        """If the device refuses an UPDATE as unknown (405, 501), make its offer in a re-INVITE. False if that is not
-        the case or not possible."""
+        """Make the offer of an UPDATE that the device refused (405, 501) in a re-INVITE; False if not possible."""
         leg, asked = self.leg, transaction.context
         request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
         if transaction.method != "UPDATE" or response.status not in (405, 501) or request is None:
@@ -322,8 +313,8 @@ class DeviceLeg:
             self.session.gone(now)
 
     def _once_more(self, asked: object, now: float) -> bool:
-        """Send an INVITE again that got 422, with the session interval asked for (RFC 4028 section 7.3); False if
-        nobody waits for it any more."""
+        """Send an INVITE that got 422 again, with the interval asked for (RFC 4028 section 7.3); False: not
+        wanted."""
         bridge, leg = self.bridge, self.leg
         if asked is SETUP and self._again is not None:
             uri, lines, body, max_forwards, within = self._again
