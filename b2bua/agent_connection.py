@@ -1,5 +1,5 @@
-"""One agent of the site, as the server knows it: its connection, what it was asked there, how far its list is, and
-which of its starts runs (docs/wire.md).
+"""One agent of the site, as the server knows it: its connection, the subscriptions on it, the progress of its list,
+and the incarnation of the agent that runs (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from sip.wire.message import Request, Response
 logger = logging.getLogger(__name__)
 
 MOST_LIST: Final = 256 * 1024 * 1024
-"""Bytes of one agent's list; what comes beyond is refused."""
+"""Most bytes of one agent's list; further parts are refused."""
 MOST_FORMERS: Final = 8
-"""Starts of an agent in which devices may not have heard the end of their calls."""
+"""Former incarnations of an agent whose last connections are remembered."""
 MOST_UNKNOWN: Final = 100
-"""Lines of one agent that are kept though the site file has none of the name: the agent may have read it first."""
+"""Lines of one agent that are kept although the site file does not have them: the agent may have a newer file."""
 MOST_FETCHED: Final = 500
 """Dialogs asked for with one SUBSCRIBE: some 20 KB."""
 _SILENT: Final = "silent"
@@ -50,25 +50,25 @@ _FETCH: Final = "fetch"
 
 
 class ListReader(Protocol):
-    """Who makes calls of the lists."""
+    """Reads the agents' lists (``b2bua.takeover.recovery``)."""
 
     def take(self, connection: AgentConnection, records: list[ToldDialog], now: float) -> None:
-        """Records of a part of an agent's list."""
+        """Handle the records in one part of an agent's list."""
 
     def complete(self, connection: AgentConnection, now: float) -> None:
-        """An agent's list is whole."""
+        """An agent's list is complete."""
 
     def silent(self, connection: AgentConnection, now: float) -> bool:
-        """An agent was away for ``agent_grace``; False when that is to be looked at again."""
+        """An agent was away for ``agent_grace``; False when this must be checked again later."""
 
 
 class AgentServices:
-    """What all connections of agents need; one for the life of a server. What a reload changes is assigned anew."""
+    """What all agents' connections share. A server has one instance; a reload of the site file assigns new values."""
 
     __slots__ = ("leadership", "lines", "messages", "moved", "pace", "reader", "site", "stack", "started_at")
 
     reader: ListReader
-    """Given once it is made."""
+    """Assigned after construction."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class AgentServices:
         moved: Callable[[str, Flow | None, Flow, float], None],
         started_at: float,
     ) -> None:
-        """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
+        """``moved`` is called when an agent has reconnected: its name, the former flow, the new flow, now."""
         self.moved = moved
         self.stack = stack
         self.leadership = leadership
@@ -93,7 +93,7 @@ class AgentServices:
 
 
 class FormerStarts:
-    """The starts of an agent before the one that runs, and what waits until this one has back what they had."""
+    """The former incarnations of an agent, and what waits until the present one has got their state back."""
 
     __slots__ = ("_waiting", "connections", "reading", "unmoved")
 
@@ -101,27 +101,27 @@ class FormerStarts:
         self.connections: deque[Flow] = deque(maxlen=MOST_FORMERS)
         """The last connection of each."""
         self.unmoved: tuple[Flow | None] | None = None
-        """The connection of the start before this one, None where it had none any more; until this start has back
-        what that one had: what is under way there waits."""
+        """The connection (None: it had none any more) whose pending requests wait to be sent again, until the present
+        incarnation has got back the state of the former one. None when nothing waits."""
         self.reading: Flow | None = None
-        """The same connection, as long as it is read still."""
+        """The previous incarnation's connection, while it is still read."""
         self._waiting: list[Callable[[float], None]] = []
 
     def followed(self, former: Flow | None) -> None:
-        """A new start runs; ``former``: the connection of the one before it."""
+        """A new incarnation runs; ``former``: the connection of the previous one."""
         if former is not None:
             self.connections.append(former)
         self.unmoved = self.unmoved or (former,)
 
     def when_read(self, act: Callable[[float], None], now: float) -> None:
-        """Go on when the connection of the start before this one has said all it had to say."""
+        """Call ``act`` once the previous incarnation's connection has been read to its end."""
         if self.reading is None:
             act(now)
         else:
             self._waiting.append(act)
 
     def was_read(self, now: float) -> None:
-        """That connection is closed, or was read for long enough: go on."""
+        """The previous connection is closed, or was read for long enough: call what waits."""
         self.reading = None
         acts, self._waiting = self._waiting, []
         for act in acts:
@@ -129,16 +129,16 @@ class FormerStarts:
 
 
 class AgentConnection:
-    """One agent: where it is, what it was asked, how far its list is."""
+    """One agent: its connection, subscriptions and list."""
 
     def __init__(self, services: AgentServices, name: str, priority: int) -> None:
         self._services = services
         self.name = name
         self.priority = priority
         self.flow: Flow | None = None
-        """The connection on which it proved itself."""
+        """The connection on which the agent has authenticated."""
         self.former: Flow | None = None
-        """The one before."""
+        """The connection before."""
         self.lost_at: float | None = None
         self.asked_at = 0.0
         self.complete_at: float | None = None
@@ -148,41 +148,42 @@ class AgentConnection:
         self.relisted = False
         """The list under way is not the first in this epoch."""
         self.hung = False
-        """It is connected and says nothing: nobody waits for its list."""
+        """The agent is connected but silent, so its list is not waited for."""
         self.seen: set[str] = set()
         self.lines: dict[str, LineRecord] = {}
         self.boot = 0
         self.incarnation = 0
-        """The highest start of it that has proved itself here."""
+        """The highest incarnation of the agent that has authenticated here."""
         self.former_starts = FormerStarts()
         self.line_states = LineStates(self._living)
         self.broken: Callable[[], None] = _nothing
-        """Told when the connection is lost: what was being given back."""
+        """Called when the connection is lost, by what gives the agent its former state back."""
         self.generation = 0
         self.refused = FencedRetryQueue(services.stack.deadlines, lambda: self.obeys)
-        """Requests that wait until it has adopted us."""
+        """Requests that wait until the agent has adopted this server."""
         self.obeyed = 0
-        """The epoch of ours under which it adopted us last."""
+        """The epoch under which the agent adopted this server last."""
         self.refusal = ""
-        """How it refused to adopt us, as ``403 Forbidden``; empty: it did not, or not last."""
+        """Status and reason, as ``403 Forbidden``, if the agent last refused to adopt this server; else empty."""
         self.heard_at = self.heard_since = services.started_at
-        """When it said something last, and since when it was never silent for long."""
+        """When the agent was heard last, and since when it has never been silent for long."""
         self._wanted: list[str] = []
         self._fetched: set[str] = set()
         self._subscription: Subscription | None = None
         self._open: set[Subscription] = set()
-        """All that may still bring NOTIFYs."""
+        """Subscriptions that may still bring NOTIFYs."""
 
     @property
     def complete(self) -> bool:
-        """Its list in this epoch came whole."""
+        """Whether the agent's list in this epoch has arrived completely."""
         return self.complete_at is not None
 
     def _living(self) -> Iterable[str]:
         return {leg.dialog.call_id for leg in self._services.stack.legs.values() if isinstance(leg, InviteUsage)}
 
     def proved(self, flow: Flow, former: Flow | None, is_new_start: bool, now: float) -> None:
-        """It has proved itself on ``flow``, by which it is reached from now on; ``former``: where it was before."""
+        """The agent has authenticated on ``flow``, which is its connection from now on; ``former``: the one
+        before."""
         if is_new_start:
             self.former_starts.followed(former)
         self.flow, self.lost_at, self.obeyed = flow, None, 0
@@ -190,7 +191,7 @@ class AgentConnection:
         self.generation += 1
 
     def lost(self, now: float) -> None:
-        """Its connection is no more, and with it what was asked there; what it had is its own for ``agent_grace``."""
+        """The connection is lost, and with it all subscriptions. The agent's calls are kept for ``agent_grace``."""
         services = self._services
         self.former = self.flow
         self.flow, self.lost_at = None, now
@@ -203,28 +204,29 @@ class AgentConnection:
             services.stack.deadlines.set(now + services.site.timing.agent_grace, self, _SILENT)
 
     def settle(self, now: float) -> None:
-        """This start of the agent has all that it gets back: what waits for it goes on."""
+        """This incarnation of the agent has got its state back: send pending requests again on its connection."""
         starts = self.former_starts
         unmoved, starts.unmoved = starts.unmoved, None
         if unmoved is not None and self.flow is not None:
             self._services.moved(self.name, unmoved[0], self.flow, now)
 
     def heard(self, now: float) -> None:
-        """It answered a beat, or proved itself."""
+        """The agent has answered a beat, or authenticated."""
         if self.is_quiet(now):
             self.heard_since = now
         self.heard_at, self.hung = now, False
 
     def is_quiet(self, now: float) -> bool:
-        """Whether it was silent for longer than an agent that lives."""
+        """Whether the agent has been silent for longer than a living agent would be."""
         return now - self.heard_at > self._services.leadership.quiet
 
     def reached_for(self, now: float) -> float:
-        """For how many seconds without a break it has been there to answer us; 0 when it is not."""
+        """Seconds for which the agent has been reachable without a break; 0 when it is not."""
         return 0.0 if self.flow is None or self.is_quiet(now) else now - self.heard_since
 
     def subscribe(self, proof: Proof, now: float) -> None:
-        """Ask for the whole list, and be adopted (docs/wire.md); cold lines are reset first."""
+        """Subscribe to the agent's whole list, by which it adopts this server (docs/wire.md); reset cold lines
+        first."""
         services, epoch = self._services, self._services.leadership.epoch
         if self.flow is None:
             return
@@ -238,14 +240,14 @@ class AgentConnection:
             for state, lines in services.lines.cold(self.name).items():
                 self._ask(RESET, ListRequest(epoch, shown, tuple(lines), state=state), now)
         if busied := [name for name, line in self.lines.items() if line.why.startswith(BUSIED_BY)]:
-            # before the list: a start of it that has not known it yet takes no call meanwhile
+            # before the list, so that a new incarnation, which does not know this yet, takes no call meanwhile
             self._ask(RESET, ListRequest(epoch, shown, tuple(busied), state=BUSIED_OUT), now)
         if self._subscription is not None:
             self._subscription.drop(now)
         self._subscription = self._ask(TAKEOVER, ListRequest(epoch, shown), now)
 
     def due(self, cause: str, now: float) -> None:
-        """It was away for ``agent_grace``, or dialogs are to be fetched."""
+        """The agent was away for ``agent_grace``, or dialogs are to be fetched."""
         if cause is _FETCH:
             wanted, self._wanted = self._wanted, []
             for at in range(0, len(wanted), MOST_FETCHED):
@@ -256,7 +258,7 @@ class AgentConnection:
                 services.stack.deadlines.set(now + services.site.timing.agent_grace, self, _SILENT)
 
     def fetch(self, call_id: str, now: float) -> None:
-        """Ask for one dialog ahead of the rest, together with others that are wanted at this moment."""
+        """Ask for one dialog ahead of the list; dialogs wanted at the same moment go into one request."""
         if call_id in self._fetched or self.flow is None:
             return
         if not self._wanted:
@@ -265,12 +267,12 @@ class AgentConnection:
         self._wanted.append(call_id)
 
     def _forget_fetches(self) -> None:
-        """The connection on which they were asked for is no more, or the whole list is asked for."""
+        """Forget fetches, as their connection is lost, or the whole list is asked for anyway."""
         self._wanted.clear()
         self._fetched.clear()
 
     def drop_all(self, now: float) -> None:
-        """What it still has to say to anything that we asked is not for us any more."""
+        """End all subscriptions: their NOTIFYs are not wanted any more."""
         self._subscription = None
         self._forget_fetches()
         for subscription in list(self._open):
@@ -278,11 +280,11 @@ class AgentConnection:
 
     @property
     def fetching(self) -> bool:
-        """Whether single dialogs are wanted that are not here yet."""
+        """Whether single dialogs are asked for that have not arrived yet."""
         return bool(self._wanted) or any(subscription.purpose == OBSERVE for subscription in self._open)
 
     def reset(self, lines: list[str], state: str, now: float) -> None:
-        """An operator's order: drop what is on these lines; or no new calls there (``BUSIED_OUT``, and ``BACK``)."""
+        """By an operator's order, have the agent drop all calls on lines, or busy them out or back (``state``)."""
         leadership, proof = self._services.leadership, self._services.leadership.proof
         if proof is not None:
             shown = leadership.words.shown(proof.text, self.name)
@@ -299,11 +301,11 @@ class AgentConnection:
         services.messages += 2  # with its answer
         return subscription
 
-    # What subscriptions say.
+    # What subscriptions call.
 
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
-        """A SUBSCRIBE was granted; by that for the whole list, which shows our proof, the agent has adopted us. It
-        says then whether it will ask for what its former start had."""
+        """A SUBSCRIBE was granted. By granting the one for the whole list, which has the proof of the epoch, the
+        agent adopts this server. The response says whether it will ask for the state of its former incarnation."""
         if subscription is self._subscription:
             self.obeyed, self.refusal = self._services.leadership.epoch, ""
             if LINE_STATE_TAG not in (response.get("supported") or ""):
@@ -311,32 +313,33 @@ class AgentConnection:
             self.refused.adopted(now)
 
     def was_refused(self, subscription: Subscription, response: Response) -> None:
-        """It did not adopt us, and not by its fence: status shows how."""
+        """The agent refused a SUBSCRIBE, but not by its fence: keep the reason for the status."""
         if subscription is self._subscription:
             self.refusal = f"{response.status} {response.reason}"
 
     def heard_refusal(self, response: Response, now: float) -> bool:
-        """Whether a 403 is that of its fence (`Leadership.heard_refusal`)."""
+        """Whether a 403 comes from the agent's fence (`Leadership.heard_refusal`)."""
         return self._services.leadership.heard_refusal(response, self.name, now)
 
     @property
     def obeys(self) -> bool:
-        """Whether it is there and has adopted us under the present epoch."""
+        """Whether the agent is connected and has adopted this server under the present epoch."""
         return self.flow is not None and self.obeyed == self._services.leadership.epoch
 
     def renew(self, now: float) -> None:
-        """Ask for the whole list, where this server leads."""
+        """Subscribe to the whole list again, if this server leads."""
         leadership = self._services.leadership
         if leadership.proof is not None and leadership.serving:
             self.subscribe(leadership.proof, now)
 
     def ended(self, subscription: Subscription, now: float) -> None:
-        """Parts of lists may have waited for it to be over."""
+        """A subscription is over: answer parts of lists that have waited for this."""
         self._open.discard(subscription)
         self._services.pace.go_on(now)
 
     def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
-        """Answer a part of a list: 400 where it cannot be read, later where something more urgent is fetched."""
+        """Take a NOTIFY with a part of a list, and answer it: 400 if it cannot be read, later while dialogs are
+        fetched that are more urgent."""
         stack, request = self._services.stack, transaction.request
         self._services.messages += 2  # with its answer
         if request is None or not self.told(request, subscription.purpose, now):
@@ -345,7 +348,7 @@ class AgentConnection:
             stack.reply(transaction, 200, now)
 
     def told(self, request: Request, purpose: str, now: float) -> bool:
-        """A part of a list, or a change of lines. False when it cannot be read."""
+        """Read a part of a list, or a change of lines. False when it cannot be read."""
         if self.size > MOST_LIST:
             return False
         services = self._services
@@ -380,7 +383,7 @@ class AgentConnection:
 def _note_lines(
     connection: AgentConnection, services: AgentServices, lines: Sequence[LineRecord], now: float
 ) -> None:
-    """Know the lines of a part by what it tells of them."""
+    """Note the line records in a part of an agent's list."""
     of_site = services.site.lines
     for line in lines:
         known = line.line in of_site

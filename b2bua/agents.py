@@ -1,5 +1,5 @@
-"""All agents of the site: whose a connection is, by the handshake that opens it, and what is asked of all of them
-when this server begins to lead, or ceases to (docs/wire.md).
+"""All agents of the site: authenticates their connections by the opening handshake, and subscribes to their lists
+when this server begins to lead (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sip.wire.message import Message, Request
 logger = logging.getLogger(__name__)
 
 READ_OUT: Final = 0.3
-"""Seconds for which the connection of a former start of an agent is read before what it had is given back."""
+"""Seconds for which the connection of an agent's former incarnation is still read before its state is given back."""
 _UNPROVED: Final = "unproved"
 _READ: Final = "read to its end"
 
 
 class _Unproved:
-    """A connection that is given up when it has not proved itself in time."""
+    """Deadline of a connection: closed when it has not authenticated in time."""
 
     __slots__ = ("_flow", "_stack", "generation")
 
@@ -49,7 +49,7 @@ class _Unproved:
 
 
 class _ReadOut:
-    """The connection of a former start of an agent, until it is closed or was read for long enough."""
+    """Deadline for reading the connection of an agent's former incarnation."""
 
     __slots__ = ("_agents", "_connection", "_old", "generation")
 
@@ -67,7 +67,7 @@ class _ReadOut:
 
 
 class Agents:
-    """All agents of the site, and the connections that have not said yet whose they are."""
+    """All agents of the site, and connections that have not authenticated yet."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class Agents:
         moved: Callable[[str, Flow | None, Flow, float], None],
         now: float,
     ) -> None:
-        """``moved`` is told when an agent's connection was made anew: the agent, the former one, this one."""
+        """``moved`` is called when an agent has reconnected: its name, the former flow, the new flow, now."""
         self._stack = stack
         self._leadership = leadership
         self._pace = ListPace(stack, self._fetching)
@@ -88,13 +88,13 @@ class Agents:
         self.begun_at = 0.0
         """When this server began to lead."""
         self._responders: dict[Flow, tuple[Responder, bytes]] = {}
-        """With the key by which the handshake was begun."""
+        """Handshakes under way, each with the key that it was begun with."""
         self._refused: dict[Flow, int] = {}
-        """How many messages were refused on each connection that has not proved itself."""
+        """Number of messages refused on each unauthenticated connection."""
         self.reload(site)
 
     def reload(self, site: Site) -> None:
-        """Live by a changed site file."""
+        """Take over a changed site file."""
         self.services.site = site
         for connection in self.connections.values():
             for line in connection.lines.values():
@@ -104,7 +104,7 @@ class Agents:
                 self.connections[name] = AgentConnection(self.services, name, site.agent_priority(name))
 
     def keys_changed(self, now: float) -> None:
-        """Connections are worth as much as the keys that proved them: close those whose key is none any more."""
+        """Keys of agents have changed: close connections that were authenticated with a key that is void now."""
         for name in self._leadership.keyring.void():
             for flow in [flow for flow, connection in self.by_flow.items() if connection.name == name]:
                 logger.warning("the connection of %s is closed: its key is no key of this site any more", name)
@@ -113,18 +113,18 @@ class Agents:
 
     @property
     def all_complete(self) -> bool:
-        """Whether every agent that is there has told all it has in this epoch."""
+        """Whether the list of every connected agent in this epoch is complete, silent agents not counted."""
         return all(connection.hung for connection in self.untold)
 
     @property
     def untold(self) -> list[AgentConnection]:
-        """The agents that are connected and have not told all they have in this epoch."""
+        """The connected agents whose lists in this epoch are not complete."""
         return [each for each in self.connections.values() if each.flow is not None and not each.complete]
 
     @property
     def uncovered(self) -> list[AgentConnection]:
-        """The agents that would lose calls if they died now: this server has just begun to lead, or they have just
-        begun to run, and what only they know of their calls is not here yet."""
+        """The agents that would lose calls if they died now, since this server does not have the states of their
+        calls yet: it has just begun to lead, or they have just started."""
         return [
             each
             for each in self.connections.values()
@@ -142,22 +142,22 @@ class Agents:
         return connection.flow if connection is not None else None
 
     def close(self, flow: Flow) -> None:
-        """Give a connection up."""
+        """Close an agent's connection."""
         self.by_flow.pop(flow, None)
         self._stack.close(flow)
 
     def agent_of(self, flow: Flow) -> str:
-        """Who has the other end of a connection, ``""`` for nobody that has proved itself."""
+        """Name of the agent at the other end of a connection, ``""`` if none has authenticated there."""
         connection = self.by_flow.get(flow)
         return connection.name if connection is not None else ""
 
     def opened(self, flow: Flow, now: float) -> None:
-        """An agent's connection came in: nothing but the handshake is heard on it, and for a short time."""
+        """A connection to the agents' address was opened: only the handshake is accepted there, for a short time."""
         self._stack.unauthenticated_flows.add(flow)
         self._stack.deadlines.set(now + HANDSHAKE_LIMIT, _Unproved(self._stack, flow), _UNPROVED)
 
     def lost(self, flow: Flow, now: float) -> None:
-        """A connection is closed, whoever had it."""
+        """A connection is closed, be it authenticated or not."""
         self._responders.pop(flow, None)
         self._refused.pop(flow, None)
         connection = self.by_flow.pop(flow, None)
@@ -168,7 +168,7 @@ class Agents:
             self._leadership.agents_changed(self.reached, now)
 
     def handshake(self, flow: Flow, request: Request, now: float) -> None:
-        """A part of the handshake on a connection that has not proved itself: OPTIONS with ``kind=open``."""
+        """Handle a step of the handshake on an unauthenticated connection: OPTIONS with ``kind=open``."""
         stack, leadership = self._stack, self._leadership
         participant = leadership.member.participant
         try:
@@ -197,8 +197,8 @@ class Agents:
                 stack.close(flow)
 
     def _proved(self, beat: Beat, flow: Flow, key: bytes, now: float) -> None:
-        """That start of an agent has the connection, and takes the place of the one before. Where this server leads,
-        it is asked for all it has."""
+        """An incarnation of an agent has authenticated: it replaces the previous one. If this server leads, subscribe
+        to its list."""
         stack, leadership = self._stack, self._leadership
         name, incarnation = beat.node, beat.incarnation
         connection = self.connections[name]
@@ -228,12 +228,12 @@ class Agents:
         leadership.agents_changed(self.reached, now)
 
     def _read_out(self, connection: AgentConnection, old: Flow, now: float) -> None:
-        """The connection of a former start is not closed yet: what it said before its end is heard."""
+        """Read on the connection of a former incarnation, which is still open, for what it sent before its end."""
         connection.former_starts.reading = old
         self._stack.deadlines.set(now + READ_OUT, _ReadOut(self, connection, old), _READ)
 
     def overheard(self, message: Message, flow: Flow, now: float) -> None:
-        """A message of an agent has the line state of its dialog: keep it."""
+        """Keep the line state that an agent's message carries for its dialog."""
         connection = self.by_flow.get(flow)
         if connection is None:
             return
@@ -245,13 +245,13 @@ class Agents:
             connection.line_states.note(message.call_id, text, now)
 
     def subscription_ended(self, call_id: str) -> None:
-        """A subscription of a device is over: nothing of it is kept."""
+        """A device's subscription is over: forget its line state."""
         for connection in self.connections.values():
             connection.line_states.subscription_ended(call_id)
 
     def refuse_unproved(self, request: Request | None, flow: Flow) -> None:
-        """Anything else on a connection that has not proved itself, None for what is no request: with the third the
-        connection is closed."""
+        """Refuse any other message (None: not a request) on an unauthenticated connection, and close the connection
+        after ``MOST_UNPROVED`` of them."""
         self._refused[flow] = self._refused.get(flow, 0) + 1
         if request is not None:
             self._stack.refuse(request, flow, 403)
@@ -259,9 +259,8 @@ class Agents:
             self._stack.close(flow)
 
     def begin(self, proof: Proof, now: float, again: bool) -> None:
-        """A new epoch of ours: ask all agents at once, those with the most important lines first.
-
-        ``again``: nobody else ruled in between, so what is known of them holds.
+        """This server leads under a new epoch: subscribe to all agents at once, those with the most important lines
+        first. ``again``: no other server led in between, so what is known of the agents still holds.
         """
         self.begun_at = now
         self._pace.begin(now)
@@ -276,7 +275,7 @@ class Agents:
         return any(connection.fetching for connection in self.connections.values())
 
     def step_down(self, now: float) -> None:
-        """Another server leads."""
+        """Another server leads: drop all subscriptions and lists."""
         self._pace.clear()
         for connection in self.connections.values():
             connection.drop_all(now)
@@ -286,7 +285,7 @@ class Agents:
 
 
 def _forget_list(connection: AgentConnection) -> None:
-    """What an agent has told belongs to another epoch."""
+    """Forget an agent's list, which belongs to another epoch."""
     connection.complete_at = None
     connection.lines.clear()
     connection.line_states.clear()
