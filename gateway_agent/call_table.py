@@ -35,22 +35,23 @@ class CallTable:
         self._epoch = epoch
         self._serial = 0
         self._written = (0, 0.0)
-        """By the word of the server of this epoch, which was active: all records of what it knew until then, by our
-        clock, are on its disk."""
+        """(epoch, instant): the active server of this epoch has written the records of all calls whose end it knew at
+        that instant of our clock."""
 
     def next_id(self) -> int:
         self._serial += 1
         return self._serial
 
     def enter(self, call: Call) -> None:
-        """A call has begun."""
+        """Enter a call that has begun."""
         assert call.server is not None
         if call.gone is None:
             self.living[call.id] = call
             self.by_call_id[call.server.dialog.call_id] = call
 
     def settled(self, call: Call, now: float) -> None:
-        """Nothing of the call is under way towards the servers any more."""
+        """The call has ended, and no transaction towards the servers is under way any more: keep only what servers
+        must still be told."""
         if call.gone is not None or call.server is None:
             return
         assert call.end is not None
@@ -65,7 +66,7 @@ class CallTable:
         self._remove_written()
 
     def heard(self, unwritten: float, now: float) -> None:
-        """The server that is obeyed is active, and says how old its oldest call record is that is not on its disk.
+        """The obeyed server is active; ``unwritten`` is the age in seconds of its oldest call record not on its disk.
 
         A record is made within 64*T1 after the server knows of the end (docs/wire.md, ``ended``).
         """

@@ -1,4 +1,4 @@
-"""What an agent's list holds, and in which order it is told (docs/line-dialog.md)."""
+"""The contents of an agent's list, and the order in which they are sent (docs/line-dialog.md)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from heartbeat.proof import Proof
 from sip.packages.line_dialog import ListRequest
 
 Item = Call | TerminatedCall | Line
-"""What a record is made of."""
+"""What a record of the list is made from."""
 END_OF_PART: Final = None
-"""Between items: what stands before is waited for by somebody inside a call."""
+"""Stands between items: for those before it somebody in a call waits, so the part ends there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class SubscriptionFilter:
 
 
 class DialogList:
-    """All that the agent may be asked to tell; the collections are those in which it lives."""
+    """Everything that an agent's list may hold, by reference to the agent's own collections."""
 
     def __init__(
         self,
@@ -53,15 +53,16 @@ class DialogList:
         return self._by_call_id.get(call_id)
 
     def call_ids(self) -> list[str]:
-        """Those of all living calls, those in which something is under way first."""
+        """The Call-IDs towards the servers of all living calls, those with requests under way first."""
         calls = sorted(self._calls.values(), key=lambda call: not (call.sent or call.received))
         return [call.server.dialog.call_id for call in calls if call.server is not None]
 
     def items(self, wanted: SubscriptionFilter) -> Iterator[Item | None]:
-        """Highest priority first, in one priority requests under way first, and of these last what only rings: an
-        INVITE that no server has answered at all is given up by its agent some time.
+        """The items that are wanted, the highest priority first; in one priority those with requests under way first.
+        Of these, calls without any response come before those that ring, since the agent gives up an INVITE that no
+        server has answered in time.
 
-        What there is is settled now; what is said of it, when its turn comes.
+        The items are chosen now; their records are made when their turn comes.
         """
         call_ids = wanted.asked.call_ids
         if call_ids is not None:
@@ -84,12 +85,12 @@ class DialogList:
 
 
 class _Class(NamedTuple):
-    """What a list has of one priority, in the order in which it is told; lines and ended calls come last."""
+    """The items of one priority, in the order in which they are sent; lines and ended calls come last."""
 
     urgent: list[Call]
-    """With a request under way, or an answer of which the other side has not heard."""
+    """Calls with a request under way, or with a 2xx whose ACK is awaited."""
     fresh: list[Call]
-    """New, and no server has said anything that its device could hear."""
+    """New calls that do not ring yet."""
     ringing: list[Call]
     others: list[Call]
     lines: list[Line]
@@ -115,4 +116,4 @@ def _in_order(classes: dict[int, _Class]) -> Iterator[Item | None]:
         yield from one.ringing
         yield from one.others
         yield from one.lines
-        yield from reversed(one.terminated)  # of the last ones the former server wrote no record, perhaps
+        yield from reversed(one.terminated)  # the former server may have written no record of the last ones

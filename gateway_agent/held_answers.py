@@ -1,8 +1,7 @@
-"""The answers by which a device knows that its call is over, to its own BYE or CANCEL: they wait until a server knows
-of it too.
+"""Holds the answers to a device's BYE or CANCEL, by which it knows that its call is over, until a server knows that.
 
-Should the agent die before, its device says BYE or CANCEL again, to the next start of the agent: what a device was
-told is known to somebody else (docs/wire.md).
+If the agent dies before, the device sends BYE or CANCEL again, to the next start of the agent. So whatever a device
+was told is also known to a server (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from gateway_agent.server_side import ServerSide
 from sip.transaction import ServerTransaction
 
 WITHIN: Final = 0.3
-"""Seconds that they wait at the most."""
+"""Seconds for which answers are held at most."""
 _LATE: Final = "no word of a server"
 
 
 class HeldAnswers:
-    """One for each call."""
+    """The held answers of one call."""
 
     __slots__ = ("_answers", "_environment", "_side", "generation")
 
@@ -31,8 +30,8 @@ class HeldAnswers:
         self.generation = 0
 
     def waits(self, asked: ServerTransaction, status: int, now: float) -> bool:
-        """Whether that answer to the device is to wait; it is then to be given to `keep`. Without a server that keeps
-        line states it goes at once, and what waits goes before it."""
+        """Whether an answer of that status to the device is to be held; the caller then gives it to `keep`. Nothing
+        is held without a server that keeps line states. A final answer that is not held sends the held ones first."""
         request, leg = asked.request, self._side.leg
         if request is not None and leg is not None and not leg.ended:
             if request.method == "BYE":
@@ -44,7 +43,7 @@ class HeldAnswers:
         return False
 
     def cancelled(self, cancel: ServerTransaction, now: float) -> bool:
-        """Whether the answer to the CANCEL of the INVITE that opened the call is to wait; it is kept then."""
+        """Hold the answer to the CANCEL of the INVITE that opened the call, where that is wanted; returns whether."""
         leg, stack = self._side.leg, self._environment.stack
         if leg is None or leg.ended or leg.client_invite.pending is None or leg.established or not self._kept:
             return False
@@ -52,13 +51,13 @@ class HeldAnswers:
         return True
 
     def keep(self, asked: ServerTransaction, give: Callable[[float], object], now: float) -> None:
-        """Let an answer wait for `end`."""
+        """Hold an answer, which ``give`` sends, until `end`."""
         if not self._answers:
             self._environment.stack.deadlines.set(now + WITHIN, self, _LATE)
         self._answers.append((asked, give))
 
     def end(self, now: float) -> None:
-        """A server knows, or none said so in time."""
+        """Send the held answers: a server knows of the end, or none has said so in time."""
         if self._answers:
             self.generation += 1
             answers, self._answers = self._answers, []
@@ -75,6 +74,6 @@ class HeldAnswers:
 
     @property
     def _given_up(self) -> bool:
-        """A server is told that the INVITE is not to come about."""
+        """Whether the INVITE was cancelled towards the servers and has no final answer yet."""
         invite = self._side.leg.client_invite if self._side.leg is not None else None
         return invite is not None and invite.pending is not None and invite.cancelling and self._kept

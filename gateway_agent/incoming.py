@@ -29,7 +29,7 @@ from sip.wire.message import Request, Response
 
 
 class Incoming(Setup):
-    """The device called."""
+    """The setup of a call that the device opened."""
 
     __slots__ = ("_described", "eager", "passed")
 
@@ -39,15 +39,15 @@ class Incoming(Setup):
         self.passed = (0, 0)
         """The highest (attempt, n) of the provisional responses passed on (docs/wire.md)."""
         self.eager = False
-        """What comes plainly may have to go on reliably."""
+        """Whether responses that come unreliably may have to be sent to the device reliably (RFC 3262)."""
         self._described: dict[str, Passed] = {}
-        """The answers that came reliably, by early dialog: the 2xx need not have them again, but for a device to
-        which they went plainly."""
+        """SDP answers that came in reliable responses and went to the device in unreliable ones, by early dialog. The
+        2xx need not repeat them, but the device must get them with its 2xx."""
 
     def begin(
         self, call: Call, transaction: ServerTransaction, request: Request, numbers: Numbers, now: float
     ) -> None:
-        """Take the INVITE: 100 to the device, and on to the servers, now or when one is there."""
+        """Take the INVITE: answer 100 to the device, and send it to the servers, now or when one is connected."""
         environment, line = call.environment, call.line
         stack = environment.stack
         device = InviteUsage(
@@ -88,7 +88,7 @@ class Incoming(Setup):
         stack.deadlines.set(now + environment.hold_attempt, call, HOLD)
 
     def heard(self, call: Call, response: Response, now: float) -> None:
-        """A process before us has passed this provisional response on."""
+        """Note a provisional response that was passed on before a restart."""
         tag, device, server = passable_tag(response.to_tag), call.device, call.server
         call.early[tag] = response
         if device is not None and tag:
@@ -120,7 +120,8 @@ class Incoming(Setup):
         return passed
 
     def _reliably(self, call: Call, response: Response, passed: Passed, tag: str) -> Passed:
-        """The response as the device gets it: reliably, where both the device and what it says want that."""
+        """The response as the device gets it: reliably, where the device's INVITE, the line's settings and the
+        response want that."""
         device, wanted = call.device, call.line.settings.reliable
         invite = device.server_invite.pending if device is not None else None
         if invite is not None and answers_reliably(wanted, invite.request, response):
@@ -147,7 +148,8 @@ class Incoming(Setup):
         return Passed(lines, body)
 
     def _answer(self, call: Call, response: Response) -> Passed:
-        """The answer that a 2xx lacks since it came before, for a device to which that went plainly."""
+        """The SDP answer for a 2xx that has none because the answer came before in a reliable response; the device
+        got that one unreliably, so it needs the answer in the 2xx."""
         described, offers = self._described.get(passable_tag(response.to_tag)), call.description.device
         if described is None and offers.state == REMOTE_OFFER and offers.last_local:  # told by a process before us
             described = Passed((SDP,), offers.last_local)
@@ -174,5 +176,6 @@ class Incoming(Setup):
 
 @lru_cache(maxsize=16)
 def _kept_back(dropped: frozenset[str], trust_priority: bool) -> frozenset[str]:
-    """What does not cross to the servers: the hop's own, and what is not believed from its line."""
+    """Names of the header fields that are not passed on to the servers: those of the hop, and those that are not
+    trusted from the line."""
     return DEVICE_HOP | dropped if trust_priority else DEVICE_HOP | dropped | FIELDS

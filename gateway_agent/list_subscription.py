@@ -24,38 +24,38 @@ from sip.wire.message import Request, Response
 
 PACKAGES: Final = {PACKAGE: Package(min_expires=60, max_expires=86400, default_expires=3600)}
 MOST_PART: Final = 60_000
-"""Bytes of a part, unless a single record is longer."""
+"""Bytes of one NOTIFY (a part of the list), unless a single record is longer."""
 MOST_UNANSWERED: Final = 2
 DUE: Final = "expires"
 GATHERED: Final = 1.0
-"""Seconds for which changes at devices are gathered before a server is told."""
+"""Seconds for which changes at devices are collected before a server is told."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What all subscriptions of an agent tell of, and by which means."""
+    """What all list subscriptions of an agent share: what they report, and the services that they use."""
 
     site: str
     agent: str
     voter: AgentVoter
-    """Says whom the agent obeys, and how often it has started."""
+    """Knows the leader that the agent obeys, and the agent's incarnation."""
     stack: Stack
     contents: DialogList
     recorder: Recorder
     ready: Callable[[], bool]
-    """Whether there is anything to tell of yet: an agent that has just started has nothing before its return."""
+    """Whether the list may be sent: not before the return of an agent that has just started."""
     line_state: Callable[[Call, float], str]
-    """What servers keep of a call."""
+    """Returns the line state of a call, for servers to keep."""
     line_record: Callable[[Line, float], LineRecord]
-    """The record of a line."""
+    """Returns the record of a line."""
     heard: Callable[[float], None]
-    """Told when a server has heard the list: what it has asked before its answer is here."""
+    """Called when a server has answered the whole list: requests that it sent before that answer are here by then."""
     subscriptions: Callable[[float], Iterator[tuple[str, str, float]]]
-    """Of each subscription of a device its key, what servers keep of it, and the seconds that it lasts."""
+    """Returns key, text for servers to keep, and seconds until expiry of each subscription of a device."""
 
 
 class _Gathered:
-    """Wakes a subscription when changes were gathered for long enough."""
+    """The timer of a subscription for changes that are being collected."""
 
     __slots__ = ("_subscription", "generation")
 
@@ -68,7 +68,7 @@ class _Gathered:
 
 
 class ListSubscription:
-    """A dialog, its list under way, the changes that wait behind it."""
+    """One subscription of a server: its dialog, the list that is being sent, and changes that are sent after it."""
 
     def __init__(
         self,
@@ -97,17 +97,18 @@ class ListSubscription:
         self._changed: dict[str, Line] = {}
         self._ripe = False
         self._dirty: dict[str, None] = {}
-        """Call-IDs of calls that have changed at their devices alone."""
+        """Call-IDs of calls that have changed at their devices without a message to the servers."""
         self._begun = False
         self._items: Iterator[Item | None] | None = None
         self._states: Iterator[str] | None = None
-        """The Call-IDs of calls whose line states are told behind the list."""
+        """The Call-IDs of calls whose line states are still to be sent after the list."""
         self._subscriptions: Iterator[tuple[str, str, float]] | None = None
-        """Those of devices, told last."""
+        """Subscriptions of devices that are still to be sent, after the line states."""
         self._carried: tuple[Item, ...] = ()
-        """What did not fit into the part before."""
+        """The item that did not fit into the last part."""
         self._urgent = False
-        """The part under way has what somebody waits for: nothing follows before the server is done with it."""
+        """The part under way has requests for which somebody in a call waits: the next part is sent only after the
+        server has answered it."""
         self._stack.legs[self.key] = self
 
     @property
@@ -115,7 +116,7 @@ class ListSubscription:
         return dialog_key(self.dialog.call_id, self.dialog.local_tag)
 
     def go_on(self, now: float) -> None:
-        """Send what may be sent now: at most two parts without an answer, nothing behind an urgent one."""
+        """Send what may be sent now: at most two parts without an answer, and nothing after an urgent one."""
         if not self._begun:
             if not self._publication.ready() or self.notifier.state is TERMINATED:
                 return
@@ -143,18 +144,18 @@ class ListSubscription:
                 return
 
     def tell_gathered(self, now: float) -> None:
-        """Changes at devices were gathered for long enough."""
+        """Send the changes at devices that were collected."""
         self._ripe = True
         self.go_on(now)
 
     def line_changed(self, line: Line, now: float) -> None:
-        """What changes while a NOTIFY is unanswered goes with the next."""
+        """Report a changed line; while too many NOTIFYs are unanswered, with the next one."""
         if self.notifier.state is ACTIVE and self.wanted.wants(line):
             self._changed[line.name] = line
             self.go_on(now)
 
     def _next_part(self, now: float) -> None:
-        """The next part of the list, made at its turn: what a record says is true when it leaves."""
+        """Send the next part of the list. Its records are made only now, so that they are true when they are sent."""
         assert self._items is not None
         texts: list[str] = []
         told: list[TerminatedCall] = []
@@ -179,7 +180,8 @@ class ListSubscription:
         self._send(texts, told, self._items is None, now)
 
     def _encoded(self, item: Item, now: float) -> tuple[str, TerminatedCall | None]:
-        """The record of an item; of a call that ended since the list was begun, the short one."""
+        """The record of an item as text, with the ended call in it if it is one. A call that ended since the list was
+        begun gets the record of an ended call."""
         if isinstance(item, Line):
             return self._line_record(item, now).encode(), None
         ended = item if isinstance(item, TerminatedCall) else item.gone
@@ -189,20 +191,21 @@ class ListSubscription:
         return self._publication.recorder.of_call(item, now).encode(), None
 
     def call_changed(self, call_id: str, now: float) -> None:
-        """Something of a call has changed at its device alone: the server is to keep that, some time soon."""
+        """A call has changed at its device without a message to the servers: send its line state soon."""
         if self.keeps and self._begun and self.wanted.purpose == TAKEOVER and self.notifier.state is ACTIVE:
             if not self._dirty:
                 self._stack.deadlines.set(now + GATHERED, _Gathered(self), DUE)
             self._dirty[call_id] = None
 
     def subscriptions_changed(self, now: float) -> None:
-        """Something of the devices' subscriptions has changed: all are told again, for that is seldom."""
+        """A subscription of a device has changed: send all of them again, since that is rare."""
         if self.keeps and self._begun and self.wanted.purpose == TAKEOVER and self.notifier.state is ACTIVE:
             self._subscriptions = self._publication.subscriptions(now)
             self.go_on(now)
 
     def _tell_states(self, call_ids: Iterator[str], now: float) -> None:
-        """Line states, as many as fit; those of all calls of the list are told in its wake."""
+        """Send line states, as many as fit into one part: those of all calls after the list, else those of changed
+        calls."""
         behind = self._states is not None
         texts: list[str] = []
         size = 200
@@ -227,7 +230,7 @@ class ListSubscription:
         self._send(texts, [], True, now, covered)
 
     def _tell_subscriptions(self, subscriptions: Iterator[tuple[str, str, float]], now: float) -> None:
-        """Those of devices, as many as fit."""
+        """Send subscriptions of devices, as many as fit into one part."""
         texts: list[str] = []
         size = 200
         for key, text, lasts in subscriptions:
@@ -243,7 +246,7 @@ class ListSubscription:
             self._send(texts, [], True, now)
 
     def _line_record(self, line: Line, now: float) -> LineRecord:
-        """With what is to be kept, for the server that rules alone."""
+        """The record of a line; only the leading server gets it with the part that servers keep."""
         return self._publication.line_record(line, now) if self.wanted.purpose == TAKEOVER else of_line(line)
 
     def _tell_changes(self, now: float) -> None:
@@ -328,7 +331,7 @@ class ListSubscription:
         self.go_on(now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        """None belongs here."""
+        """Ignored: no ACK belongs to this dialog."""
 
     def due(self, cause: str, now: float) -> None:
         self.notifier.handle_timer(now)
@@ -336,14 +339,14 @@ class ListSubscription:
         self.terminate()
 
     def wake(self) -> None:
-        """Set the alarm for the end of the time granted."""
+        """Set the timer for the expiry of the subscription."""
         self.generation += 1
         at = self.notifier.get_timer()
         if at is not None:
             self._stack.deadlines.set(at, self, DUE)
 
     def terminate(self) -> None:
-        """It is over, without a word."""
+        """End the subscription without a message."""
         self.generation += 1
         self._items = None
         self._stack.legs.pop(self.key, None)

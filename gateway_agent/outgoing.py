@@ -32,27 +32,27 @@ class Attempt(NamedTuple):
     target: Target
     uri: str
     told: Numbers
-    """Who calls whom, as it is told."""
+    """The caller and called number, as the target was told them."""
 
 
 class Outgoing(Setup):
-    """The device is called."""
+    """The setup of a call that a server opened."""
 
     __slots__ = ("_best", "_called", "_shown", "_silent", "_spare", "_tags")
 
     direction = "out"
 
     def __init__(self, targets: Sequence[Target], shown: Callable[[Flow], str]) -> None:
-        """``shown`` says our host as the other side of a flow is to see it."""
+        """``shown`` gives the agent's host as the far end of a flow is to see it."""
         self._spare = list(targets)
         self._shown = shown
         self._silent = False
-        """A target has said nothing at all."""
+        """Whether a target has not answered at all, or with 408."""
         self._called: dict[InviteUsage, Attempt] = {}
         """Targets that were tried, by their leg."""
         self._best: Response | None = None
         self._tags: tuple[str, ...] = ()
-        """The early dialogs that the device's side made; a device cannot make them without end."""
+        """The To tags of the early dialogs that the device's side made; their number is limited."""
 
     def begin(self, call: Call, transaction: ServerTransaction, request: Request, now: float) -> None:
         """Take the INVITE of a server and send it to the device."""
@@ -119,12 +119,12 @@ class Outgoing(Setup):
         return [leg for leg in self._called if leg.client_invite.pending is not None]
 
     def resume(self, call: Call, leg: InviteUsage, uri: str, request: Request) -> None:
-        """A process before us has called this target."""
+        """Note a target that was called before a restart."""
         told = to_device(call.line.identity, request, self._shown(leg.flow), leg.flow.remote[0])
         self._called[leg] = Attempt(Target(uri, "", False, leg.flow), uri, told)
 
     def again(self, call: Call, leg: InviteUsage, request: Request, now: float) -> Passed:
-        """What of a server's INVITE goes to a device once more."""
+        """Lines and body of a server's INVITE, to be sent to that target once more."""
         return _invite(call, request, self._called[leg].told, now)
 
     def called_at(self, leg: InviteUsage) -> str:
@@ -138,7 +138,8 @@ class Outgoing(Setup):
         return Passed(lines, response.body)
 
     def once_more(self, call: Call, leg: InviteUsage, response: Response, now: float) -> bool:
-        """A 422 is met with a longer interval (RFC 4028 section 7.3); False when it cannot be."""
+        """After a 422, send the INVITE with a longer session interval (RFC 4028 section 7.3). False when that is not
+        possible."""
         opening, attempt = call.opening, self._called.get(leg)
         request = opening.request if opening is not None else None
         if request is None or attempt is None or not call.session.raised(leg, response):
@@ -166,7 +167,8 @@ class Outgoing(Setup):
             self._tell_ended(call, opening, leg, status, now)
 
     def _tell_ended(self, call: Call, opening: ServerTransaction, leg: InviteUsage, status: int, now: float) -> None:
-        """One of several that ring will not: what it made of an early dialog has ended (RFC 6228)."""
+        """One of several ringing targets has failed: tell the caller by a 199 that its early dialog has ended (RFC
+        6228)."""
         tag = passable_tag(leg.dialog.remote_tag)
         if tag in self._tags:
             passed = Passed((f"Reason: SIP;cause={status}",), b"")
@@ -178,7 +180,7 @@ def _knows_199(invite: Request) -> bool:
 
 
 def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
-    """The INVITE of a server as a device gets it."""
+    """Lines and body of a server's INVITE, as a device gets it."""
     lines = crossing(request, DEVICE_HOP | told.dropped if told.dropped else DEVICE_HOP)
     lines += (*told.more, *naming_lines_to_device(call, request))
     if call.line.identity.to_device_headers:
@@ -195,7 +197,7 @@ def _invite(call: Call, request: Request, told: Numbers, now: float) -> Passed:
 
 
 def _named(call: Call, tag: str, passed: Passed) -> Passed:
-    """The first response with a tag says which channel carries the call (docs/wire.md)."""
+    """Add to the first response with a tag the channel that carries the call (docs/wire.md, ``Line``)."""
     opening = call.opening
     received = call.server_side.received_as(opening) if opening is not None else None
     if tag and received is not None and not received.count:
@@ -204,5 +206,6 @@ def _named(call: Call, tag: str, passed: Passed) -> Passed:
 
 
 def _rank(status: int) -> tuple[int, int]:
-    """Smaller is better: 6xx, then the lowest class; of one class, one that says more than that nobody was there."""
+    """Sort key of a failure, the best first: 6xx, then the lowest class; in one class, 408, 480, 487 and 503 last,
+    since they only say that nobody was reached."""
     return (0 if status >= 600 else status // 100, 1 if status in (408, 480, 487, 503) else 0)

@@ -1,4 +1,5 @@
-"""What crosses between a device and the servers, and what each of the two hops does by itself (``sip.b2b``)."""
+"""How messages are passed on between the device's leg and the servers' leg of a call, and what each of these two
+hops does by itself (``sip.b2b``)."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from sip.wire.message import Request, Response
 
 
 class DevicePassage(Passage):
-    """One for each agent."""
+    """The passage for the calls of an agent; it has one object of this."""
 
     def pass_on(
         self,
@@ -70,7 +71,7 @@ class DevicePassage(Passage):
             branch = call.environment.derivation.branch(asked.request, leg.dialog.call_id)
         if leg is not call.server:
             if method == "INVITE":
-                if leg.ack.unsure:  # of the former INVITE: its 2xx could not be told from that of this one
+                if leg.ack.unsure:  # about the former INVITE: its 2xx could be mistaken for that of this one
                     leg.ack.again(leg.ack.cseq)
                 lines = (*lines, *call.session.asking())
             leg.send(method, lines, body, now, asked, max_forwards, branch=branch)
@@ -78,7 +79,7 @@ class DevicePassage(Passage):
         if isinstance(asked, ServerTransaction):
             call.rollback.hold(now)
             if method == "PRACK" and _has_offered(asked.context):
-                method = "UPDATE"  # a new offer: the response that it acknowledges was acknowledged there
+                method = "UPDATE"  # it has a new offer; towards the servers the response is acknowledged already
             if method == "INVITE":
                 sent = SentInvite(branch, leg.dialog.local_cseq + 1, bool(body)) if branch else None
                 lines = (*lines, *call.environment.line_states.lines(call, now, sent))
@@ -113,7 +114,9 @@ class DevicePassage(Passage):
                 return
             leg.reply(asked, for_device(status, lines), now, reason, lines, body, tag)
             if status < 200 and RELIABLE in lines and isinstance(call, Call):
-                call.environment.line_states.changed(call, now, True)  # its number is known before it is heard
+                call.environment.line_states.changed(
+                    call, now, True
+                )  # servers know its RSeq before the device gets it
             return
         status = 403 if status in (401, 407) else status
         received = call.server_side.received_as(asked)
@@ -143,7 +146,8 @@ class DevicePassage(Passage):
     def intercepts(
         self, call: Any, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
-        """A 422 of the device is no business of the far side (RFC 4028 section 7.3); nor is its want of UPDATE."""
+        """A 422 of the device is not passed on (RFC 4028 section 7.3), nor is an answer that UPDATE is not known: the
+        request is sent again in another form. Returns whether it was."""
         if transaction.method == "UPDATE" and response.status in (405, 501):
             return isinstance(call, Call) and _by_reinvite(call, leg, transaction, now)
         if not isinstance(call, Call) or response.status != 422 or leg is call.server:
@@ -166,7 +170,8 @@ class DevicePassage(Passage):
         return transaction.failure
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
-        """The device is answered at once; so is the CANCEL of a server: an attempt is over when it is given up."""
+        """Whether BYE and CANCEL on that leg are answered at once: those of the device, and a server's CANCEL, since
+        an attempt is over once it is cancelled."""
         return isinstance(call, Call) and (leg is not call.server or not leg.established)
 
     def keeps(self, call: Any, leg: InviteUsage) -> bool:
@@ -176,7 +181,8 @@ class DevicePassage(Passage):
 
 
 def _passed_apart(call: Call, leg: InviteUsage, other: InviteUsage | None, request: Request, now: float) -> Passed:
-    """A request of which more changes than the hop's own. Raises :class:`Malformed`."""
+    """Lines and body of a PRACK, REFER or NOTIFY, which needs more than other header fields. Raises
+    :class:`Malformed`."""
     if request.method == "PRACK" or other is None:
         return _acknowledged_early(call, leg, request, now)
     if request.method == "REFER":
@@ -185,7 +191,8 @@ def _passed_apart(call: Call, leg: InviteUsage, other: InviteUsage | None, reque
 
 
 def _acknowledged_early(call: Call, leg: InviteUsage, prack: Request, now: float) -> Passed:
-    """A PRACK crosses for what it describes; the answer to an offer in a provisional response counts at once."""
+    """Lines and body of a PRACK, which is passed on for its session description. An answer in it to the offer of a
+    provisional response is valid at once."""
     passed = call.passed(leg, prack, now)
     if not _has_offered(leg):
         call.rollback.accept()
@@ -193,7 +200,8 @@ def _acknowledged_early(call: Call, leg: InviteUsage, prack: Request, now: float
 
 
 def _has_offered(leg: InviteUsage) -> bool:
-    """Whether the INVITE that waits on that leg has an offer, so that a PRACK for it can only make a further one."""
+    """Whether the unanswered INVITE on that leg has an offer, so that a description in its PRACK is a further
+    offer."""
     invite = leg.server_invite.pending
     return invite is not None and invite.request is not None and bool(invite.request.body)
 
@@ -201,7 +209,7 @@ def _has_offered(leg: InviteUsage) -> bool:
 def _changed(
     call: Call, leg: InviteUsage, other: InviteUsage, response: Response, passed: Passed, now: float
 ) -> Passed:
-    """The answer to a re-INVITE that came on ``other``."""
+    """Conclude the offer of a re-INVITE that came on ``other``, and return its answer as that side gets it."""
     asked = other.server_invite.pending.request if other.server_invite.pending is not None else None
     if response.status >= 300:
         call.description.refuse(now)
@@ -223,7 +231,7 @@ def _concluded(
         else:
             call.description.refuse(now)
             status = 488 if status in (405, 501) else status
-    elif status in (405, 501):  # it told who is called, and nobody wants to know
+    elif status in (405, 501):  # an UPDATE without an offer only tells an identity; it need not be understood
         status = 200
     if request.method == "UPDATE" and status == 200 and leg is not call.server:
         lines = [*lines, *call.session.agree(request, now)]
@@ -231,7 +239,7 @@ def _concluded(
 
 
 def _by_reinvite(call: Call, leg: InviteUsage, transaction: ClientTransaction, now: float) -> bool:
-    """Make the offer of an UPDATE by a re-INVITE, where that is not known; False where it cannot be."""
+    """Send the offer of an UPDATE in a re-INVITE, to a side that does not know UPDATE; False where it cannot be."""
     asked, other = transaction.context, call.bridge.other(leg)
     request = asked.request if isinstance(asked, ServerTransaction) and asked.open else None
     busy = leg.client_invite.pending is not None or leg.server_invite.pending is not None

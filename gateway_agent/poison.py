@@ -1,8 +1,8 @@
-"""Requests that kill servers: what servers died of is not shown to one more.
+"""Poison requests: a request during which servers crashed repeatedly is not given to another server.
 
 A request of a device is replayed to whichever server leads next (docs/wire.md), so one that makes a server crash
-would take down one server after the other. The agent where it came from sees each of these deaths: the connection to
-the server that had it breaks soon after, without a goodbye, and another start of a server leads next.
+would take down one server after the other. Its agent sees each of these crashes: soon after the server got the
+request its connection breaks without a goodbye, and another server, or another start of it, leads next.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from sip.wire.message import Request, Response, parse
 
 MOST_WEIGHT: Final = 4
 SILENT: Final = 2
-"""Weight of the death of a server that had not said a word to the request: it died of looking at it. Two suffice."""
+"""Weight of the crash of a server that had not responded to the request at all: it probably crashed while reading it.
+Two of these suffice."""
 SPOKEN: Final = 1
-"""Of one that had said something, if only 100: perhaps it died of what came of the request."""
+"""Weight of the crash of a server that had responded, if only with 100: the request is less likely the cause."""
 SOON: Final = 2.0
-"""Seconds from when a server had a request within which a death counts. One that comes later is none of its doing, so
-that a call which rings through many of them goes on."""
+"""Seconds after a server got a request within which its crash counts. A later one is not ascribed to the request, so
+that a call which rings through many crashes goes on."""
 REASON: Final = 'SIP;cause=500;text="Servers died while they had this request"'
 
 
 def count(sent: PendingRequest, died_at: float | None, now: float) -> bool:
-    """It is handed to the next server now, after the death of the one that had it, if there was one (``died_at``);
-    whether it is not to be."""
+    """Count the crash of the server that had the request, at ``died_at`` (None: it did not crash), before the request
+    is given to the next server. Returns whether it must not be given to it."""
     if died_at is not None and sent.reached and died_at - sent.handed_at <= SOON:
         sent.deaths += SPOKEN if sent.heard else SILENT
     sent.handed_at, sent.heard = now, False
@@ -36,7 +37,7 @@ def count(sent: PendingRequest, died_at: float | None, now: float) -> bool:
 
 
 def give_up(sent: PendingRequest, now: float) -> None:
-    """Answer it as if a server had: 500, with a Reason that gets into the call record."""
+    """Answer the request as if a server had: 500, with a Reason that gets into the call record."""
     client = sent.client
     client.flow = NOWHERE
     client.receive(_refusal(client), now)

@@ -1,4 +1,5 @@
-"""What the agent tells of its calls and lines: values of package line-dialog, seen from the server's side."""
+"""Makes the records that the agent's list has of calls and lines (``sip.packages.line_dialog``), as seen from the
+server's side."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ from sip.wire.message import Request
 
 
 class Recorder:
-    """Makes the records of calls; what they say is true at the instant that is asked for."""
+    """Makes the records of calls, as they are at the instant ``now``."""
 
     __slots__ = ("_stack", "_target")
 
@@ -38,7 +39,7 @@ class Recorder:
         self._target = target
 
     def of_call(self, call: Call, now: float) -> DialogRecord:
-        """The record of a call that has a dialog with a server, as each has that was entered."""
+        """The record of a call. It must have a dialog with a server, as each call in the call table has."""
         server, ended = call.server, call.end
         assert server is not None
         side, line = call.server_side, call.line.settings
@@ -67,7 +68,7 @@ class Recorder:
         )
 
     def terminated(self, call: Call, seen_under: int) -> TerminatedCall:
-        """What is kept of a call that ended; ``seen_under``: the epoch of the server that saw the end."""
+        """What is kept of a call that ended. ``seen_under``: the epoch of the server that saw the end, 0 for none."""
         server, ended = call.server, call.end
         assert server is not None and ended is not None
         line = call.line.settings
@@ -108,7 +109,8 @@ class Recorder:
         return ReceivedRequest(request.to_bytes(), received.key, response, received.cancelled)
 
     def _early(self, call: Call) -> tuple[EarlyDialog, ...]:
-        """An early dialog for each tag: of a call that a server opened with its provisional responses, whole."""
+        """An early dialog for each tag, with the last provisional response; in a call that a server opened, with all
+        of them."""
         if call.direction == "in":
             return tuple(EarlyDialog(tag, (each.to_bytes(),)) for tag, each in call.early.items())
         if call.answered_at is not None:

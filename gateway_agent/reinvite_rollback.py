@@ -1,8 +1,9 @@
-"""What becomes of a re-INVITE that its device gave up, or was told was given up, while the other side has it.
+"""Rolls a re-INVITE back that the device cancelled, or that was refused towards the device, when the other side
+accepts it nevertheless.
 
-A device that has sent CANCEL, or that no server answered in time, is told 487 or 500 in the end. When the other side
-accepts the change all the same, the two ends would live by different descriptions: the agent, which alone knows both
-words, then asks the other side back to what its device stands by (docs/decisions.md).
+A device that has sent CANCEL, or that no server answered in time, finally gets 487 or 500. If the other side then
+accepts the change, the two ends have different session descriptions. Only the agent knows both answers, and sends a
+re-INVITE that brings the other side back to what the device stands by (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from sip.wire.message import Request, Response
 logger = logging.getLogger(__name__)
 
 ROLLBACK: Final = "re-INVITE of ours"
-"""The context of the re-INVITE that asks the other side back."""
+"""The context of the re-INVITE that brings the other side back."""
 MOST_TRIES: Final = 10
-"""Times that the other side is asked back to what the device stands by."""
+"""Number of such re-INVITEs that are tried."""
 _BUSY_S: Final = 0.5
 _HOLD: Final = "hold_attempt"
 SDP: Final = "Content-Type: application/sdp"
@@ -52,19 +53,20 @@ class ReinviteRollback:
         self._label = label
         self.generation = 0
         self.tries = 0
-        """How often the other side was, or is next to be, asked back; 0: both ends agree."""
+        """The number of the present try to bring the other side back; 0: both ends agree."""
 
     def accept(self) -> None:
-        """Offer and answer were exchanged: both ends live by what the device said last."""
+        """Offer and answer were exchanged: both ends agree."""
         self._description.accept()
         self.tries = 0
 
     def hold(self, now: float) -> None:
-        """A request of the device went to the servers: it waits so long for their word."""
+        """A request of the device was sent to the servers: limit the time for which it waits for an answer."""
         self._environment.stack.deadlines.set(now + self._environment.hold_attempt, self, _HOLD)
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
-        """The device gave a re-INVITE up: it is answered as the other side answers that (RFC 3261 section 9)."""
+        """The device cancelled a re-INVITE: pass the CANCEL on; the device gets the other side's answer (RFC 3261
+        section 9)."""
         sent, leg = self._side.sent_for(invite), self._side.leg
         if sent is None or leg is None:
             return
@@ -77,7 +79,8 @@ class ReinviteRollback:
         self.hold(now)
 
     def _hold_over(self, now: float) -> None:
-        """No server said anything in time, or nobody anything to a CANCEL: the device is told so (RFC 4320)."""
+        """Answer requests of the device for which the time is over: 500 to those that no server has reacted to, 487
+        to a cancelled INVITE without an answer (RFC 4320)."""
         until = now - self._environment.hold_attempt + 0.001
         established = self._side.leg is not None and self._side.leg.established
         for sent in list(self._side.sent):
@@ -99,7 +102,8 @@ class ReinviteRollback:
             self._description.server.refuse()
 
     def overtaken(self, sent: PendingRequest, response: Response, now: float) -> None:
-        """A 2xx to an INVITE that the device has given up."""
+        """A 2xx came to an INVITE that is no longer open towards the device: acknowledge it, and begin to bring the
+        other side back."""
         side, description = self._side, self._description
         leg = side.leg
         assert leg is not None
@@ -121,7 +125,7 @@ class ReinviteRollback:
                 self._ask_back(now)
 
     def _ask_back(self, now: float) -> None:
-        """Ask the other side back to what the device stands by."""
+        """Send the re-INVITE with what the device stands by, or try later while another INVITE is under way."""
         leg = self._side.leg
         if leg is None or leg.ended or not self.tries:
             return
@@ -131,7 +135,7 @@ class ReinviteRollback:
         self._side.send("INVITE", (SDP, ALLOW), self._description.restore(), ROLLBACK, 70, now)
 
     def answered(self, response: Response, now: float) -> None:
-        """The answer to that."""
+        """Handle a response to that re-INVITE."""
         status, leg = response.status, self._side.leg
         assert leg is not None
         if status < 200:

@@ -1,4 +1,4 @@
-"""A call that ended and has nothing under way any more: what a server has to know of it yet."""
+"""What is kept of a call that ended and has no transaction under way any more, until a server knows of its end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sip.packages.line_dialog import DialogRecord
 
 
 class Instants(NamedTuple):
-    """When these came about, by the agent's clock; ``None`` where they did not."""
+    """The instants of the call on the agent's clock; ``None`` for what did not happen."""
 
     invite: float
     ringing: float | None
@@ -24,7 +24,7 @@ class TerminatedCall:
         self.line = line
         """The line's name."""
         self.record = record
-        """As it was when it ended: its ages are told anew each time."""
+        """The record as it was when the call ended; its ages are computed anew each time it is sent."""
         self.instants = instants
         self.ended_at = ended_at
         self.seen_under = seen_under
@@ -33,5 +33,5 @@ class TerminatedCall:
         """When that was."""
 
     def told(self, epoch: int, now: float) -> None:
-        """A server that takes over answered the part of a list with it."""
+        """A server that takes over has answered the part of the list that has this call."""
         self.seen_under, self.seen_at = epoch, now
