@@ -1,7 +1,8 @@
-"""Who is alive: alive -> suspect -> dead, or -> left. Pure arithmetic, told the time.
+"""The failure detector: a server is alive, then suspect, then dead; or it has left. Pure arithmetic, told the time.
 
-The stand-by hears the active server directly, by its beats, and indirectly, by what agents say that they heard.
-Doubt (``suspect``) makes it ask around; ``dead`` makes it ask for votes, and only votes make it act.
+The stand-by hears the active server directly, by its heartbeats, and indirectly, by what agents report that they
+heard. ``suspect`` makes it look at the agents' reports; ``dead`` makes it start an election, and only votes make it
+act.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ SUSPECT: Final = "suspect"
 DEAD: Final = "dead"
 LEFT: Final = "left"
 CUT: Final = "cut"
-"""Only a judgement, no state: it stays suspect, but others hear it."""
+"""A judgement, but no state of the detector: the server stays suspect, while agents hear it."""
 
 _LEAST_LATE: Final = 0.5
-"""Seconds by which a timer of ours may be late without being suspect, however short the interval is."""
+"""Seconds by which our own timer may always be late without making our clock suspect."""
 _OLD_INTERVAL: Final = 0.5
-"""Seconds between two heartbeats of a server of a version that does not say it."""
+"""Seconds between two heartbeats of a server whose version does not state its interval."""
 _MOST_WITNESSES: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the detector thinks from now on, and why, as one sentence."""
+    """A change in the detector's opinion: the new state, and the reason as one sentence."""
 
     state: str
     because: str
@@ -38,10 +39,11 @@ class Judgement:
 
 
 class ClockSuspectMode:
-    """Did our own timer come late? Then silence is ours, not theirs, and for one lease at most we only watch.
+    """Notices when our own timer fires late. Then silence may be our own fault, so for one lease this node only
+    watches and starts no election.
 
-    A process that is always a little late would watch for ever; so after one lease of watching, lateness counts for
-    nothing until the timer has been punctual for a whole lease.
+    A process that is always a little late would only watch for ever. So after one lease of watching, lateness is
+    ignored until the timer has been punctual for a whole lease.
     """
 
     def __init__(self, timing: Timing) -> None:
@@ -50,11 +52,11 @@ class ClockSuspectMode:
         self._late_at = float("-inf")
 
     def reload(self, timing: Timing) -> None:
-        """Live by the times of a changed site file."""
+        """Use the times of a changed site file."""
         self._timing = timing
 
     def tick(self, due_at: float, now: float) -> bool:
-        """A timer that was due at ``due_at`` came ``now``. True when the silence so far must not count."""
+        """A timer that was due at ``due_at`` fires ``now``. Returns whether the silence so far must not count."""
         if now - due_at <= max(self._timing.interval, _LEAST_LATE):
             return False
         fresh = now - self._late_at > self._timing.lease + (now - due_at)
@@ -64,7 +66,7 @@ class ClockSuspectMode:
         return fresh
 
     def watching(self, now: float) -> bool:
-        """Whether to look on only."""
+        """Whether this node must only watch."""
         return now < self._watch_until
 
 
@@ -73,33 +75,33 @@ def _agents(number: int) -> str:
 
 
 class Detector:
-    """Watches one server, the one that is taken for active."""
+    """Watches one server, the one that is believed to be active."""
 
     def __init__(self, timing: Timing, now: float) -> None:
         self._timing = timing
         self._told: float | None = None
-        """What the subject says of its interval; None: nothing yet, or its version does not."""
+        """The heartbeat interval that the subject states, in seconds; None: not yet, or its version does not."""
         self.subject = ""
-        """Whom we watch; empty: nobody was heard since our start."""
+        """The server that is watched; empty: none was heard since our start."""
         self.state = UNKNOWN
         self.heard_at = now
-        """When we heard it be active, or when the silence began to count."""
+        """When its last active heartbeat came, or when the silence began to count."""
         self.heard_of = False
-        """Since we watch it somebody heard it be active, if not we. What nodes remember from before their own start
-        is no such word: after a restart of all it names a server that may not even be back."""
+        """Whether we or an agent have heard an active heartbeat of it since we watch it. What nodes remember from
+        before their own start does not count: after a restart of all nodes it may name a server that is not back."""
         self._suspect_at = now
         self._said = ""
         self._corroborated = False
-        """It was said that others hear it and only we do not."""
+        """Whether it was reported already that agents hear it while we do not (``CUT``)."""
         self._witnesses: dict[str, float] = {}
 
     def reload(self, timing: Timing) -> None:
-        """Live by the times of a changed site file."""
+        """Use the times of a changed site file."""
         self._timing = timing
 
     @property
     def _interval(self) -> float:
-        """Between two heartbeats of the subject: the longer of what it says and what we go by."""
+        """Seconds between two heartbeats of the subject: the longer of what it states and what our site file has."""
         return max(self._timing.interval, _OLD_INTERVAL if self._told is None else self._told)
 
     @property
@@ -107,18 +109,18 @@ class Detector:
         return self._timing.misses * self._interval
 
     def expect(self, interval: float | None) -> None:
-        """A heartbeat of the subject says how long to wait for the next one; None: its version does not say."""
+        """Note the interval in seconds that a heartbeat of the subject states; None: its version does not."""
         self._told = interval
 
     def watch(self, subject: str, now: float) -> None:
-        """Watch another server from now on."""
+        """Watch server ``subject`` from now on."""
         if subject != self.subject:
             self.subject, self.state, self.heard_at = subject, UNKNOWN, now
             self._said, self.heard_of, self._corroborated, self._told = "", False, False, None
             self._witnesses.clear()
 
     def hear(self, state: str, now: float) -> Judgement | None:
-        """A beat of the subject arrived. Only ``active`` is alive and serving."""
+        """A heartbeat of the subject arrived, naming that state. Only ``active`` counts as alive."""
         self._said = state
         if state == "left":
             return self._change(LEFT, f"{self.subject} has left: it said goodbye")
@@ -134,34 +136,34 @@ class Detector:
         return self._change(ALIVE, f"{self.subject} is alive: a heartbeat came after {silence:.1f} s")
 
     def heard_ago(self, subject: str, now: float) -> float | None:
-        """Seconds since we heard ``subject`` be active; None: never, or we do not watch it."""
+        """Seconds since the last active heartbeat of ``subject``; None: there was none, or we do not watch it."""
         return now - self.heard_at if subject == self.subject and self.state != UNKNOWN else None
 
     def release(self) -> Judgement | None:
-        """The subject let go of its epoch."""
+        """The subject has released its epoch."""
         return self._change(LEFT, f"{self.subject} has left: it released its epoch")
 
     def reveal(self, how: str) -> Judgement | None:
-        """The supervisor of the subject saw it end."""
+        """The supervisor of the subject saw it end; ``how`` completes that sentence."""
         return self._change(DEAD, f"{self.subject} is dead: its supervisor saw it end {how}")
 
     def witness(self, agent: str, ago: float, now: float) -> None:
-        """An agent says that it heard the subject be active ``ago`` seconds ago."""
+        """An agent reports that it heard an active heartbeat of the subject ``ago`` seconds ago."""
         self.heard_of = True
         if len(self._witnesses) < _MOST_WITNESSES:
             self._witnesses[agent] = max(self._witnesses.get(agent, now - ago), now - ago)
 
     def heard_by_others(self, now: float) -> int:
-        """How many agents hear the subject be active, by what they said last."""
+        """The number of agents that hear the subject as active, by their last reports."""
         return sum(now - at < self._dead_after for at in self._witnesses.values())
 
     def grace(self, now: float) -> None:
-        """We could not listen until now: silence counts from here."""
+        """We could not receive anything until now: count silence from here."""
         if self.state not in (DEAD, LEFT):
             self.heard_at = max(self.heard_at, now)
 
     def next_at(self, now: float) -> float | None:
-        """When the next judgement may be due."""
+        """When the next judgement may be due; None: not before something is heard."""
         if self.state in (DEAD, LEFT) or not self.heard_of:
             return None
         at = self.heard_at + self._silence_limit(self.state == SUSPECT)
@@ -175,11 +177,11 @@ class Detector:
         )
 
     def _silence_limit(self, suspected: bool) -> float:
-        """Seconds without an active beat after which the next worse judgement is due."""
+        """Seconds without an active heartbeat after which the next worse judgement is due."""
         return self._dead_after if suspected else 1.5 * self._interval
 
     def judge(self, now: float) -> Judgement | None:
-        """A new judgement, when there is one."""
+        """The new judgement at ``now``, None when nothing has changed."""
         silence = now - self.heard_at
         if not self.heard_of or self.state in (DEAD, LEFT):
             return None
@@ -207,11 +209,13 @@ class Detector:
 
     @property
     def verdict(self) -> str:
-        """What a dead subject is called: one that still speaks is not dead, but rules no more."""
+        """The words for a subject that is judged dead. One that still sends heartbeats is not dead, but leads no
+        more."""
         return f"{self.subject} is dead" if not self._but() else f"{self.subject} rules no more"
 
     def _corroborate(self, now: float) -> Judgement | None:
-        """Others hear it be active, and have for so long after us that only our own way to it can be at fault."""
+        """Agents hear the subject as active. Report once, when they have heard it so long after us that only the
+        network between the servers can be at fault."""
         dead_after = self._dead_after
         newest = max(self._witnesses.values())
         if self._corroborated or newest <= self.heard_at + dead_after:

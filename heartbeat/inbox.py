@@ -1,4 +1,5 @@
-"""What other nodes say to a server: what it learns from every message, and what each kind asks or answers."""
+"""Processes the statements that a server receives from other nodes: what it learns from each of them, and what it
+does for each kind of request and answer."""
 
 from __future__ import annotations
 
@@ -36,13 +37,13 @@ from heartbeat.standby import Standby
 from heartbeat.switchover import Switchover
 
 _MOST_LATE: Final = 5
-"""Messages of an earlier start that may come in a row, late or doubled, before that is worth a word."""
+"""Messages of an earlier start that may come in a row, late or doubled; this many are reported."""
 
 Take = Callable[["Inbox", Beat, float], None]
 
 
 class Inbox:
-    """Takes the messages of one server to the parts that they concern."""
+    """Checks the messages that one server receives and passes them to its parts."""
 
     def __init__(
         self,
@@ -68,13 +69,13 @@ class Inbox:
         self._switchover = switchover
         self._proof_renewal = proof_renewal
         self._outlived: dict[str, int] = {}
-        """Server -> messages of an earlier start of it that came in a row."""
+        """Server -> number of messages in a row that came from an earlier start of it."""
         self._taken_for_dead = False
         self._ask_at: dict[str, float] = {}
-        """Server -> when it may be asked again whether it is there."""
+        """Server -> when it may be sent a QUERY again."""
 
     def receive(self, beat: Beat, sender: str, now: float) -> bool:
-        """Take a message; whether it was one to live by."""
+        """Process a message from node ``sender``. Returns whether it was accepted and may have changed something."""
         node, server = self._node, sender in self._cluster.peers
         if not server and sender not in node.membership.agents:
             return node.ignore("no node of the site")
@@ -88,14 +89,14 @@ class Inbox:
             return False
         self._outlived.pop(sender, None)
         if node.voter.has_ended(beat.start):
-            # under way still, or not dead at all: then it is to know why nobody listens
+            # a late message, or the server lives in spite of it: then it must be told why it is ignored
             if beat.re is None:
                 node.answer(beat, now, no="ended")
             return node.ignore("a start that has died")
         if beat.re is not None and not current:
             return node.ignore("answer to an earlier start")
         if beat.re is None and not server:
-            # an agent asks nothing: this stands in its refusal of a request of a call
+            # agents send no requests: this statement came with an agent's refusal of a request of a call
             self._learn(beat, now)
             return False
         take = (self._REQUESTS if beat.re is None else self._ANSWERS).get(beat.kind)
@@ -107,7 +108,8 @@ class Inbox:
         return True
 
     def revealed(self, death: Death, now: float) -> bool:
-        """A supervisor says that a server has died. Unsigned: it is true when we know the hash of its secret."""
+        """A supervisor reports that a server has died. The report is not signed: it is believed when the hash of its
+        secret is the commitment of a start that we know. Returns whether it changed anything."""
         node, cluster, commitment = self._node, self._cluster, commitment_of(death.secret)
         peer = cluster.peers.get(death.node)
         known = [] if peer is None else [peer.led, peer.beat.start if peer.beat is not None else None]
@@ -119,7 +121,7 @@ class Inbox:
         node.voter.end(death.secret)  # on disk with what the voter decides next
         led = cluster.learn_death(death, start)
         if peer is None or peer.death is None:
-            return False  # it said goodbye, or runs anew already
+            return False  # it had left, or has been started again already
         if led:
             self._standby.judged(self._detector.reveal(death.how), now)
             self._candidate.hurry(now)
@@ -129,9 +131,9 @@ class Inbox:
         return True
 
     def _may_be_taken(self, beat: Beat, now: float) -> bool:
-        """What does not name our start may be a record of former days, sent by anybody: it shows nothing about its
-        sender, so that one is asked. What asks for an answer gets it all the same, since its sender may not know our
-        start yet, or may be of an older version."""
+        """Whether to process a request that does not name our present start. It may be recorded and replayed by
+        anybody, so it proves nothing about its sender, who is sent a QUERY. Requests other than heartbeats are
+        answered all the same, since the sender may not know our start yet, or may have an older version."""
         node, timing = self._node, self._node.membership.timing
         if now >= self._ask_at.get(beat.node, now):
             self._ask_at[beat.node] = now + timing.interval / 2
@@ -141,7 +143,8 @@ class Inbox:
         return beat.kind not in (BEAT, PROOF) or node.ignore("not known to be new")
 
     def _report_outlived(self, beat: Beat, sender: str, now: float) -> None:
-        """Tell once when all that another server says belongs to an earlier start of it: nobody else would."""
+        """Report once when all messages of another server come from an earlier start of it: nothing else shows that
+        it is not heard."""
         last = self._node.incarnation_of(sender)
         if sender not in self._cluster.peers or beat.node != sender or beat.incarnation >= last:
             return
@@ -213,7 +216,7 @@ class Inbox:
         self._candidate.step(ElectionEvent.RELEASED, now)
 
     def _handover(self, beat: Beat, now: float) -> None:
-        """The leader would release its lease if we had a quorum."""
+        """The leader asks us to take over: it releases its lease when a quorum would elect us."""
         node, candidate = self._node, self._candidate
         if self._role.state != STANDBY:
             node.answer(beat, now, no=self._role.state)
@@ -225,7 +228,7 @@ class Inbox:
         node.answer(beat, now, no="no-list" if candidate.election is None else "")
 
     def _ready(self, beat: Beat, now: float) -> None:
-        """The other one has a quorum as if we had released our lease; so release it."""
+        """The server to which we hand over would win a quorum once our lease is released: release it."""
         switchover = self._switchover
         due = beat.node == switchover.to and beat.for_epoch == self._leader.epoch
         self._node.answer(beat, now, no="" if due else "not-now")
@@ -280,7 +283,7 @@ class Inbox:
         self._role.meet_promise(answer.promised_to_others, answer.node, now)
 
     def _only_learnt_from(self, answer: Beat, now: float) -> None:
-        """What it teaches was learnt already."""
+        """Nothing to do: ``_learn`` has processed the answer already."""
 
     _ANSWERS: ClassVar[Mapping[str, Take]] = {
         BEAT: _heartbeat_answered,

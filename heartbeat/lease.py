@@ -1,7 +1,7 @@
-"""The lease: how long an active server may decide, reckoned from when it *sent* what the voters answered.
+"""The lease: how long an active server may act, counted from when it *sent* the heartbeats that the voters answered.
 
-For each voter the newest active beat of this epoch that it answered counts, by the instant of its sending; the
-quorum-th newest of these, plus the lease time, is the end. So the delay of messages cannot make it too long.
+For each voter the newest active heartbeat of this epoch that it answered counts, with the instant of its sending. The
+lease ends at the quorum-th newest of these instants plus the lease time, so delayed messages cannot make it too long.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ def quorum_th(instants: dict[str, float], quorum: int, agents: Iterable[str]) ->
 
 
 class Lease:
-    """One rule's lease."""
+    """The lease of one leadership, under one epoch."""
 
     def __init__(self, length: float, voters: VoterList, quorum: int, agents: Iterable[str]) -> None:
-        """``agents`` are those of the voters that are agents: at least one of them must have answered."""
+        """``length``: seconds. ``agents``: the agents of the site; at least one that votes must have answered."""
         self.length = length
         self.until = NEVER
         """The end of the lease."""
         self.regarded_until = NEVER
-        """Until then a quorum's answers to any beats of this rule, holding ones too, are fresh."""
+        """The same for all heartbeats of this leadership, also those sent while holding."""
         self.change(voters, quorum, agents)
         self._sent: dict[int, tuple[str, float, bool]] = {}
         self._active: dict[str, float] = {}
@@ -43,19 +43,19 @@ class Lease:
         self._agents = [name for name in agents if name in voters.names]
 
     def sent(self, seq: int, voter: str, active: bool, now: float) -> None:
-        """Beat ``seq`` goes to ``voter`` now."""
+        """Heartbeat number ``seq`` is sent to ``voter`` now. ``active``: the state that it names."""
         if len(self._sent) > 64 * max(1, len(self.voters.names)):
             self._sent = {s: item for s, item in self._sent.items() if item[1] > now - self.length}
         self._sent[seq] = (voter, now, active)
 
     def answered(self, voter: str, seq: int) -> None:
-        """``voter`` consented to beat ``seq``."""
+        """``voter`` accepted heartbeat number ``seq``."""
         item = self._sent.pop(seq, None)
         if item is not None and item[0] == voter:
             self.count(voter, item[1], item[2])
 
     def count(self, voter: str, sent_at: float, active: bool) -> None:
-        """``voter`` consented to what was sent then."""
+        """``voter`` accepted a message that was sent at ``sent_at``."""
         if voter not in self.voters.names:
             return
         self._any[voter] = max(sent_at, self._any.get(voter, NEVER))
@@ -65,5 +65,5 @@ class Lease:
             self.until = max(self.until, quorum_th(self._active, self.quorum, self._agents) + self.length)
 
     def answering(self, now: float) -> list[str]:
-        """The voters whose consent is fresh."""
+        """The voters that accepted a message sent within the last lease time."""
         return sorted(voter for voter, at in self._any.items() if at + self.length > now)

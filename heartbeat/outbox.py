@@ -1,4 +1,5 @@
-"""What leaves a node of a site, and what it decided. Nothing is said before what it rests on is on disk."""
+"""The messages and decisions of one node of a site. No message is sent before the state that it depends on is on
+disk."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ _MOST_EVENTS: Final = 1000
 
 
 class Outbox:
-    """The actions and decisions of one node, in order. ``role`` gives the state that its heartbeats name."""
+    """The actions and decisions of one node, in order. ``role`` returns the state that its heartbeats name."""
 
     def __init__(
         self,
@@ -27,11 +28,12 @@ class Outbox:
         start_of: Callable[[str], int],
         commitment: str = "",
     ) -> None:
-        """``start_of`` gives the last known incarnation of a node, 0 for none."""
+        """``start_of`` returns the last known incarnation of a node, 0 for none."""
         self.on_disk = state
-        """The last state that the disk has."""
+        """The last state that was written to disk."""
         self.leadership = state.leadership
-        """Whom this node lives by: as the disk has it or, while that takes nothing, as it was adopted in memory."""
+        """The leadership that this node follows: the one on disk or, while the disk cannot be written, the one
+        adopted in memory."""
         self.disk_fault = ""
         """Why the last state could not be written; empty when it was."""
         self._name = name
@@ -51,28 +53,28 @@ class Outbox:
         self._testing = False
 
     def to_do(self) -> list[Action]:
-        """What is to be done outside, in order; the list is handed over."""
+        """The actions to be carried out by the shell, in order; each is returned once."""
         found, self._actions = self._actions, []
         return found
 
     def next_event(self) -> Decision | None:
-        """The next decision."""
+        """The next decision, or None."""
         return self._decisions.popleft() if self._decisions else None
 
     def decide(self, what: What, because: str, now: float, **more: Any) -> None:
-        """Note a decision; ``because`` is its whole sentence."""
+        """Add a decision; ``because`` is its text, a whole sentence."""
         self._decisions.append(Decision(what, because, now, **more))
 
     def figures(self, calls: int, load: float, clock: float | None = None, unwritten: float | None = None) -> None:
-        """What the next heartbeats shall say of this node's work (`header.Beat` has what each is)."""
+        """Set the figures that the next heartbeats carry about this node's load (see `header.Beat`)."""
         self._calls, self._load, self._clock, self._unwritten = calls, load, clock, unwritten
 
     def reload(self, membership: Membership) -> None:
-        """Speak for a changed site file."""
+        """Use a changed site file from now on."""
         self._membership = membership
 
     def stamp(self, to: str, state: str = "", **more: Any) -> Beat:
-        """The next statement of this node to ``to``: who and how it is, and ``more`` fields of a `Beat`."""
+        """Make the next statement of this node to ``to``: its identity and state, and ``more`` fields of a `Beat`."""
         self._seq += 1
         disk = self.on_disk
         if "for_incarnation" not in more and to in self._membership.servers:
@@ -99,7 +101,7 @@ class Outbox:
         )
 
     def ask(self, to: str, kind: str, **more: Any) -> Beat:
-        """Send a request of ``kind``; returns it."""
+        """Send a request of that kind to node ``to``, and return it."""
         beat = self.stamp(to, kind=kind, **more)
         self._actions.append(Tell(to, beat))
         return beat
@@ -111,7 +113,7 @@ class Outbox:
         self._actions.append(Tell(request.node, beat, (request.start, request.seq)))
 
     def when_durable(self, state: PersistentState, act: Callable[[float], None], now: float) -> None:
-        """Do ``act`` as soon as ``state`` is on disk, at once when it is; never when it cannot be written."""
+        """Call ``act`` as soon as ``state`` is on disk: at once if it is already, never if it cannot be written."""
         if state.serial <= self.on_disk.serial:
             act(now)
             return
@@ -120,13 +122,13 @@ class Outbox:
             self._waiting.append((state.serial, act))
 
     def persist(self, state: PersistentState) -> None:
-        """Ask for ``state`` to be written, unless that was asked for already."""
+        """Ask the shell to write ``state``, unless it was asked to already."""
         if state.serial > self._asked_serial:
             self._asked_serial = state.serial
             self._actions.append(Persist(state))
 
     def test_disk(self, state: PersistentState) -> None:
-        """Have ``state`` written, be it on disk already: whether the disk takes it is asked before it matters."""
+        """Have ``state`` written even if it is on disk already, to find out whether the disk can be written."""
         if state.serial > self.on_disk.serial:
             self.persist(state)
         elif not self._testing:
@@ -134,7 +136,7 @@ class Outbox:
             self._actions.append(Persist(state))
 
     def persisted(self, state: PersistentState, now: float) -> None:
-        """``state`` is on disk. `release` is to follow."""
+        """``state`` is on disk. The caller then calls `release`."""
         self._testing = False
         if state.serial < self.on_disk.serial:
             return
@@ -146,7 +148,7 @@ class Outbox:
             self.decide(What.DISK, f"{self._name} can keep its epochs again", now)
 
     def release(self, now: float) -> None:
-        """Do what waited for what the disk has."""
+        """Call what waited for the state that is on disk now."""
         serial = self.on_disk.serial
         ready = [act for due, act in self._waiting if due <= serial]
         self._waiting = [item for item in self._waiting if item[0] > serial]
@@ -154,7 +156,7 @@ class Outbox:
             act(now)
 
     def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
-        """``state`` could not be written: what waited for it is never said. The state is asked for again."""
+        """``state`` could not be written: what waited for it is dropped. `persist` can ask for the state again."""
         self._testing = False
         self._waiting = [item for item in self._waiting if item[0] > state.serial]
         self._asked_serial = self.on_disk.serial
@@ -164,5 +166,5 @@ class Outbox:
 
     @property
     def trouble(self) -> str:
-        """Why the disk does not take what must be kept, as a sentence; empty when it does."""
+        """Why the disk cannot be written, as a sentence; empty when it can."""
         return f"{self._name} cannot keep its epochs: {self.disk_fault}" if self.disk_fault else ""

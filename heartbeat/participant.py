@@ -1,4 +1,5 @@
-"""What servers and agents have in common: whose word is taken, how a voter answers, and whom a node follows."""
+"""What servers and agents have in common: which statements they accept, how they answer as voters, and which leader
+they follow."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from heartbeat.voter import Voter
 class Participant:
     """One node of a site. ``state`` comes from the disk, its incarnation already raised and written.
 
-    ``role`` gives the state that its heartbeats name, ``heard_ago`` how many seconds ago it heard a server be active,
-    ``commitment`` is that of this start (`heartbeat.death`), empty where no supervisor watches over it.
+    ``role`` returns the state that its heartbeats name, ``heard_ago`` the seconds since it heard an active heartbeat
+    of a server. ``commitment`` is that of this start (`heartbeat.death`), empty without a supervisor.
     """
 
     def __init__(
@@ -39,41 +40,42 @@ class Participant:
         self._replay = ReplayWindow()
         self.outbox = Outbox(name, membership, state, role, self._replay.start_of, commitment)
         self.ignored: dict[str, int] = {}
-        """Statements that were dropped, by reason."""
+        """Number of statements that were dropped, by reason."""
         self.proof: Proof | None = None
-        """The proof that was adopted last, or ours."""
+        """The proof that was last adopted, or our own."""
         self._drains = False
         self._heard_ago = heard_ago
 
     @property
     def on_disk(self) -> PersistentState:
-        """The last state that the disk has."""
+        """The last state that was written to disk."""
         return self.outbox.on_disk
 
     @property
     def epoch(self) -> int:
-        """The highest proved epoch that this node lives by."""
+        """The highest proved epoch that this node follows."""
         return self.outbox.leadership.epoch
 
     @property
     def trouble(self) -> str:
-        """Why the disk does not take what must be kept, as a sentence; empty when it does."""
+        """Why the disk cannot be written, as a sentence; empty when it can."""
         return self.outbox.trouble
 
     @property
     def quorum(self) -> int:
-        """How many voters of the list that we live by decide."""
+        """How many voters of our list make a quorum."""
         voters = self.voter.state.voters
         return max(voters.quorum, min(self.membership.quorum_wanted, len(voters.names)))
 
     def reload(self, membership: Membership) -> None:
-        """Live by a changed site file."""
+        """Use a changed site file from now on."""
         self.membership = membership
         self.voter.reload(membership)
         self.outbox.reload(membership)
 
     def is_meant(self, beat: Beat, sender: str) -> bool:
-        """Whether ``beat`` is for us and from whom the connection belongs to."""
+        """Whether ``beat`` is meant for this node, and was made by ``sender``, the node that the connection belongs
+        to."""
         if beat.site != self.membership.site:
             return self.ignore("another site")
         if beat.node != sender or beat.node == self.name:
@@ -83,20 +85,19 @@ class Participant:
         return True
 
     def is_new(self, beat: Beat) -> bool:
-        """Whether ``beat`` was not heard before in this start of ours."""
+        """Whether ``beat`` was not received before in this start of our node."""
         return self._replay.fresh(beat) or self.ignore("replayed")
 
     def knows_our_start(self, beat: Beat) -> bool:
-        """Whether ``beat`` was made in this start of ours: it answers us, or names our start.
+        """Whether ``beat`` was made during this start of our node: it answers a message of it, or names it.
 
-        What does not may have been recorded before it, and a node that has just started remembers nothing by which to
-        tell.
+        Any other may have been recorded earlier, which a node that has just started cannot detect by itself.
         """
         ours = self.on_disk.incarnation
         return beat.for_incarnation == ours if beat.re is None else beat.re[0] == ours
 
     def ignore(self, reason: str) -> bool:
-        """Count what was dropped; always False."""
+        """Count a dropped statement. Always returns False."""
         self.ignored[reason] = self.ignored.get(reason, 0) + 1
         return False
 
@@ -105,32 +106,33 @@ class Participant:
         self._replay.start_anew(beat)
 
     def incarnation_of(self, node: str) -> int:
-        """The last start of ``node`` that was heard; 0: none."""
+        """The incarnation of the last start of ``node`` that was heard; 0: none."""
         return self._replay.start_of(node)
 
     def stamp(self, to: str, **more: Any) -> Beat:
-        """The next statement of this node to ``to``, with ``more`` fields; the caller sends it."""
+        """Make the next statement of this node to ``to``, with ``more`` fields; the caller sends it."""
         return self.outbox.stamp(to, **more)
 
     def figures(self, calls: int, load: float, clock: float | None = None, unwritten: float | None = None) -> None:
-        """What the next heartbeats shall say of this node's work (`header.Beat` has what each is)."""
+        """Set the figures that the next heartbeats carry about this node's load (see `header.Beat`)."""
         self.outbox.figures(calls, load, clock, unwritten)
 
     def drain(self, drains: bool) -> None:
-        """This agent refuses new calls by an operator's order, or not any more: its answers to heartbeats say so."""
+        """Set whether this agent refuses new calls by an operator's order; its answers to heartbeats say so."""
         self._drains = drains
 
     def when_durable(self, act: Callable[[float], None], now: float) -> None:
-        """Do ``act`` as soon as what the voter decided so far is on disk."""
+        """Call ``act`` as soon as the present state of the voter is on disk."""
         self.outbox.when_durable(self.voter.state, act, now)
 
     def heard(self, now: float) -> dict[str, Any]:
-        """The fields that say whom this node follows and how long ago it heard it be active."""
+        """The fields of a `Beat` that name the leader which this node follows and the seconds since its last active
+        heartbeat."""
         leader = self.outbox.leadership.node
         return {"leader": leader, "heard": self._heard_ago(leader, now)}
 
     def answer(self, request: Beat, now: float, **more: Any) -> None:
-        """Answer, when the disk has what the answer rests on."""
+        """Send the answer to ``request`` as soon as the state that it depends on is on disk."""
 
         def say(now: float) -> None:
             disk = self.on_disk
@@ -141,7 +143,7 @@ class Participant:
             self.outbox.answer(request, **self.heard(now), **more)
 
         if self.has_no_disk and self.voter.state.serial > self.on_disk.serial:
-            # it follows from memory; its word on votes is worth nothing until it can be kept
+            # it follows the leader from memory, but cannot vote until its disk can be written
             more["no"] = more.get("no") or NO_DISK
             say(now)
             self.test_disk()
@@ -150,15 +152,15 @@ class Participant:
 
     @property
     def has_no_disk(self) -> bool:
-        """What was to be written last could not be: then nothing is granted."""
+        """Whether the last write to disk failed: then nothing is granted."""
         return bool(self.outbox.disk_fault)
 
     def test_disk(self) -> None:
-        """Ask whether the disk takes what must be kept, with what it has or is to have."""
+        """Find out whether the disk can be written, by writing the voter's state."""
         self.outbox.test_disk(self.voter.state)
 
     def list_told(self, beat: Beat, now: float) -> None:
-        """The server with the lease says by which list the site lives, and perhaps that we vote again."""
+        """The server with the lease sends the list of voters, and may give us our vote again."""
         try:
             voters = VoterList.parse(beat.list)
         except BeatError:
@@ -172,7 +174,7 @@ class Participant:
         self.answer(beat, now)
 
     def learn_list(self, answer: Beat) -> None:
-        """A voter lives by another list of voters, and says by which."""
+        """A voter refused because it uses another list of voters, and sent that: use it if it is later than ours."""
         try:
             voters = VoterList.parse(answer.list)
         except BeatError:
@@ -181,15 +183,14 @@ class Participant:
             self.outbox.persist(self.voter.state)
 
     def _is_admitted(self, beat: Beat) -> bool:
-        """Whether we are to vote from now on, in this start of ours: a later one may have forgotten more."""
+        """Whether the leader gives us our vote again, for this start of our node: a later start may have lost
+        more."""
         meant = [flag for flag in beat.flags if flag.startswith(START)]
         return self.name in beat.flags and meant in ([], [f"{START}{self.on_disk.incarnation}"])
 
     def offer(self, proof: Proof, now: float, lease: float = 0.0, commitment: str = "") -> str:
-        """A proof came, in a heartbeat (with its ``lease`` and ``commitment``) or in a SUBSCRIBE. Returns why it is
-        refused, or empty.
-
-        What is taken goes to the disk; what is adopted already does not.
+        """Adopt a proof that came in a heartbeat (with its ``lease`` in seconds and ``commitment``) or in a
+        SUBSCRIBE. Returns why it is refused, or empty. A newly adopted leadership is written to disk.
         """
         before = self.voter.state
         keys = (b"",) if self.membership.alone else self.membership.keys
@@ -200,7 +201,7 @@ class Participant:
         return fault
 
     def offered(self, beat: Beat, now: float) -> str:
-        """As `offer`, the proof in ``beat``, if it has one and it is its sender's own."""
+        """Adopt the proof in ``beat``, if there is one, as `offer` does. It must be the sender's own."""
         if not beat.proof:
             return ""
         try:
