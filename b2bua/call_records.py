@@ -1,4 +1,5 @@
-"""Call records of this server: made from a call's state when it ends, kept for questions, handed out to be stored."""
+"""Call records of this server: made from a call's state when it ends, kept for queries, and passed on to be
+stored."""
 
 from __future__ import annotations
 
@@ -16,36 +17,36 @@ MOST_ENDED: Final = 2000
 
 
 class CallEnded(NamedTuple):
-    """A call ended and is to be written down."""
+    """Event: a call has ended, and its record is to be stored."""
 
     record: Cdr
     because: str = ""
-    """The decision that routed it last."""
+    """The reason of the last routing decision."""
 
 
 class End(NamedTuple):
-    """How a call was ended while no server was there, by what its agent still has under way."""
+    """How a device ended a call while no server was there, from the request that its agent has kept."""
 
     at: float
     by: EndedBy
     status: int
-    """What the caller was told, should nobody have answered."""
+    """Final status towards the caller, if the call was not answered."""
     reason: str
 
 
 class EndedCall(NamedTuple):
-    """What is known of a call that ended."""
+    """A call that has ended."""
 
     record: Cdr
     wall_offset: float
-    """What makes the instants of the record of our clock."""
+    """Plus the core's clock, it is the wall clock of the record's instants."""
     because: str
-    """The decision that routed it last."""
+    """The reason of the last routing decision."""
 
 
 class CallRecords:
-    """See the module. ``events`` gets a :class:`CallEnded` for each record; ``wall_offset`` makes the wall clock that
-    new calls get: one that steps later does not change theirs.
+    """The records of one server. ``events`` gets a :class:`CallEnded` for each. ``wall_offset`` plus the core's clock
+    is the wall clock of new calls; it stays the same if the system's clock steps later.
     """
 
     def __init__(self, site: str, node: str, wall_offset: float, events: deque[Any]) -> None:
@@ -53,29 +54,29 @@ class CallRecords:
         self.node = node
         self.wall_offset = wall_offset
         self.unwritten_since: float | None = None
-        """When the oldest record was made that is not on disk; None: all are."""
+        """When the oldest record was made that is not on disk yet; None: all are."""
         self.epoch = 0
-        """The epoch that calls end in."""
+        """The present epoch, for new records."""
         self.ended: OrderedDict[str, EndedCall] = OrderedDict()
-        """The last calls that ended."""
+        """The calls that ended last, by id."""
         self.former: OrderedDict[str, EndedCall] = OrderedDict()
-        """The same of former starts, for questions only: whether their records are on disk is not known by it."""
+        """Calls that ended in former starts, for queries only: their records may or may not be on disk."""
         self.ends: dict[str, End] = {}
-        """By call id, when a device ended it while no server was there: what its record is to tell of it."""
+        """By call id: how a device ended the call while no server was there, for its record."""
         self.failed: Callable[[str, float], None] = _nothing
-        """Told of each call that failed, and when."""
+        """Called for each failed call, with its id and the time."""
         self.quality: CallQuality | None = None
-        """How the media of calls came; records may wait for that."""
+        """Media quality of calls; records may wait for it."""
         self._events = events
 
     def unwritten(self, now: float) -> float:
-        """Age of the oldest record that is not on disk; 0: all are."""
+        """Seconds since the oldest record was made that is not on disk yet; 0: all are."""
         return 0.0 if self.unwritten_since is None else now - self.unwritten_since
 
     def of(
         self, state: CallState, status: int, ended_by: EndedBy, ended: float, reason: str, seen: Seen = NOTHING_SEEN
     ) -> Cdr:
-        """The call record of a call that ended at ``ended``, by the clock of its state."""
+        """The record of a call that ended at ``ended``, on the wall clock of its state."""
         return Cdr(
             call_id=state.part or state.call_id,
             session_id=state.session_id,
@@ -116,17 +117,17 @@ class CallRecords:
         because: str = "",
         seen: Seen = NOTHING_SEEN,
     ) -> None:
-        """A call ended, at ``ended`` by our clock; ``wall_offset`` makes of it the clock of the state. What a device
-        did while no server was there counts before what came of it here.
+        """Write the record of a call that ended at ``ended``, on the core's clock; plus ``wall_offset`` this is the
+        clock of the state. If a device ended the call while no server was there, that end counts.
         """
         end, now = self.ends.pop(state.call_id, None), ended
         if end is not None:
             if not state.answered:
                 status = end.status
-            # it may have been given up as it was answered
+            # the caller may have given up just as the call was answered
             ended, ended_by = max(end.at, state.answered - wall_offset), end.by
             reason = reason or end.reason
-        if status < 300 and not state.answered:  # no call succeeds without an answer, whatever its end came to
+        if status < 300 and not state.answered:  # without an answer no call has succeeded
             status = 487 if ended_by == "caller" else 480
         if not reason and status >= 300 and status != 487 and not state.answered:
             reason = seen.reason or because
@@ -145,7 +146,7 @@ class CallRecords:
             self.ended.popitem(last=False)
 
     def measured(self, record: Cdr) -> None:
-        """A record that had to wait for how the media came."""
+        """Pass on a record that had to wait for its media quality."""
         known = self.ended.get(record.call_id)
         self._events.append(CallEnded(record, known.because if known is not None else ""))
         if known is not None:
@@ -153,7 +154,7 @@ class CallRecords:
 
 
 def measuring(records: CallRecords, stack: Stack) -> CallQuality:
-    """Have records tell how the media of their calls came, as the messages of agents in that stack say."""
+    """Have call records include media quality, which agents report in messages that ``stack`` receives."""
     records.quality = quality = CallQuality(stack.deadlines, records.measured)
     stack.receiver.measured = quality.heard
     return quality
@@ -164,7 +165,7 @@ def _nothing(call_id: str, at: float) -> None:
 
 
 def result_of(status: int, answered: bool) -> Result:
-    """What a call came to, in one word."""
+    """The result of a call in one word."""
     if answered:
         return "reset" if status == 503 else "answered"
     if status == 487:

@@ -1,5 +1,5 @@
-"""Who leads, as the call server lives by it: beats to and from the wire, what is kept on disk, and whether calls are
-taken.
+"""The call server's part in elections: passes beats between the wire and the `Member`, keeps the member's state on
+disk, and knows whether this server takes calls.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 
 class Leadership:
-    """One for the life of a server."""
+    """Leadership of the site, as this server sees it. A server has one instance for its whole life."""
 
     def __init__(
         self,
@@ -52,44 +52,44 @@ class Leadership:
         commitment: str = "",
         deaths: Sequence[str] = (),
     ) -> None:
-        """``keys``: what signed statements are believed by, the first one signs. ``beats``: the ways to
-        other servers. ``live_by`` is told of each decision, with the name of the server that
-        led before, as far as is known. ``commitment`` and ``deaths``: see `Member`.
+        """``keys`` verify signed statements; the first one signs. ``beats``: the paths to other servers. ``live_by``
+        is called with each decision and the name of the former leader, as far as known. ``commitment`` and
+        ``deaths``: see `Member`.
         """
         self.node = node
         self.member = Member(node, site.membership(node), persistent, chance, now, commitment, deaths)
         self.serving = False
-        """New calls are taken: active, or holding by the policy ``hold``."""
+        """Whether new calls are taken: the server is active, or holding under the policy ``hold``."""
         self.since_at = now
         self.resets_cold = False
         """This leadership began by taking over from another server: cold lines are reset."""
         self.site_headers: tuple[str, ...] = ()
-        """The lines that every request to an agent carries: who sends it, under which epoch."""
+        """Header lines of every request to an agent: this server's name and epoch."""
         self.actions: list[Any] = []
-        """Beats, what is to be stored, and what is to be taken as provisioned: they go first."""
+        """Actions for the shell, which go before others: beats, state to store, provisioned parts to adopt."""
         self.part_exchange = PartExchange(self.member.participant, self._ask, self._do, site)
         not_connected = partial(_not_connected, self)
         self.console = ConsoleExchange(self.member.participant, self._ask, self._do, stack.deadlines, not_connected)
-        """What operators ask this server of other nodes, and the other server of this one."""
+        """Console requests of operators to other nodes, and of the other server to this one."""
         self.agent_flow: Callable[[str], Flow | None] = _no_flow
-        """The connection to an agent."""
+        """Returns the connection to an agent, or None."""
         self.serves: Callable[[bool, float], None] = _nothing
-        """Told after each decision whether calls are taken."""
+        """Called after each decision: whether calls are taken."""
         self.calls: Callable[[], int] = int
-        """How many there are."""
+        """Returns the number of calls."""
         self.records: Callable[[float], tuple[float | None, float]] = lambda now: (None, 0.0)
-        """The wall clock, and the age of the oldest call record that is not on disk."""
+        """Returns the wall clock, and the age in seconds of the oldest call record that is not on disk."""
         self._stack = stack
         self._site = site
         self.keyring = Keyring(site.name, site.agents, keys)
-        """By which keys agents are believed and spoken to."""
+        """The keys with which messages of agents are verified, and those to them signed."""
         self.words = AgentWords(self.keyring, self.member.participant, self.member.cluster)
-        """What agents say and are shown, by the keys that they have."""
+        """Converts beats from and to agents according to the keys that they have."""
         self._beats = beats
         self._live_by = live_by
         self._carrier = Carrier(self.member, self._do, self._ask, self._decided, self.keyring.towards)
         self._former = ""
-        """Which server led before us, as far as we know."""
+        """The server that led before this one, as far as known."""
         self._secret = secret
         self._nonces = 0
         self._beat_cseq = 0
@@ -97,29 +97,29 @@ class Leadership:
 
     @property
     def epoch(self) -> int:
-        """The present epoch of ours."""
+        """The present epoch, as this server knows it."""
         return self.member.participant.epoch
 
     @property
     def proof(self) -> Proof | None:
-        """That of our epoch."""
+        """The proof of this server's epoch; None without one."""
         return self.member.participant.proof
 
     @property
     def quiet(self) -> float:
-        """Seconds of silence after which an agent cannot be reached: some beats without an answer."""
+        """Seconds of silence after which an agent counts as unreachable: several unanswered beats."""
         timing = self.member.participant.membership.timing
         return 2 * timing.slow_interval + timing.silence
 
     def reload(self, site: Site, keys: Sequence[bytes]) -> None:
-        """Live by a changed site file."""
+        """Take over a changed site file."""
         self._site = site
         self.keyring.load(site.agents, keys)
         self.member.reload(site.membership(self.node))
         self.part_exchange.live_by(site)
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
-        """The member's word is on disk, or why not."""
+        """The member's state is on disk, or could not be stored because of ``fault``."""
         if self._carrier.stored(value, fault, now):
             self.pump(now)
 
@@ -135,7 +135,7 @@ class Leadership:
             self.pump(now)
 
     def leave(self, now: float) -> None:
-        """This process is about to end: let go of the site, so that nobody need wait for our silence."""
+        """The process is about to end: release the leadership, so that no other server has to wait for silence."""
         self.member.leave(now)
         self.pump(now)
 
@@ -145,11 +145,11 @@ class Leadership:
         return blake2s(b"nonce%d" % self._nonces, key=self._secret[:32], digest_size=16).hexdigest()
 
     def answer(self, request: Request, beat: Beat, flow: Flow, key: bytes) -> None:
-        """Answer an OPTIONS of the site, with the key by which it was asked."""
+        """Answer a signed OPTIONS, with the key that it was signed with."""
         self._do(Send(flow, carriage.answer(request, beat, key), True))
 
     def came(self, data: bytes, flow: Flow, now: float) -> None:
-        """A message at the address for beats of the other server: only signed ones are looked at, and deaths."""
+        """Handle a message at the address for beats: only signed messages and death notices are accepted."""
         try:
             message = parse(data)
         except SipError:
@@ -193,11 +193,12 @@ class Leadership:
 
     @property
     def stops(self) -> bool:
-        """Without a lease, and the site's policy is to answer 503 to all."""
+        """Whether the server has no lease and answers 503 to all requests, by the site's policy ``stop``."""
         return self.member.state == HOLDING and self._site.failover.on_lost_quorum == "stop"
 
     def pinged(self, request: Request, flow: Flow) -> bool:
-        """Answer who knows the site key, or an agent's, and asks how this server is. False: it is none."""
+        """Answer a ping by a sender that knows the site key, or an agent's key. False: the request is no valid
+        ping."""
         if f"kind={PING}" not in (request.get("heartbeat") or ""):
             return False  # beats are not verified twice
         try:
@@ -211,7 +212,7 @@ class Leadership:
         return True
 
     def heard(self, response: Response, sender: str, now: float) -> None:
-        """The answer to one."""
+        """Handle the response to a signed OPTIONS."""
         beat = self._read(response, None, sender, now)
         if beat is not None and beat.kind == FETCH:
             self.part_exchange.answered(beat, now)
@@ -224,18 +225,19 @@ class Leadership:
             self.pump(now)
 
     def heard_refusal(self, response: Response, agent: str, now: float) -> bool:
-        """A 403 of an agent's fence: it knows of a higher epoch. False when it is another 403."""
+        """Handle a 403 of an agent's fence, which knows of a higher epoch. False when it is another 403."""
         if "heartbeat" not in response:
             return False
         self.heard(response, agent, now)
         return True
 
     def _read(self, message: Request | Response, flow: Flow | None, sender: str, now: float) -> Beat | None:
-        """What an agent says on its connection; without a ``sender``, what another server does."""
+        """The verified beat in a message of an agent (``sender``) or, without a ``sender``, of another server; None
+        if it is not valid."""
         try:
             if sender:
                 beat = self.keyring.said_on(message, sender)
-                # a piece of something says nothing of who leads
+                # pieces of files or console pages have nothing to do with leadership
                 return beat if beat.kind in (FETCH, CONSOLE) else self.words.heard(beat, now)
             return carriage.beat_in(message, self.keyring.keys)
         except BeatError as error:
@@ -244,16 +246,17 @@ class Leadership:
             return None
 
     def _learn_part(self, beat: Beat, now: float) -> None:
-        """Of what an agent with a key of its own has as provisioned, only what a server has made is believed."""
+        """Learn provisioned parts from a beat. From an agent with a key of its own, only parts sealed by a server
+        count."""
         self.part_exchange.learn(beat, now, sealed=self.keyring.has_own(beat.node))
 
     def agents_changed(self, reached: list[str], now: float) -> None:
-        """An agent came or went."""
+        """An agent has connected or disconnected; ``reached``: all connected agents."""
         self.member.peers_reached(reached, now)
         self.pump(now)
 
     def pump(self, now: float) -> None:
-        """Do what the member wants, and live by what it decided."""
+        """Carry out the member's actions and decisions."""
         leader = self.member.cluster.leader
         if not self.serving and leader not in ("", self.node):
             self._former = leader
@@ -306,15 +309,15 @@ def _no_flow(agent: str) -> Flow | None:
 
 
 def _not_connected(leadership: Leadership, node: str) -> str:
-    """Why an agent cannot be asked anything."""
+    """A sentence that says why a console request cannot reach a node; ``""`` if it can."""
     if node in leadership._site.agents and leadership.agent_flow(node) is None:
         return f"{node} is not connected to {leadership.node}: ask on its machine"
     return ""
 
 
 def answers(leadership: Leadership, name: str, timing: Timing, now: float) -> bool:
-    """Whether a voter would answer at this moment; ``timing`` is that of the site. One that does not lead asks agents
-    seldom, so it believes what it heard for longer."""
+    """Whether a voter is likely to answer at this moment; ``timing``: the site's. A server that does not lead asks
+    agents only rarely, so an older answer counts as well."""
     cluster = leadership.member.cluster
     if name == leadership.node:
         return leadership.member.participant.voter.has_vote

@@ -1,4 +1,5 @@
-"""What crosses the server from leg to leg: headers of the site, state tokens, fences of agents (docs/wire.md)."""
+"""How messages pass through the server from one leg to the other: the site's headers, state tokens, and refusals by
+agents' fences (docs/wire.md)."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ from sip.wire.uri import as_user
 
 
 class Authority(Protocol):
-    """Who may lead, as far as calls ask."""
+    """The part of :class:`~b2bua.leadership.Leadership` that calls need."""
 
     @property
     def serving(self) -> bool: ...
@@ -49,7 +50,7 @@ class Authority(Protocol):
 
 
 class ServerPassage(Passage):
-    """One for the life of a server. ``services`` and ``authority`` are given once they are made."""
+    """A server has one instance. ``services`` and ``authority`` are assigned after construction."""
 
     services: CallServices
     authority: Authority
@@ -59,7 +60,7 @@ class ServerPassage(Passage):
 
     def hop_headers(self, leg: InviteUsage, method: str, now: float) -> Sequence[str]:
         services = self.services
-        if leg.path.reach is not None:  # a line of ours; an agent's connection may be lost at the moment
+        if leg.path.reach is not None:  # an own line; not tested by the agent, whose connection may be lost just now
             return ()
         if method != "BYE":
             return services.site_headers
@@ -137,9 +138,9 @@ class ServerPassage(Passage):
         lines = [*passed.lines, *(there.session.asking() if there is not None and method == "INVITE" else ())]
         if method == "PRACK" and isinstance(asked, ServerTransaction):
             asking = call.device_legs.get(asked.context)
-            if asking is not None and asking.offers_anew:  # what it acknowledges was acknowledged on its own hop
+            if asking is not None and asking.offers_anew:  # the response is acknowledged on the other hop already
                 method = "UPDATE"
-        # between agents the one that asks knows when its device gave up, and undoes what comes about all the same
+        # between agents, the sender's agent knows when its device gave up, and reverts a late success itself
         no_timeout = method == "INVITE" and bool(call.state.caller_agent and call.state.callee_agent)
         leg.send(method, lines, passed.body, now, asked, max_forwards, no_timeout)
 
@@ -177,16 +178,16 @@ class ServerPassage(Passage):
         asked.transfer.heard(asked.what, response, now)
 
     def answers_at_once(self, call: Any, leg: InviteUsage) -> bool:
-        """A line of the server's own is answered at once, as an agent answers its devices."""
+        """Whether requests of a leg are answered at once: on own lines, as agents do for their devices."""
         return isinstance(call, Call) and leg in call.device_legs
 
     def unanswered(self, call: Call, leg: InviteUsage, transaction: ClientTransaction) -> int:
         if transaction.method != "BYE" and call.agent_of(leg):
-            return 500  # for want of an agent no dialog is ended (docs/wire.md)
+            return 500  # a missing agent must not end a dialog (docs/wire.md)
         return super().unanswered(call, leg, transaction)
 
     def unacknowledged(self, call: Call, leg: InviteUsage, now: float) -> float | None:
-        """An agent must have been within reach for so long, else the path is cut, which is no evidence of an end
+        """A missing ACK ends a call only if the agent was reachable all that time; a cut path proves nothing
         (docs/decisions.md).
         """
         connection = self.services.agents.connections.get(call.agent_of(leg))
@@ -198,7 +199,8 @@ class ServerPassage(Passage):
     def intercepts(
         self, call: Call | None, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float
     ) -> bool:
-        """A refusal by an agent's fence ends nothing: when it has adopted us, what was asked is asked again."""
+        """A refusal by an agent's fence ends nothing: the request goes again when the agent has adopted this
+        server."""
         if response.status != 403:
             device_leg = call.device_legs.get(leg) if call is not None and call.device_legs else None
             return device_leg is not None and device_leg.by_reinvite(transaction, response, now)
@@ -250,7 +252,7 @@ class ServerPassage(Passage):
 
 
 def _end_refused(call: Call, leg: InviteUsage) -> None:
-    """Who was to take the place of another one may have been refused that."""
+    """Remove the leg of a party that was to replace another one, if that was refused."""
     if leg.ended:
         call.bridge.joining = None
         if leg in call.device_legs:
@@ -260,8 +262,9 @@ def _end_refused(call: Call, leg: InviteUsage) -> None:
 def _waits(
     passage: ServerPassage, call: Call, device_leg: DeviceLeg, method: str, asked: ServerTransaction | str, now: float
 ) -> bool:
-    """Whether a request waits for a telephone that is not here yet. It is to be asked again: in 64*T1 it would come
-    to 408, which ends the dialog of who asks. Who hangs up, or takes another one's place, tries it all the same.
+    """Whether a request to a telephone that is not reachable yet was answered 500 with Retry-After. Otherwise it
+    would end in 408 after 64*T1, which ends the sender's dialog. A BYE, or the re-INVITE of a replacement, is sent
+    anyway.
     """
     if not device_leg.untold or not isinstance(asked, ServerTransaction) or method == "BYE" or call.bridge.joining:
         return False
@@ -271,13 +274,13 @@ def _waits(
 
 
 _TOLD: Final = frozenset({ANSWERED, CHANGED, REQUESTED, RESPONDED})
-"""What tells the other side our Contact."""
+"""Events whose message gives the other side a new Contact of the server."""
 
 
 def _crossed(
     call: Call, event: str, leg: InviteUsage, other: InviteUsage | None, message: Message
 ) -> tuple[list[str], bytes]:
-    """The lines and the body of a message that comes from a line of the server's own, or goes to one."""
+    """Header lines and body of a message that passes from or to an own line, in the form for the other side."""
     here = call.device_legs.get(leg) if event is not FAILED else None
     there = call.device_legs.get(other) if other is not None else None
     dropped, more = AS_IT_IS
@@ -310,8 +313,8 @@ def _crossed(
 def _of_transfer(
     passage: ServerPassage, call: Call, leg: InviteUsage, other: InviteUsage, request: Request, lines: list[str]
 ) -> list[str]:
-    """The lines of a REFER that a line of the server's own has sent or gets, or of a NOTIFY of how it goes: the
-    number in the form of that side, at the address of who sends it; the ``id`` of Event is a CSeq of one hop.
+    """Header lines of a REFER from or to an own line, with the number in Refer-To in the form of the receiving side;
+    or of its NOTIFY, without the ``id`` of Event, which is a CSeq of the other hop.
     """
     if request.method == "NOTIFY":
         return [*without(lines, "event"), f"Event: {EVENT}"] if is_of_transfer(request) else lines
@@ -327,12 +330,12 @@ def _of_transfer(
 
 
 def _reason_in(data: bytes) -> str:
-    """The Reason that a request of ours was sent with."""
+    """The Reason header of a request that the server has sent."""
     return parse(data).get("reason") or ""
 
 
 def _note_answer(call: Call, response: Response, lines: list[str], told: bool) -> None:
-    """An answer to the first INVITE of an agent's caller; ``told``: with the state to keep."""
+    """Add the headers for the caller's agent to a response to the first INVITE; ``told``: with a state token."""
     state = call.state
     if state.callee_agent and (origin := response.get("call-origin")) is not None:
         lines.append(f"Call-Origin: {origin}")
@@ -341,13 +344,13 @@ def _note_answer(call: Call, response: Response, lines: list[str], told: bool) -
 
 
 def _note_reliable(call: Call, response: Response, lines: list[str], other: InviteUsage | None) -> None:
-    """A provisional response that was reliable where it came from: an agent decides what its device gets."""
+    """Mark a provisional response that arrived reliably, so that the agent can decide how its device gets it."""
     if call.agent_of(other):
         lines += marks(response)
 
 
 def _note_device_leg(call: Call, other: InviteUsage | None, lines: list[str]) -> None:
-    """The peer of a line of the server's own is to be reached elsewhere from now on: the agent keeps that."""
+    """Add a new token for the other leg's agent, if the state of a leg with an own line has changed."""
     if call.device_legs and (agent := call.agent_of(other)) and device_leg_moved(call):
         lines += call.services.token_lines(call, agent)
 
@@ -355,7 +358,7 @@ def _note_device_leg(call: Call, other: InviteUsage | None, lines: list[str]) ->
 def _note_response(
     call: Call, leg: InviteUsage, response: Response, lines: list[str], asking: InviteUsage | None
 ) -> None:
-    """An answer inside the call."""
+    """Add headers to a response within the call, and note from a re-INVITE's SDP which sides hold."""
     if call.agent_of(leg) and call.agent_of(asking) and (origin := response.get("call-origin")) is not None:
         lines.append(f"Call-Origin: {origin}")
     if response.cseq_method == "INVITE" and response.status < 300 and asking is not None:

@@ -1,4 +1,4 @@
-"""What a server does when it begins to lead the site, and when it ceases to."""
+"""What a server does when it begins to lead the site, and when it steps down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from heartbeat.decision import Decision, What
 
 
 class Reign:
-    """One for the life of a server."""
+    """Carries out decisions on who leads. A server has one instance for its whole life."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Reign:
         dialog_fetch: DialogFetch,
         decided: Callable[[str, str, float], None],
     ) -> None:
-        """``main`` is the site's main server; ``decided`` notes a decision, by code and sentence."""
+        """``main`` is the site's main server. ``decided`` logs a decision, by code and sentence."""
         self._node = node
         self._main = main
         self._services = services
@@ -46,7 +46,7 @@ class Reign:
         self._decided = decided
 
     def live_by(self, decision: Decision, former: str, now: float) -> None:
-        """Something was decided of who leads; ``former`` led before, as far as is known."""
+        """Carry out a decision on who leads; ``former`` led before, as far as is known."""
         self._decided(decision.what.value, decision.because, now)
         self._takeovers.seen(decision)
         if decision.what is What.BECAME_ACTIVE and decision.proof is not None:
@@ -55,7 +55,7 @@ class Reign:
             self.step_down(now)
 
     def _lead(self, decision: Decision, former: str, now: float) -> None:
-        """The site is ours: ask every agent what it has."""
+        """Begin to lead: subscribe to every agent's list."""
         assert decision.proof is not None
         services, epoch = self._services, self._leadership.epoch
         services.site_headers = self._leadership.site_headers
@@ -64,7 +64,7 @@ class Reign:
             if decision.epoch > 1:
                 self._takeovers.began(decision, former, kind_of(decision.because, former, self._node, self._main))
             services.stack.congestion.pause(now)
-            services.drop_calls()  # of an epoch before that of another server, if any are left
+            services.drop_calls()  # left over from an earlier leadership of this server, if any
             self._recovery.begin(now)
             if decision.epoch > 1:
                 self._dialog_fetch.begin(now)
@@ -73,13 +73,13 @@ class Reign:
             self._takeovers.served(now)
 
     def served(self, now: float) -> None:
-        """The lists of all agents reached are complete."""
+        """The lists of all connected agents are complete."""
         self._takeovers.served(now)
         took = now - self._agents.begun_at
         self._decided("served", f"the lists of all agents reached are complete, after {took:.3f} s", now)
 
     def step_down(self, now: float) -> None:
-        """Another server leads."""
+        """Another server leads: drop all calls, requests and lists without a message."""
         self._services.drop_calls()
         self._messages.drop()
         self._admission.drop(now)
