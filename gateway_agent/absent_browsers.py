@@ -1,7 +1,8 @@
-"""Calls whose browser has lost its connection: they wait for it, and not for ever.
+"""Calls whose browser has lost its connection: they wait for the browser for a limited time, and are ended then.
 
-The page connects anew, registers, and its dialogs go to the new connection (``gateway_agent.lines.phone``); the media
-of the call it mends by a re-INVITE with an ICE restart (RFC 8839 section 4.4.1.1). A page that was closed does not.
+A page connects again and registers, and its dialogs move to the new connection (``gateway_agent.lines.phone``). It
+restores the media of a call by a re-INVITE with an ICE restart (RFC 8839 section 4.4.1.1). A closed page does not
+come back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ REASON: Final = 'SIP;cause=480;text="The browser did not come back"'
 
 
 class AbsentBrowsers:
-    """Those of one agent."""
+    """The calls of one agent that wait for their browsers."""
 
     __slots__ = ("_calls", "_environment", "_until", "generation")
 
@@ -28,11 +29,11 @@ class AbsentBrowsers:
         self._environment = environment
         self._calls = calls
         self._until: dict[int, float] = {}
-        """Until when a call waits, by its id."""
+        """The instant until which a call waits, by the call's id."""
         self.generation = 0
 
     def look(self, now: float) -> None:
-        """Connections were lost, with the process before us or one by one: whose calls wait from now on."""
+        """Let the calls wait whose browsers have no connection: called when one was lost, and after a restart."""
         for call in self._calls.values():
             within = call.line.settings.return_within
             if call.line.web and within and call.id not in self._until and _is_absent(call):
@@ -42,7 +43,7 @@ class AbsentBrowsers:
                 self._environment.log.info(logger, now, said, call.label, within)
 
     def came_back(self, call: Call) -> None:
-        """Its browser has shown itself by another connection."""
+        """The browser of a call is connected again."""
         self._until.pop(call.id, None)
 
     def due(self, cause: str, now: float) -> None:
@@ -57,7 +58,7 @@ class AbsentBrowsers:
 
 
 def _is_absent(call: Call) -> bool:
-    """Whether an answered call cannot reach its browser."""
+    """Whether a call is answered and its browser cannot be reached."""
     if call.device is None or call.answered_at is None or call.end is not None:
         return False
     path = call.device.path

@@ -9,7 +9,7 @@ from heartbeat.site.lines import LineSettings as Settings
 from sip.overload.token_bucket import TokenBucket
 
 REFUSALS: Final = 20
-"""Calls of one line that are refused with a transaction, a second."""
+"""Calls of one line per second that are refused with a transaction; others are refused without one."""
 
 
 class Busy(NamedTuple):
@@ -18,11 +18,12 @@ class Busy(NamedTuple):
     status: int
     because: str
     paced: bool = False
-    """Calls come faster than the line's ``cps``."""
+    """Whether the reason is that calls come faster than the line's ``cps``."""
 
 
 class Channels:
-    """Numbered from 1; the lowest one that is free is taken. ``full_status`` refuses a call when none is."""
+    """The channels of one line, numbered from 1; the lowest free one is taken. ``full_status`` is the status with
+    which a call is refused when none is free."""
 
     def __init__(self, settings: Settings, full_status: int, now: float) -> None:
         self.settings = settings
@@ -48,7 +49,7 @@ class Channels:
         return channel
 
     def resume(self, channel: int) -> None:
-        """A call that a process before us had is on that channel; more of them than the line has now may be."""
+        """Take that channel for a call from before a restart. It may be beyond the channels that the line has now."""
         self.busy += 1
         if channel in self._free:
             self._free.remove(channel)
@@ -58,16 +59,16 @@ class Channels:
         self._next = max(self._next, channel + 1)
 
     def give(self, channel: int) -> None:
-        """The call is over."""
+        """Free a channel, since its call is over."""
         self.busy -= 1
         heapq.heappush(self._free, channel)
 
     def remembers(self, busy: Busy, now: float) -> bool:
-        """Whether a refusal of the line is worth a transaction: not where calls come faster than they are allowed."""
+        """Whether a refusal is sent in a transaction: not where calls, or refusals, come faster than allowed."""
         return not busy.paced and self._refusals.take(now)
 
     def _within_rate(self, now: float) -> bool:
-        """One second's worth of calls at once (as the settings are now)."""
+        """Whether the line's ``cps``, as it is set now, allows one more call; one second's calls may come at once."""
         rate = self.settings.cps
         if rate != self._calls.rate:
             self._calls = TokenBucket(rate, max(1.0, rate), now)

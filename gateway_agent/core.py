@@ -1,7 +1,8 @@
-"""The gateway agent: it owns the dialogs of its lines, obeys one server, and hands over what it has to the next.
+"""The gateway agent: it owns the dialogs with the devices of its lines, obeys one server, and gives the list of its
+calls and lines to the server that leads next.
 
-One object owns the SIP stack, the connections to the servers, the lines and the calls; its verbs are those of
-``sip.actions``.
+`Core` owns the SIP stack, the connections to the servers, the lines and the calls; its interface towards the shell is
+that of ``sip.actions``.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ from sip.wire.message import Message, Request, Response
 logger = logging.getLogger(__name__)
 
 LEAST_HOLD: Final = 0.5
-"""Seconds that a server has to say its first word, even where nothing is to be held."""
+"""Seconds for which a request waits for a server's first response at least, whatever ``hold_attempt`` is."""
 MOST_HISTORY: Final = 1000
 
 
 def servers_first(out: list[Action], site_flows: Collection[Flow]) -> list[Action]:
-    """The same in another order: what goes to servers before what devices are told. Should this process end in
-    between, somebody knows of all that a device has heard (docs/wire.md)."""
+    """The same actions, those that send to servers first. If this process ends before all are carried out, servers
+    know everything that a device was told (docs/wire.md)."""
     if len(out) > 1:
         first = [one for one in out if type(one) is Send and one.flow in site_flows]
         if first and len(first) < len(out):
@@ -81,15 +82,15 @@ def servers_first(out: list[Action], site_flows: Collection[Flow]) -> list[Actio
 
 
 def _answered_by_call(invite: ServerTransaction, cancel: ServerTransaction, now: float) -> bool:
-    """Whether a call answers the CANCEL of its device."""
+    """Whether the call itself answers the CANCEL of its device, later."""
     leg = invite.context
     call = leg.owner if isinstance(leg, InviteUsage) else None
     return isinstance(call, Call) and leg is call.device and call.held_answers.cancelled(cancel, now)
 
 
 class Core:
-    """See the module. ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16
-    unguessable bytes, other ones at each start."""
+    """The whole agent, without I/O. ``persistent`` is the stored state, its incarnation raised already; ``secret`` is
+    at least 16 random bytes, new at each start."""
 
     def __init__(
         self,
@@ -110,9 +111,9 @@ class Core:
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
         self.counters: Counter[str] = Counter()
         self.load = 0.0
-        """Share of a processor, told by the shell."""
+        """The share of a processor in use; set by the shell."""
         self.wall_offset: float | None = None
-        """What makes a wall clock of ``now``, told by the shell."""
+        """Wall clock minus ``now``, in seconds; set by the shell."""
         self.keys = site.membership().keys
         endpoint = ConnectionServices(agent, self.stack, random, self.counters, lambda: self.keys, lambda: self.site)
         self.connections = ServerConnections(endpoint, site, persistent, now)
@@ -256,7 +257,7 @@ class Core:
             self.devices.flow_changed(flow, state, now)
 
     def done(self, request: Any, result: Any, now: float) -> None:
-        """A name is resolved, votes are on disk."""
+        """An action of the shell is finished, such as the resolution of a name or a write to disk."""
         self.now = now
         if isinstance(request, Resolve):
             self.access.names.resolved(request.uri, result, now)
@@ -285,7 +286,7 @@ class Core:
         return self.connections.admits(message, flow, now)
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A request outside the dialogs that are known."""
+        """A request that belongs to no known dialog."""
         if not self.returning.complete and may_wait(request):
             self.returning.patience.keep(transaction, request, self._source, now)
         else:
@@ -338,11 +339,11 @@ class Core:
 
     @property
     def connected(self) -> bool:
-        """Whether the server that adopted this agent is there to be spoken to."""
+        """Whether the server that adopted this agent is connected."""
         return self.environment.connected
 
     def reload(self, site: Site, now: float) -> None:
-        """Live by a changed site file; calls go on."""
+        """Apply a changed site file; calls go on."""
         self.site = site
         self.agent = site.agents[self.agent.name]
         self.access.reload(site)
@@ -365,12 +366,13 @@ class Core:
         self.obedience.flow_lost(flow, now)
 
     def test_disk(self, now: float) -> None:
-        """Ask whether the disk takes what the voter must keep."""
+        """Test whether the disk can store what the voter must keep."""
         self.connections.voter.participant.test_disk()
         self.connections.pump(now)
 
     def leave(self, now: float) -> None:
-        """The process is about to end; only for good are registrations taken back, else the next start has them."""
+        """The process is about to end. Registrations at carriers are removed only if it ends for good; otherwise its
+        next start uses them."""
         self.line_table.stop(now, self.draining.for_good)
 
     def relay_said(self, notice: Notice, now: float) -> None:
@@ -379,7 +381,7 @@ class Core:
         media_timeout.notice(self.calls, self.environment, notice, now)
 
     def decided(self, code: str, because: str, now: float) -> None:
-        """Note a decision: history, log."""
+        """Note a decision for the history and the log."""
         decision = Decided(now, code, because)
         self.history.append(decision)
         self._events.append(decision)

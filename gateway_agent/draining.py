@@ -1,4 +1,4 @@
-"""Whether new calls are refused until the last one has ended, as an operator wishes."""
+"""Draining: by an operator's order new calls are refused, until the last call has ended."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 
 class Draining:
-    """``decided`` notes a decision by its code and sentence; ``tells`` has it said to the servers."""
+    """``living`` counts the calls, ``decided`` logs a decision by its code and sentence, and ``tells`` tells servers
+    whether the agent drains."""
 
     def __init__(
         self,
@@ -17,7 +18,7 @@ class Draining:
     ) -> None:
         self.active = False
         self.for_good = False
-        """The process is to end with the last call, and to take its registrations at carriers back."""
+        """Whether the process ends with the last call for good, and then removes its registrations at carriers."""
         self._agent = agent
         self._living = living
         self._decided = decided

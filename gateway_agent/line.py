@@ -1,4 +1,4 @@
-"""A line of an agent: what can carry calls, and how many at a time; whom it leads to is its far side."""
+"""A line of an agent: its channels, which carry calls, and its far side, to which the calls lead."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ OUT_OF_SERVICE: Final = "out of service"
 class Line:
     """Settings, channels and state of one line, and its far side.
 
-    ``make`` makes the far side. ``changed`` is told, with a sentence, that the line went in or out of service or that
-    its registration changed; its last argument: whether servers are to know.
+    ``make`` makes the far side. ``changed`` is called with a sentence when the line went in or out of service, or its
+    registration changed; its last argument says whether servers are to be told.
     """
 
     def __init__(
@@ -37,21 +37,21 @@ class Line:
         self.name = settings.name
         self.kind = settings.kind
         self.closed = ""
-        """Why an operator or a cold reset took it out of service, ``""`` when none did."""
+        """Why an operator or a cold reset took it out of service, as a sentence; ``""`` when none did."""
         self.identity = identity_of(settings)
-        """What is believed of its devices, and what they are told, of who calls whom."""
+        """Which identities are believed of its devices, and which they are told."""
         self._tell = changed
         self.far_side = make(environment, settings, self._changed)
         self.channels = Channels(settings, self.far_side.full_status, now)
 
     @property
     def reach(self) -> Reach:
-        """How requests in its dialogs find their way."""
+        """Routes requests in dialogs with its far side."""
         return self.far_side.reach
 
     @property
     def digest(self) -> DigestClient | None:
-        """Answers challenges of the device's side."""
+        """Answers challenges of the far side; None without credentials for it."""
         return self.far_side.digest
 
     @property
@@ -61,27 +61,27 @@ class Line:
 
     @property
     def secured(self) -> bool:
-        """Whether its devices take media as browsers do (ICE, DTLS-SRTP)."""
+        """Whether its devices use media as browsers do (ICE, DTLS-SRTP)."""
         return self.web or self.settings.webrtc
 
     @property
     def behind_nat(self) -> bool:
-        """Its media is not where its descriptions say."""
+        """Whether its media may not come from the addresses in its descriptions."""
         return self.settings.nat or self.settings.is_phone
 
     @property
     def busy(self) -> int:
-        """Channels that carry a call."""
+        """The number of channels that carry a call."""
         return self.channels.busy
 
     @property
     def why(self) -> str:
-        """Why it is out of service, one sentence; ``""`` in service."""
+        """Why it is out of service, as a sentence; ``""`` in service."""
         return self.closed or self.far_side.why
 
     @property
     def busied_out(self) -> bool:
-        """It takes no new calls, by an operator's order; a reset does not change that."""
+        """Whether an operator has ordered that it takes no new calls; a reset does not change that."""
         return self.closed.startswith(BUSIED_BY)
 
     @property
@@ -98,17 +98,19 @@ class Line:
         return Busy(self.far_side.out_status, self.closed) if self.closed else self.channels.take(now)
 
     def targets(self, now: float) -> list[Target] | Busy:
-        """Where a call to the device goes, in order of preference; to be asked when the far side is ready."""
+        """Where a call to the device is sent, in order of preference, or why it cannot be. Only when the far side is
+        ready."""
         if self.closed:
             return Busy(self.far_side.out_status, self.closed)
         return self.far_side.targets(now)
 
     def reload(self, settings: Settings, now: float) -> None:
-        """The site file says something else of it; its calls go on."""
+        """Take changed settings from the site file; calls go on."""
         self.settings = self.channels.settings = settings
         self.identity = identity_of(settings)
         self.far_side.reload(settings, now)
 
     def _changed(self, because: str, now: float, tell: bool) -> None:
-        """For servers a closed line is out of service, whatever becomes of its far side."""
+        """The far side has changed. Servers are not told while the line is closed: for them it stays out of
+        service."""
         self._tell(self, because, now, tell and not self.closed)

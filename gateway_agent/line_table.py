@@ -15,7 +15,7 @@ from sip.packages.line_dialog import BACK, BUSIED_BY, BUSIED_OUT, IDLE, RESET_BY
 
 
 class LineTable:
-    """Makes, changes, resets and stops them."""
+    """Makes, changes, resets and stops the lines of an agent."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class LineTable:
                 self._lines[name] = made = lines.make(self._environment, settings, self._changed, now)
                 made.far_side.start(now)
                 if reloads and not made.in_service:
-                    self._changed(made, made.why, now)  # else servers would take it for one to be called
+                    self._changed(made, made.why, now)  # otherwise servers would try to call it
             elif not is_same(known.settings, settings):
                 known.reload(settings, now)
                 self._changed(known, "its settings were changed", now)
@@ -77,7 +77,7 @@ class LineTable:
         self._changed(line, said, now)
 
     def stop(self, now: float, for_good: bool) -> None:
-        """The process is about to end; ``for_good``: registrations are taken back."""
+        """The process is about to end; ``for_good``: registrations at carriers are removed."""
         for line in self._lines.values() if for_good else ():
             line.far_side.stop(now)
 

@@ -1,9 +1,9 @@
-"""What the relay says of calls; of those whose media has stopped, which are shown to people, and ended where the line
-says so (``media_timeout``).
+"""Handles the relay's notices about calls. Calls whose media has stopped are shown to operators, and ended where the
+line has a ``media_timeout``.
 
-The relay says when it saw nothing for so long (`Silent`). That is a suspicion: the call may be on hold, its
-description may have changed meanwhile, another of its streams may be alive. So the relay is asked for the counts of
-all its pairs, and they decide.
+The relay reports when no packet came for that long (`Silent`). This is only a suspicion: the call may be on hold, its
+description may have changed meanwhile, or another of its streams may be alive. So the relay is then asked for the
+counts of all ports of the call, and they decide.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gateway_agent.media.ports import Counts as Counted
 logger = logging.getLogger(__name__)
 
 NOTABLE: Final = 30.0
-"""Seconds without RTP that are shown, whatever the line says."""
+"""Seconds without RTP after which a call is shown, whatever the line's ``media_timeout``."""
 
 
 def notice(calls: Mapping[int, Call], environment: CallEnvironment, said: Notice, now: float) -> None:
-    """The relay said something about some of these calls."""
+    """Handle a notice of the relay, which may concern some of these calls."""
     if isinstance(said, Silent):
         for call in _calls(calls, environment, said.pairs):
             call.description.anchor.ask()
@@ -39,7 +39,7 @@ def notice(calls: Mapping[int, Call], environment: CallEnvironment, said: Notice
 
 
 def silent_for(call: Call, now: float) -> float | None:
-    """Seconds for which an answered call has had no media; ``None`` where that is as it should be, or not known."""
+    """Seconds for which an answered call has had no media; ``None`` where none is expected, or it is not relayed."""
     if call.answered_at is None or call.end is not None or not call.description.anchor.is_relayed:
         return None
     if call.description.held != "none" or not call.description.expects_rtp:
@@ -48,7 +48,7 @@ def silent_for(call: Call, now: float) -> float | None:
 
 
 def notable(calls: Mapping[int, Call], now: float) -> int:
-    """How many of these calls have had no media for some time."""
+    """The number of calls without media for ``NOTABLE`` seconds or longer."""
     return sum((silent_for(call, now) or 0.0) >= NOTABLE for call in calls.values())
 
 

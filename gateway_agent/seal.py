@@ -1,11 +1,11 @@
-"""How a value of this agent is written that servers are to keep for it, opaque (docs/wire.md, "An agent's death").
+"""The encoding of values that servers keep for this agent without reading them (docs/wire.md, "An agent's death").
 
-``<format>.<incarnation>.<counter>.<payload>.<mac>``: a server reads the second and third, and keeps the last one
-until the agent asks for it after a death of its own. It is signed, not encrypted, like the state token: the same
-descriptions cross this hop in clear.
+``<format>.<incarnation>.<counter>.<payload>.<mac>``: a server reads the second and third field, and keeps the newest
+text until the agent asks for it after a restart. The text is signed, not encrypted, like the state token: the same
+session descriptions cross this hop in clear anyway.
 
-The payload is a JSON text. Nearly all are short, and go as they are (format 2), but for a few signs in place of what
-comes often: packing takes ten times as long. Others are packed (format 1).
+The payload is a JSON text. Nearly all are short: they are not compressed (format 2), only frequent substrings are
+replaced by single characters, since compression takes ten times as long. Longer ones are compressed (format 1).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from heartbeat.mac import is_mac_of, mac_of
 PACKED: Final = "1"
 PLAIN: Final = "2"
 LONGEST: Final = 4096
-"""Characters of what servers keep; a call with more cannot be restored, and that is said."""
+"""Characters of a text that servers keep. A call that would need more cannot be restored; its text says so."""
 LONGEST_PLAIN: Final = 1500
-"""Characters of a payload that goes as it is."""
+"""Characters of a payload that is sent uncompressed."""
 TOO_LONG: Final = "-"
-"""The payload of one that would be longer."""
+"""Stands for a payload that would be too long."""
 MOST_DECODED: Final = 65_536
-"""Bytes of a payload when it is unpacked; one with more is too long, however well it is packed."""
+"""Bytes of a payload before compression; one with more is too long, however well it compresses."""
 _BESIDES: Final = 32
-"""Characters behind the payload, at most."""
+"""Characters after the payload, at most."""
 
 
 class LineStateError(ValueError):
@@ -37,9 +37,9 @@ class LineStateError(ValueError):
 
 
 def sealed(plain: str, whole: Callable[[], bytes], incarnation: int, counter: int, bound: str, key: bytes) -> str:
-    """The text for servers. ``plain`` is a JSON text of lists, ``whole`` gives the same as it is to be packed;
-    ``bound``: what it belongs to, nothing else may give it back. One that would be too long says so in place of its
-    payload.
+    """The text for servers. ``plain`` is a JSON text of lists, and ``whole`` gives the same value in the form that is
+    compressed. ``bound`` names what the text belongs to: it is valid for nothing else. One that would be too long
+    says so in place of its payload.
     """
     if len(plain) <= LONGEST_PLAIN and not (
         "~" in plain or "^" in plain or "|" in plain or "`" in plain or "}" in plain
@@ -59,7 +59,8 @@ def sealed(plain: str, whole: Callable[[], bytes], incarnation: int, counter: in
 
 
 def opened(text: str, bound: str, keys: Sequence[bytes]) -> bytes:
-    """What was sealed with any of the keys, plain or whole; raises :class:`LineStateError`."""
+    """The JSON text, or the form that was compressed, in a text that is signed with one of the keys and bound to
+    ``bound``. Raises :class:`LineStateError`."""
     if len(text) > LONGEST:
         raise LineStateError("the line state is longer than any that is made here")
     said, _, mac = text.rpartition(".")
@@ -96,9 +97,10 @@ def _unpacked(payload: str) -> bytes:
 
 
 _SIGNS: Final = (("|", '","'), ("}", "IN IP4 "), ("^", "\\r\\n"), ("`", "\\r\\na=rtpmap:"), ("~", "."))
-"""No payload has them otherwise. A dot ends a field."""
+"""Characters and the substrings that they stand for. A payload that has one of them by itself is compressed
+instead. A dot is replaced since it ends a field."""
 _URL_SAFE: Final = str.maketrans("+/", "-_")
-"""Of format 1 the MAC was written in the other alphabet."""
+"""Earlier versions wrote the MAC of format 1 in the other base64 alphabet."""
 _WINDOW: Final = 12
 _DICTIONARY: Final = (
     b"Supported: timer\r\nSession-Expires: 1800;refresher=uac\r\nMin-SE: 90\r\nMax-Forwards: 70\r\n"
@@ -111,6 +113,6 @@ _DICTIONARY: Final = (
     b"a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ptime:20\r\na=sendonly\r\na=recvonly\r\n"
     b"a=sendrecv\r\n"
 )
-"""What most calls have of: a payload is packed against it. Another dictionary is another format."""
+"""Substrings that most payloads have, as the dictionary for their compression. A changed one is another format."""
 _PACKER: Final = zlib.compressobj(6, zlib.DEFLATED, -_WINDOW, 3, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
-"""Copied for each: to prepare one costs more than to use it."""
+"""Copied for each use, since to prepare a compressor costs more than to use it."""

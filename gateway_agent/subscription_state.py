@@ -11,25 +11,25 @@ from sip.actions import Flow
 from sip.dialog import UAC, UAS, DialogState
 
 Role = Literal["watches", "watched", "lamp"]
-"""Of the line's device: it subscribes; it is subscribed to; the agent notifies for it."""
+"""The role of the line's device: it subscribes; it is subscribed to; or the agent notifies in its place."""
 ROLES: Final[tuple[Role, ...]] = ("watches", "watched", "lamp")
 
 
 class SubscriptionState(NamedTuple):
-    """See the module."""
+    """The value that servers keep."""
 
     role: Role
     line: str
     event: str
-    """The value of Event."""
+    """The value of the Event header."""
     expires_in: float
-    """Seconds from when it was said."""
+    """Seconds from when this value was made until the subscription expires."""
     server: DialogState
     device: DialogState | None
-    """None of a lamp, which has no device in it."""
+    """None for a lamp, which has no dialog with a device."""
     flow: Flow | None
     number: str = ""
-    """The number that a lamp is of."""
+    """The number that a lamp shows."""
 
 
 def encode(state: SubscriptionState, incarnation: int, counter: int, bound: str, key: bytes) -> str:
@@ -41,7 +41,7 @@ def encode(state: SubscriptionState, incarnation: int, counter: int, bound: str,
 
 
 def decode(text: str, bound: str, keys: Sequence[bytes]) -> SubscriptionState:
-    """What was said; raises :class:`LineStateError`."""
+    """The subscription in a text that servers kept. Raises :class:`LineStateError`."""
     packed = opened(text, bound, keys)
     try:
         role, line, event, expires_in, server, device, flow, number = json.loads(packed)
@@ -60,7 +60,7 @@ def decode(text: str, bound: str, keys: Sequence[bytes]) -> SubscriptionState:
 
 
 def bound_to(site: str, agent: str, dialog: str) -> str:
-    """What it is bound to: the agent's end of the dialog with the servers (``sip.dialog.dialog_key``)."""
+    """What the text is bound to: the agent's end of the dialog with the servers (``sip.dialog.dialog_key``)."""
     return f"{site} {agent} subscription {dialog}"
 
 
