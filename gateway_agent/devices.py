@@ -1,4 +1,4 @@
-"""The devices' side of an agent: whose request it is, by its source and its digest."""
+"""The devices' side of an agent: finds the line of a device's request, by its source address and its digest."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ logger = logging.getLogger(__name__)
 
 
 class Front(NamedTuple):
-    """What devices meet of the agent as a whole."""
+    """What the handling of devices' requests needs of the agent as a whole."""
 
     realm: Callable[[], str]
     draining: Callable[[], bool]
     answer_options: Callable[[ServerTransaction, float], None]
-    """Say whether a new call would be taken."""
+    """Answers an OPTIONS with whether a new call would be accepted."""
     urgent: Callable[[LineSettings, str, int], bool]
-    """Whether a call from a line to a number goes before others, by what it asks for."""
+    """Whether a call from a line to a number, with that priority, goes before others."""
 
 
 class Devices:
-    """Finds lines for the requests of devices."""
+    """Handles requests of devices outside dialogs: finds their lines, and admits calls."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Devices:
         front: Front,
         subscriptions: Subscriptions,
     ) -> None:
-        """``registered`` has the names of the phones that registered by each flow."""
+        """``registered`` has the names of the phones that are registered on each flow."""
         self._environment = environment
         self._calls = calls
         self._lines = lines
@@ -93,7 +93,7 @@ class Devices:
         environment.stack.admission.name_of = self.owner
 
     def reload(self, bans: Bans) -> None:
-        """The lines changed, or who is banned for what."""
+        """The lines have changed, or the rules for banning sources."""
         lines = self._lines.values()
         self._sources = SourceTable(line.settings for line in lines if line.kind == "trunk")
         self._directory.reload(lines)
@@ -104,12 +104,12 @@ class Devices:
             self._environment.stir.load([line.settings for line in lines])
 
     def servers_moved(self, now: float) -> None:
-        """A server has adopted this agent: what stands in no record goes there."""
+        """A server has adopted this agent: send it the requests that are in no call's record."""
         self.messages.moved(now)
         self._subscriptions.moved(now)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        """A stream to a device was opened or lost, or a place cannot be reached."""
+        """A stream to a device was opened or lost, or an address cannot be reached."""
         stack = self._environment.stack
         if state == "open":
             self._access.flows.opened(flow, now)
@@ -124,7 +124,7 @@ class Devices:
         stack.transactions.transport_failed(flow, now)
 
     def moved(self, leg: Leg, now: float) -> None:
-        """A device's leg has moved to another flow, where its device proved itself."""
+        """A leg of a device has moved to another flow, on which the device authenticated itself."""
         if isinstance(leg, SubscriptionUsage):
             self._subscriptions.tell(now)
             return
@@ -134,7 +134,7 @@ class Devices:
             self.absent.came_back(call)
 
     def requested(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
-        """A request of a device, or of a stranger."""
+        """A request outside dialogs, of a device or a stranger."""
         stack, method = self._environment.stack, request.method
         if method == "INVITE" and not request.to_tag:
             self._invited(transaction, request, source, now)
@@ -154,18 +154,20 @@ class Devices:
             stack.respond_stateless(transaction, *refused_outside_dialogs(method, "REGISTER"))
 
     def owner(self, host: str) -> str:
-        """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
+        """The name of the trunk that has this address, else the host: its requests share one limit
+        (``sip.overload.admission``)."""
         line = self._sources.line(host, 0, stream=True)
         return line.name if line is not None else host
 
     def _is_peer(self, host: str) -> bool:
-        """Whether a host is a trunk's, or that of a phone that is registered."""
+        """Whether a host belongs to a trunk, or to the network of a registered phone."""
         network = network_of(host)
         return self.owner(host) != host or any(network_of(flow.remote[0]) == network for flow in self._registered)
 
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
-        """Whether a request in a dialog may come from another host than where ours go: a server as the fence has it,
-        a trunk from an address of its line, or one that it named itself, a phone from wherever it proves itself."""
+        """Whether a request in a dialog may come from another host than the one to which the agent sends. For servers
+        the fence decides. A trunk may use the addresses of its line, and hosts that it named in the dialog. A phone
+        may use any host on which it authenticates itself."""
         site_flows = self._environment.stack.site_flows
         if flow in site_flows:
             return True
@@ -173,7 +175,7 @@ class Devices:
             return False
         owner = leg.owner
         if not isinstance(owner, (Call, Subscription)) or leg is owner.server:
-            return False  # a test call of ours, too: it is hung up from where it was answered
+            return False  # also for a test call of the agent, which is hung up from where it was answered
         line = owner.line
         if line is self._trunk_of(flow) or line.name in self._registered.get(flow, ()):
             return True
@@ -226,7 +228,7 @@ class Devices:
             stack.reply(transaction, 100, now)
 
     def _admit(self, transaction: ServerTransaction, line: Line, told: Numbers, now: float) -> None:
-        """A call of a device whose caller is known: take a channel, and send it to the servers."""
+        """Admit a call of a device: take a channel and ports, and send the INVITE to the servers."""
         environment, stack, request = self._environment, self._environment.stack, transaction.request
         assert request is not None
         channel = line.take(now)
@@ -235,7 +237,7 @@ class Devices:
             status = 503 if channel.status == 480 else channel.status
             if line.channels.remembers(channel, now):
                 self._refuse(transaction, status, now)
-            else:  # whoever forges the address of a trunk fills no table, and has nothing sent again to it
+            else:  # forged source addresses must neither fill the table of transactions nor cause retransmissions
                 stack.respond_stateless(transaction, status, ("Retry-After: 5",))
             return
         setup = Incoming()
@@ -252,7 +254,7 @@ class Devices:
         stack.counters["calls"] += 1
 
     def _line_of(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> Line | None:
-        """The line that a call from there is on; ``None`` when it was refused."""
+        """The line of a request from that source; ``None`` when the request was refused or challenged."""
         environment = self._environment
         trunk = self._trunk_of(source)
         if trunk is not None:
@@ -266,7 +268,8 @@ class Devices:
         return self._lines.get(phone.name) if phone is not None else None
 
     def _trunk_of(self, source: Flow) -> Line | None:
-        """The trunk whose addresses a request came from, with the certificate that the line wants where it does."""
+        """The trunk to which a source belongs, by its address or its certificate; None where the trunk wants a
+        certificate and the source has not shown it."""
         known = self._sources.line(*source.remote, source.transport != "udp")
         if known is None and source in self._environment.stack.certified:
             known = self._sources.certified(self._environment.stack.certified[source])
@@ -277,6 +280,6 @@ class Devices:
         return self._lines.get(known.name)
 
     def _refuse(self, transaction: ServerTransaction, status: int, now: float) -> None:
-        """Refuse for now; a repeat is refused too, though a channel may be free by then."""
+        """Refuse an INVITE for now. Its retransmissions are refused too, even if a channel is free by then."""
         stack = self._environment.stack
         stack.reply(transaction, status, now, lines=("Retry-After: 5",), tag=stack.token())

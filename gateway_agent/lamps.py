@@ -1,4 +1,4 @@
-"""Busy lamps of telephones that register here (RFC 4235): the agent notifies for them, of the calls that it has."""
+"""Busy lamps of telephones that register here (RFC 4235): the agent is the notifier, with the calls that it has."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Kept = Callable[[Any, float], tuple[str, ...]]
 
 
 class Watched:
-    """The calls of an agent, for who watches a line of it."""
+    """What the lamps of an agent share: its calls, and the lamps of each line."""
 
     def __init__(
         self, environment: CallEnvironment, calls: Mapping[int, Call], realm: Callable[[], str], kept: Kept
@@ -39,11 +39,11 @@ class Watched:
         self._calls = calls
         self.realm = realm
         self.ended: Callable[[Any], None] = _nobody
-        """Told of a lamp that is over."""
+        """Called with each lamp that is over."""
         self.lamps: dict[str, dict[Lamp, None]] = {}
-        """By the name of the line."""
+        """The lamps, by the name of the line."""
         self.kept = kept
-        """What servers are to keep of a lamp, as a header line."""
+        """Returns the header line with what servers are to keep of a lamp."""
 
     def changed(self, line: Line, now: float) -> None:
         """A call on that line began, rang, was answered or ended."""
@@ -59,15 +59,15 @@ def _state_of(call: Call) -> WatchedDialog:
     # what the telephone does, whichever way the call goes through the site
     direction = "initiator" if call.direction == "in" else "recipient"
     if state == "trying" and direction == "recipient":
-        state = "early"  # it is called: to whoever watches it rings
+        state = "early"  # the telephone is being called: for its watchers it rings
     if state != "early" or direction != "recipient" or call.server is None:
         return WatchedDialog(str(call.id), direction, state)  # type: ignore[arg-type]
-    dialog = call.server.dialog  # as the servers know it, whose it is to say who may pick it up
+    dialog = call.server.dialog  # as the servers know it, since they decide who may pick the call up
     return WatchedDialog(str(call.id), "recipient", "early", dialog.call_id, PICKUP, dialog.remote_tag)
 
 
 class Lamp:
-    """One subscription to it. One NOTIFY at a time is under way; what changes meanwhile goes with the next."""
+    """One subscription to the calls of a line. One NOTIFY at a time is under way; later changes go with the next."""
 
     __slots__ = ("_client", "_notifier", "_told", "_watched", "generation", "line", "number", "server", "told")
 
@@ -79,7 +79,7 @@ class Lamp:
         self._client: ClientTransaction | None = None
         """The NOTIFY under way."""
         self._told: dict[str, WatchedDialog] = {}
-        """What it knows of."""
+        """The dialogs in the last NOTIFY, by id."""
         self.generation = 0
         self.told = 0
         try:
@@ -89,7 +89,7 @@ class Lamp:
 
     @classmethod
     def resumed(cls, watched: Watched, line: Line, state: SubscriptionState, expires_at: float, now: float) -> Lamp:
-        """One of a process before this one."""
+        """A lamp from before a restart."""
         request = Request("SUBSCRIBE", f"sip:{state.number}@{watched.realm()}", [], [])
         lamp = cls(watched, line, request, now)
         granted = Granted(Event.parse(state.event), max(1, round(expires_at - now)))
@@ -117,7 +117,7 @@ class Lamp:
         return True
 
     def state(self, now: float) -> SubscriptionState | None:
-        """What servers are to keep."""
+        """What servers are to keep of it; None before it was granted."""
         notifier, server = self._notifier, self.server
         if notifier is None or server is None:
             return None
@@ -144,13 +144,13 @@ class Lamp:
         self._go_on(now)
 
     def changed(self, now: float) -> None:
-        """The calls of its line are others."""
+        """The calls of its line have changed."""
         if self._notifier is not None:
             self._notifier.owed = True
             self._go_on(now)
 
     def moved(self, flow: Flow) -> None:
-        """Servers are reached by that connection now."""
+        """Servers are reached on that connection from now on: an unanswered NOTIFY is sent again there."""
         if self.server is not None:
             self.server.path.move(flow)
         if self._client is not None:
@@ -167,7 +167,7 @@ class Lamp:
         self._go_on(now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        """Towards servers nothing times out."""
+        """Never called: requests to servers have no timeout."""
 
     def due(self, cause: str, now: float) -> None:
         if self._notifier is not None:
@@ -175,7 +175,7 @@ class Lamp:
             self._go_on(now)
 
     def end(self) -> None:
-        """The line is no more, or it is not told of any longer."""
+        """End the lamp without a message: the line is gone, or the subscription is over."""
         self.generation += 1
         lamps = self._watched.lamps.get(self.line.name)
         if lamps is not None:
@@ -198,7 +198,7 @@ class Lamp:
             self._watched.environment.stack.deadlines.set(at, self, OVER)
 
     def _go_on(self, now: float) -> None:
-        """Tell what is owed, unless something is under way."""
+        """Send a NOTIFY if one is owed and none is under way."""
         notifier = self._notifier
         if notifier is None or self._client is not None:
             return
@@ -214,12 +214,12 @@ class Lamp:
             self.end()
 
     def _body(self) -> bytes:
-        """All calls as they are, and once more those that have ended since."""
+        """The body of a NOTIFY: all calls of the line, and once those that have ended since the last one."""
         calls = {one.id: one for one in map(_state_of, self._watched.calls_of(self.line))}
         ended = [one._replace(state="terminated") for one in self._told.values() if one.id not in calls]
         self._told = calls
         assert self.server is not None
-        # of one subscription the version rises by one (RFC 4235 section 4.1), as the number of its NOTIFYs does
+        # the version must rise by one with each NOTIFY (RFC 4235 section 4.1), as the CSeq number does
         entity = f"sip:{self.number}@{self._watched.realm()}"
         return dialog_info(entity, self.server.dialog.local_cseq + 1, [*calls.values(), *ended])
 
@@ -233,7 +233,8 @@ def answer(
     own: Sequence[str] = (),
     tag: str = "",
 ) -> None:
-    """Answer a request of a server in or for a subscription; ``response`` is the device's, ``own`` are our lines."""
+    """Answer a request of a server in or for a subscription. ``response`` is the device's answer, if there is one;
+    ``own`` are header lines of the agent."""
     stack = environment.stack
     reason, lines, body = "", [*own], b""
     if response is not None:

@@ -1,9 +1,9 @@
-"""MESSAGE outside calls (RFC 3428), from a device to the servers and from a server to a device; and NOTIFY of waiting
-messages that nobody subscribed to (RFC 3842).
+"""MESSAGE outside calls (RFC 3428), from a device to the servers and from a server to a device; and unsolicited
+NOTIFY of waiting messages (RFC 3842).
 
-What a device sends waits for its answer here, and goes again to whichever server adopts the agent next, under the
-same branch: there is no dialog in whose record it could stand. What a server sends again is recognised by its
-origin key, so the device has it once (docs/wire.md).
+A device's request waits here for its answer. It has no dialog in whose record it could be, so it is sent again, under
+the same branch, to whichever server adopts the agent next. A request that servers send again is recognised by its
+origin key, so that the device gets it once (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from sip.wire.errors import SipError
 from sip.wire.message import Request, Response
 
 MOST: Final = 1000
-"""Messages of devices that wait for an answer, of all lines; beyond, 503 with Retry-After."""
+"""Messages of devices that may wait for an answer, of all lines; further ones get 503 with Retry-After."""
 MOST_OF_LINE: Final = 20
-"""Of one line."""
+"""The same for one line."""
 OVER: Final = "hold_attempt"
 
 
@@ -43,7 +43,7 @@ def is_unsolicited(request: Request) -> bool:
 
 
 class Waiting:
-    """A message of a device that a server is to answer."""
+    """A message of a device, passed on to the servers, without a final answer."""
 
     __slots__ = ("asked", "client", "generation", "line", "messages")
 
@@ -59,7 +59,7 @@ class Waiting:
             self.messages.answered(self, response, now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
-        """Towards servers nothing times out."""
+        """Never called: requests to servers have no timeout."""
 
     def due(self, cause: str, now: float) -> None:
         self.messages.over(self, now)
@@ -74,7 +74,7 @@ class DeviceMessages:
         self.waiting: list[Waiting] = []
 
     def send(self, transaction: ServerTransaction, request: Request, line: Line, now: float) -> None:
-        """A MESSAGE or NOTIFY of a device of that line, which has proved itself."""
+        """Pass on a MESSAGE or NOTIFY of an authenticated device of that line."""
         environment, method = self._environment, request.method
         stack = environment.stack
         if not line.settings.passes(method):
@@ -111,7 +111,7 @@ class DeviceMessages:
         stack.deadlines.set(now + environment.hold_attempt, one, OVER)
 
     def moved(self, now: float) -> None:
-        """A server has adopted this agent: what no server has answered goes there."""
+        """A server has adopted this agent: send it all unanswered messages."""
         flow = self._environment.server_flow
         for one in self.waiting:
             if one.client is not None:
@@ -124,7 +124,8 @@ class DeviceMessages:
         self._environment.stack.reply(one.asked, status, now, response.reason, lines, response.body, response.to_tag)
 
     def over(self, one: Waiting, now: float) -> None:
-        """No server was there for so long; one that is there answers in its own time."""
+        """A message has waited ``hold_attempt`` seconds. While a server is connected it waits on; otherwise it is
+        refused."""
         if self._environment.connected:
             self._environment.stack.deadlines.set(now + self._environment.hold_attempt, one, OVER)
             return
@@ -152,9 +153,9 @@ class Delivery:
         self.line = line
         self.spare: list[Target] = []
         self.open = 0
-        """Devices that have not answered."""
+        """The number of devices that have not answered."""
         self.challengeable: dict[str, bytes] = {}
-        """What was sent without credentials, by its branch."""
+        """The requests that were sent without credentials, by branch."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         if response.status >= 200:
@@ -165,7 +166,7 @@ class Delivery:
 
 
 class ServerMessages:
-    """The same that servers send, on their way to devices: to all of a phone, to the places of a trunk in turn."""
+    """Messages outside calls that servers send, on their way to devices."""
 
     def __init__(
         self,
@@ -178,7 +179,7 @@ class ServerMessages:
         self._host_towards = host_towards
 
     def deliver(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A MESSAGE or NOTIFY of a server for a line: to all devices of a phone, to the places of a trunk in turn."""
+        """Send a MESSAGE or NOTIFY of a server to all devices of a phone, or to the addresses of a trunk in turn."""
         received = ServerRequest(key_of(request), transaction, request.method, None)
         self._environment.deduplication.add(received, now)
         line = self._lines.get(line_parameter(request.uri))
@@ -242,7 +243,7 @@ class ServerMessages:
             self._answer(one.received, response.status, response, now)
 
     def failed(self, one: Delivery, status: int, response: Response | None, now: float) -> None:
-        """One device will not: the answer is that of the last of all, unless another one has taken it."""
+        """A device has refused, or not answered. Unless another one accepts, the server gets the last such answer."""
         one.open -= one.open > 0
         if one.received.final is not None or one.open:
             return
@@ -252,7 +253,7 @@ class ServerMessages:
             self._answer(one.received, status, response, now)
 
     def _prove(self, one: Delivery, transaction: ClientTransaction, response: Response, now: float) -> bool:
-        """Send it once more with what a challenge asks for (RFC 3261 section 22.2)."""
+        """After a challenge, send the request once more with credentials (RFC 3261 section 22.2). Returns whether."""
         digest, data = one.line.digest, one.challengeable.pop(transaction.branch, b"")
         if digest is None or not data:
             return False

@@ -1,4 +1,4 @@
-"""The registrations of a line as servers keep them for its agent: the line state of a phone (docs/wire.md)."""
+"""The registrations of a phone's line, as servers keep them for its agent (docs/wire.md)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sip.wire.headers import NameAddr
 
 
 class Registered(NamedTuple):
-    """One device that is registered; ``expires_in`` in seconds from when it was said."""
+    """One registered device; ``expires_in`` is in seconds from the instant at which the value was made."""
 
     contact: str
     flow: Flow
@@ -27,7 +27,7 @@ class Registered(NamedTuple):
 
     @classmethod
     def of(cls, binding: Binding, now: float) -> Registered:
-        """As a binding is now."""
+        """The value for a binding of the registrar."""
         left = round(binding.expires_at - now, 3)
         return cls(
             str(binding.contact),
@@ -41,7 +41,8 @@ class Registered(NamedTuple):
         )
 
     def binding(self, name: str, said_at: float) -> Binding:
-        """The same of the user ``name``. Raises :class:`LineStateError`."""
+        """The binding of the user ``name`` for this value, which was made at ``said_at``. Raises
+        :class:`LineStateError`."""
         try:
             contact = NameAddr.parse(self.contact)
         except SipError as error:
@@ -63,12 +64,12 @@ def encode(devices: Sequence[Registered], incarnation: int, counter: int, bound:
 
 
 def _known(path: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Said only where there is one: earlier versions do not expect it."""
+    """The path as a further value, only where there is one: earlier versions do not expect it."""
     return (path,) if path else ()
 
 
 def decode(text: str, bound: str, keys: Sequence[bytes]) -> list[Registered]:
-    """What was said; raises :class:`LineStateError`."""
+    """The devices in a text that servers kept. Raises :class:`LineStateError`."""
     packed = opened(text, bound, keys)
     try:
         return [
@@ -80,5 +81,5 @@ def decode(text: str, bound: str, keys: Sequence[bytes]) -> list[Registered]:
 
 
 def bound_to(site: str, agent: str, line: str) -> str:
-    """What it is bound to."""
+    """What the text is bound to: site, agent and line."""
     return f"{site} {agent} line {line}"

@@ -1,4 +1,4 @@
-"""New calls, messages and subscriptions that servers have for the lines of an agent."""
+"""Requests of servers outside dialogs: new calls, messages and subscriptions for the lines of an agent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class ServerRequests:
-    """Takes INVITEs of servers."""
+    """Handles requests of servers outside dialogs."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class ServerRequests:
         draining: Callable[[], bool],
         subscriptions: Subscriptions,
     ) -> None:
-        """``host_towards`` is our host as the other end of a flow is to see it, for a line."""
+        """``host_towards`` gives the agent's host as the far end of a flow is to see it, for a line."""
         self._environment = environment
         self._calls = calls
         self._lines = lines
@@ -71,13 +71,14 @@ class ServerRequests:
 
         if line.far_side.ready(go_on, now):
             self._call(transaction, line, now)
-        else:  # names are still looked up, a registrar is asked
+        else:  # names are being resolved, or the registrar has not answered yet
             waiting = ServerRequest(key_of(request), transaction, "INVITE", None)
             self._environment.deduplication.add(waiting, now)
             self._environment.stack.reply(transaction, 100, now)
 
     def _waited(self, waiting: ServerRequest, line: Line, now: float) -> None:
-        """The line can say now where its calls go; a server that came meanwhile may have sent the INVITE again."""
+        """The line's far side is ready now. Meanwhile another server may have sent the INVITE again, or it may have
+        been cancelled."""
         if waiting.transaction.open:
             self._call(waiting.transaction, line, now)
         else:  # it was cancelled
@@ -117,7 +118,7 @@ class ServerRequests:
         now: float,
         told: bool = False,
     ) -> None:
-        """Refuse an INVITE of a server; a repeat is refused alike. ``told``: the reason is of use to who calls."""
+        """Refuse an INVITE of a server; its repeats get the same answer. ``told``: put the reason into the answer."""
         logger.debug("%s: %s", status, because)
         received = ServerRequest(key_of(request), transaction, "INVITE", None)
         stack, deduplication = self._environment.stack, self._environment.deduplication

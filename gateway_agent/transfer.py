@@ -1,7 +1,7 @@
-"""Transfers that devices ask for: REFER, its NOTIFYs and Replaces as they cross between a device and the servers.
+"""Transfers by REFER: how REFER, its NOTIFYs and Replaces are passed on between a device and the servers.
 
-A dialog is named to the servers as they know it, whoever has named it: so a device that is referred to it, at any
-agent, names it likewise when it calls (docs/wire.md).
+A dialog that a device names is named to the servers by the identifiers that they know. So a device at any agent that
+is referred to that dialog names it in the same way when it calls (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sip.wire.uri import as_user
 
 
 def referred(call: Call, leg: InviteUsage, other: InviteUsage, request: Request, now: float) -> Passed:
-    """A REFER that came on ``leg`` as the other side gets it. Raises :class:`Malformed`."""
+    """Lines and body of a REFER that came on ``leg``, as the other side gets it. Raises :class:`Malformed`."""
     refer, stack, identity = ReferTo.of(request), call.environment.stack, call.line.identity
     lines, body = call.passed(leg, request, now)
     if leg is call.server:
@@ -35,8 +35,9 @@ def referred(call: Call, leg: InviteUsage, other: InviteUsage, request: Request,
 
 
 def notified(call: Call, leg: InviteUsage, request: Request, now: float) -> Passed:
-    """A NOTIFY in a call tells how a transfer goes. The ``id`` of its Event is the CSeq of its REFER, another one on
-    each hop, and may be left out (RFC 3515 section 2.4.6). Raises :class:`Malformed`."""
+    """Lines and body of a NOTIFY in a call, which reports the progress of a transfer. The ``id`` of its Event is the
+    CSeq of the REFER, which differs on each hop, and is left out (RFC 3515 section 2.4.6). Raises
+    :class:`Malformed`."""
     if not is_of_transfer(request):
         raise Malformed("no such subscription", 489)
     lines, body = call.passed(leg, request, now)
@@ -44,14 +45,15 @@ def notified(call: Call, leg: InviteUsage, request: Request, now: float) -> Pass
 
 
 def naming_lines_to_servers(call: Call, invite: Request) -> list[str]:
-    """The Replaces, Join and Target-Dialog of a device's INVITE as the servers get them."""
+    """The lines Replaces, Join and Target-Dialog of a device's INVITE, as the servers get them."""
     stack, passes = call.environment.stack, call.line.settings.transfer != "refuse"
     more = naming_lines(invite, partial(named_to_servers, stack)) if passes else []
     return [*_replaces_lines(stack, invite), *more] if "replaces" in invite.names else more
 
 
 def naming_lines_to_device(call: Call, invite: Request) -> list[str]:
-    """The Join and Target-Dialog of a server's INVITE as the device gets them, which may name a dialog of its own."""
+    """The lines Join and Target-Dialog of a server's INVITE, as the device gets them; they may name a dialog of its
+    own."""
     if call.line.settings.transfer == "refuse":
         return []
     return naming_lines(invite, partial(named_to_device, call.environment.stack))
@@ -66,7 +68,8 @@ def _replaces_lines(stack: Stack, invite: Request) -> tuple[str, ...]:
 
 
 def named_to_servers(stack: Stack, dialog: DialogId) -> DialogId:
-    """A dialog that a device has named, as the servers know it: of a dialog of ours with a device, the one across."""
+    """The dialog that the servers know for one that a device has named: if that is a device's dialog in a call here,
+    the call's dialog with the servers; otherwise the same."""
     leg = stack.legs.get(dialog_key(dialog.call_id, dialog.local_tag))
     if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != dialog.remote_tag:
         return dialog
@@ -78,7 +81,8 @@ def named_to_servers(stack: Stack, dialog: DialogId) -> DialogId:
 
 
 def named_to_device(stack: Stack, dialog: DialogId) -> DialogId:
-    """A dialog that is named as the servers know it, as our device knows it when it is one of ours."""
+    """The dialog that the device knows for one that the servers have named: if that belongs to a call here, the
+    call's dialog with the device; otherwise the same."""
     leg = stack.legs.get(dialog_key(dialog.call_id, dialog.remote_tag))
     if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != dialog.local_tag:
         return dialog
