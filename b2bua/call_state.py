@@ -1,4 +1,4 @@
-"""What is made of a call's state alone: the next state, and who holds."""
+"""Pure functions on a call's state: the next state, and which sides hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _COUNTER: Final = _AT["counter"]
 
 
 def changed(state: CallState, **changes: Any) -> CallState:
-    """A new state; its token, the next one sent, counts one higher."""
+    """A new state with these changes; its counter, which orders tokens, is one higher."""
     values: list[Any] = list(state)
     values[_COUNTER] += 1
     for name, value in changes.items():
@@ -21,7 +21,8 @@ def changed(state: CallState, **changes: Any) -> CallState:
 
 
 def seat_taken(called: bool, number: str, line: str, agent: str, dialog: str) -> dict[str, str]:
-    """What the state says of who has taken that side of the call; ``dialog`` is its Call-ID with an agent."""
+    """The changes to a state when another party has taken a side of the call; ``dialog``: Call-ID of its dialog with
+    an agent."""
     side = "callee" if called else "caller"
     return {
         side: number[:MOST_CHARACTERS],
@@ -32,7 +33,8 @@ def seat_taken(called: bool, number: str, line: str, agent: str, dialog: str) ->
 
 
 def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:
-    """Who holds after a re-INVITE from the side ``asking``, by the directions of its SDP (RFC 3264 section 8.4)."""
+    """Which sides hold after a re-INVITE from side ``asking``, by the directions in its SDP (RFC 3264 section
+    8.4)."""
     sides = set(held)
     for side, body in ((asking, offer), ("a" if asking == "b" else "b", answer)):
         if body:
@@ -44,5 +46,5 @@ def held_after(held: str, asking: str, offer: bytes, answer: bytes) -> str:
 
 
 def rings(status: int) -> bool:
-    """Whether a provisional status says that somebody is being alerted, or hears something."""
+    """Whether a provisional status means that the callee is alerted, or that there is early media."""
     return status in (180, 183)

@@ -1,4 +1,4 @@
-"""What is asked, while calls are set up and transferred, of those that a former server may have had."""
+"""The interface by which call set-up and transfers use calls that a former server may have had."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from b2bua.call import Call
 
 
 class FormerCalls(Protocol):
-    """Those calls; ``b2bua.takeover.restoration`` has them."""
+    """Calls of former servers; implemented in ``b2bua.takeover``."""
 
     def find(self, key: str, now: float) -> bool:
-        """Restore the call of a dialog that was told, by its key; whether all agents have told all they have."""
+        """Restore the call of a reported dialog, by its key; returns whether agents have reported all they have."""
 
     def is_expected(self, agent: str, call_id: str) -> bool:
-        """Whether a first INVITE of that agent may be one that a former server has sent on already."""
+        """Whether a former server may already have sent on the first INVITE of a call of that agent."""
 
     def resume(self, call: Call, now: float) -> None:
-        """Go on with the set-up of such a call, once it is known where it rings."""
+        """Go on with the set-up of such a call once its attempt is reported."""
 
     def adopt(self, call: Call, admit: Callable[[float], None], now: float) -> bool:
-        """Take up, by ``admit``, what sets up a call of which the callee's side was restored; False: it is none."""
+        """If only the callee's side of a call was restored, go on with its set-up, for which ``admit`` takes the
+        caller's INVITE. False otherwise."""

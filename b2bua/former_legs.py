@@ -1,4 +1,5 @@
-"""Legs of lines of the servers' own that a former server had: how they are reached from here, and told of us."""
+"""Legs on own lines that a former server had: the flow by which this server reaches them, and their target
+refresh."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ from sip.location import Place
 
 
 class FormerLegs:
-    """Those at one server."""
+    """Reaches the former legs from one server."""
 
     def __init__(
         self, stack: Stack, random: Random, node: str, devices: Mapping[str, TrunkDevice | DirectPhone]
     ) -> None:
-        """``devices``, by the line's name, are those of now."""
+        """``devices``: the present devices, by the name of their line."""
         self._stack = stack
         self._random = random
         self._node = node
@@ -33,7 +34,7 @@ class FormerLegs:
         """Lines whose calls are dropped at a takeover."""
 
     def way_back(self, line: str, state: DeviceLegState, now: float) -> Flow | str:
-        """By which flow a leg is reached from here; or a sentence, why it is not."""
+        """The flow by which this server reaches the device of a leg, or a sentence that says why it cannot."""
         device = self._devices.get(line)
         if device is None:
             return f"{line} is no line of the servers any more"
@@ -50,17 +51,17 @@ class FormerLegs:
             return f"the peer of {line} is behind NAT, which lets nothing through from here"
         if flow is None and transport == "udp":
             return f"no listener of {self._node} leads to the peer of {line}"
-        # a stream that it had opened to the former server: the next request opens one to its Contact
+        # the peer had opened a stream to the former server: the next request opens one to its Contact
         return flow or Flow(transport, "", (host, port))
 
     def is_hot(self, line: str) -> bool:
-        """Whether it is a line of the servers whose calls outlive one."""
+        """Whether a line is an own line whose calls survive a takeover."""
         return line in self._devices and line not in self.cold
 
     def refresh(self, device_leg: DeviceLeg, state: DeviceLegState, now: float, heard: bool = False) -> None:
-        """Have the peer of a leg that a former server left in that ``state`` find us, unless it does by what that one
-        has shown; a session timer of ours goes on by the same request. A telephone that cannot be reached is told
-        once it comes here by itself; ``heard``: it just has, by that flow."""
+        """Send a target refresh on a restored leg, unless the former server's Contact in ``state`` leads here too. If
+        the server refreshes the session, the same request does that. A telephone that is not reachable gets it once
+        it registers here; ``heard``: it has just been heard on the leg's flow."""
         leg, session = device_leg.leg, device_leg.session
         ours = session.timer is not None and session.timer.ours
         phone = device_leg.device if isinstance(device_leg.device, DirectPhone) else None
@@ -70,7 +71,7 @@ class FormerLegs:
             self._tell(device_leg, now)
 
     def moved(self, leg: Leg, now: float) -> None:
-        """A leg with a telephone is at home on another flow, by which that came."""
+        """A telephone has come back on another flow, and its leg was moved there."""
         device_leg = leg.owner
         if isinstance(device_leg, DeviceLeg) and device_leg.untold:
             self._tell(device_leg, now)
@@ -85,7 +86,7 @@ class FormerLegs:
 
 
 def _beyond(device_leg: DeviceLeg) -> Side | None:
-    """The other side of its call, where that is a line of the servers, too, and can be reached."""
+    """The other side of a device leg's call, if that is an own line, too, and reachable; else None."""
     other = device_leg.bridge.other(device_leg.leg)
     owner = other.owner if other is not None and other.established and not other.ended else None
     return Side(owner.leg, owner.session) if isinstance(owner, DeviceLeg) and not owner.untold else None

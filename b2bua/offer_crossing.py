@@ -1,7 +1,7 @@
-"""A re-INVITE to a device of whose session nobody here knows a description, as after a takeover that only the devices
-outlived: it is asked for its offer (RFC 3261 section 13.2.1), the device on the other side answers that, and the
-answer goes back in the ACK (RFC 3725 section 7). Both are told so where their call is, and a description of either is
-known from then on.
+"""A re-INVITE to a device whose session's SDP the server does not know, as after a takeover in a call without agents.
+The device is asked for an offer (RFC 3261 section 13.2.1), the device on the other side answers it, and the answer
+goes back in the ACK (RFC 3725 section 7). Both devices thereby learn the new server's Contact, and the server their
+SDP.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from sip.wire.message import Message, Response
 
 ASK: Final = "ask the other side"
 WAIT_S: Final = 20.0
-"""Seconds for which an offer waits: who made it repeats its 2xx for 64*T1, 32 seconds (RFC 3261 section 13.3.1.4)."""
+"""Seconds that an offer may wait; its sender repeats the 2xx for 64*T1, 32 seconds (RFC 3261 section 13.3.1.4)."""
 FREE_S: Final = 0.5
-"""Seconds between two looks at whether the other side is free."""
+"""Seconds until a busy other side is tried again."""
 
 
 class Side(NamedTuple):
@@ -36,19 +36,19 @@ class Side(NamedTuple):
 
     @property
     def busy(self) -> bool:
-        """Whether it may not be sent an INVITE now (RFC 3261 section 14.1)."""
+        """Whether no INVITE may be sent to the device now (RFC 3261 section 14.1)."""
         leg = self.leg
         pending = leg.client_invite.pending or leg.server_invite.pending
         return bool(pending) or leg.server_invite.awaits_ack or leg.ack.pending
 
     @property
     def ours(self) -> bool:
-        """Whether its dialog has our Call-ID."""
+        """Whether the server has opened the dialog, and so owns its Call-ID."""
         return self.leg.dialog.direction == UAC
 
 
 class OfferCrossing:
-    """One of them; it is the context of both INVITEs."""
+    """One such exchange; the context of both INVITEs."""
 
     __slots__ = ("_deadlines", "_here", "_offer", "_over", "_random", "_there", "_until", "generation")
 
@@ -61,8 +61,8 @@ class OfferCrossing:
         over: Callable[[int, float, float], None],
         now: float,
     ) -> None:
-        """Ask ``here`` at once; neither may be busy. ``over`` is told how it came out, once, by a status and in how
-        many seconds all may be tried again: 200, what one of them has refused with, or 408 for who was not heard."""
+        """Ask ``here`` for an offer at once; neither side may be busy. ``over`` is called once, with the final status
+        (200, that of a refusal, or 408) and the seconds until another try."""
         self.generation = 0
         self._deadlines = deadlines
         self._random = random
@@ -74,7 +74,7 @@ class OfferCrossing:
         here.leg.send("INVITE", [ALLOW, *here.session.asking()], b"", now, self)
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """One of the two said something to it."""
+        """One of the two devices has sent a response."""
         status = response.status
         if status < 200:
             return
@@ -86,12 +86,12 @@ class OfferCrossing:
             self._offer = offer
             self._here.session.offers.receive(offer)
             self.due(ASK, now)
-        else:  # it refuses to describe itself; it was told where its call is all the same
+        else:  # the 2xx has no offer, but the device has learned the new Contact all the same
             leg.acknowledge((), b"", now)
             self._over(200, 0.0, now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """Nothing was heard, or nothing could be sent."""
+        """No response came, or the request could not be sent."""
         if leg is self._there.leg:
             self._there.session.offers.refuse()
             self._decline(transaction.failure, now)
@@ -99,7 +99,7 @@ class OfferCrossing:
             self._over(transaction.failure, self._random.uniform(*OURS), now)
 
     def due(self, cause: str, now: float) -> None:
-        """Make the offer to the other side."""
+        """Send the offer to the other side."""
         here, there = self._here, self._there
         if here.leg.ended or there.leg.ended:  # the end of a call acknowledges what is pending
             return
@@ -134,7 +134,7 @@ class OfferCrossing:
             self._decline(status, now)
 
     def _decline(self, status: int, now: float) -> None:
-        """Nobody answers the offer: its ACK needs an answer all the same (RFC 3261 section 13.2.2.4)."""
+        """The other side does not answer the offer, but the ACK must have an answer (RFC 3261 section 13.2.2.4)."""
         try:
             answer = sdp.inactive(self._offer)
         except sdp.SdpError:

@@ -1,9 +1,8 @@
-"""INVITE with Replaces (RFC 3891): who calls takes the place of one side of a call that stands, as after a transfer.
+"""INVITE with Replaces (RFC 3891): its sender takes the place of one party of an established call, as in a transfer.
 
-The call goes on, with its id and its record: what the new side offers is passed to the other side as a re-INVITE, and
-when that is accepted the side that was replaced gets BYE. The state token that comes with the answer names the new
-dialog, so that a takeover knows whose place is whose. Until then nothing of it is kept: the INVITE is in the list of
-its agent, and is taken anew.
+The call keeps its id and its record. The offer of the new party goes to the other side in a re-INVITE; when that is
+accepted, the replaced party gets BYE. The state token that comes with the answer names the new dialog, for a server
+that takes over. Before that no state is kept: the INVITE is in the list of its agent, and is handled anew.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ from sip.wire.errors import Malformed
 from sip.wire.message import Request
 
 AGAIN_S: Final = 0.1
-"""Seconds between two looks for a dialog that agents may tell of still."""
+"""Seconds until a dialog is looked for again that agents may still report."""
 MOST_WAITING: Final = 500
-"""INVITEs that wait at once; beyond, 503."""
+"""INVITEs that may wait at once; further ones are answered 503."""
 WAITS: Final = 0
 UNDECIDED: Final = "nothing is decided of it"
-"""The context of an INVITE that waits for what is still to be known, and is of no call."""
+"""The context of an INVITE that waits for a dialog or a certificate, and belongs to no call yet."""
 
 Find = Callable[[str, float], bool]
-"""Restores the call of a dialog that was told, by its key; whether agents have told all there is."""
+"""Restores the call of a reported dialog, by its key; returns whether agents have reported all they have."""
 
 
 class Replacement:
@@ -50,7 +49,7 @@ class Replacement:
         waiting: set[ServerTransaction],
         now: float,
     ) -> None:
-        """``waiting``: those of which nothing is decided; it is in it as long."""
+        """``waiting``: the set of undecided INVITEs, to which this one is added while it waits."""
         self._services = services
         self._find = find
         self._invite = invite
@@ -60,7 +59,7 @@ class Replacement:
         self.generation = 0
 
     def begin(self, now: float) -> None:
-        """Take it, refuse it, or wait for its dialog."""
+        """Accept the INVITE, refuse it, or let it wait for the dialog that it names."""
         invite = self._invite
         waited = invite in self._waiting
         self._waiting.discard(invite)
@@ -88,9 +87,9 @@ class Replacement:
         self.begin(now)
 
     def _take(self, request: Request, now: float) -> int:
-        """The status that refuses it, 100 when it was passed on, `WAITS`."""
+        """Returns the status that refuses the INVITE, 100 if it was passed on, or `WAITS`. Raises `Malformed`."""
         values = request.all("replaces")
-        if "join" in request.first:  # RFC 3891 section 3: it contradicts
+        if "join" in request.first:  # RFC 3891 section 3: the two contradict each other
             raise Malformed("an INVITE has Replaces or Join")
         wanted = _of_lamp(DialogId.parse(values[0] if len(values) == 1 else ""))
         services = self._services
@@ -106,10 +105,10 @@ class Replacement:
         bridge = call.bridge
         if bridge.phase in (DIALING, RINGING):
             if former is bridge.origin:
-                return 481  # section 3: an early dialog can be replaced only where it was asked for
+                return 481  # section 3: an early dialog can be replaced only on the side that opened it
             return pick_up(call, self._joiner, called_by(request, services.stack.token()), self._invite, now)
         if wanted.remote_tag == PICKUP:
-            return 486  # section 3: it was answered meanwhile
+            return 486  # section 3: the call was answered meanwhile
         replaced = call.state.caller_line if former is bridge.origin else call.state.callee_line
         if former.ended or not (_transfers(services, replaced) and _transfers(services, self._joiner.line)):
             return 603
@@ -143,7 +142,7 @@ class Replacement:
 
 
 def joined(call: Call, joining: Joining, now: float) -> tuple[str, ...]:
-    """The other side has accepted: the call is that of who joined; the lines that its agent is to keep."""
+    """The other side has accepted: put the joiner into the call's state. Returns the token line for its agent."""
     joiner: Joiner = joining.about
     line = joiner.line[:MOST_CHARACTERS]
     call.services.stack.call_ids.join(call.id, joiner.dialog, joiner.agent or line, line)
@@ -158,18 +157,19 @@ def joined(call: Call, joining: Joining, now: float) -> tuple[str, ...]:
 
 
 def _of_lamp(wanted: DialogId) -> DialogId:
-    """The dialog that is wanted; of one that a lamp has named some telephones exchange the tags."""
+    """The dialog that Replaces names. If it comes from a dialog-info NOTIFY (a busy lamp), some telephones swap the
+    tags, which is undone."""
     if wanted.local_tag != PICKUP:
         return wanted
     return wanted._replace(local_tag=wanted.remote_tag, remote_tag=PICKUP)
 
 
 def _is_named(leg: InviteUsage, remote_tag: str) -> bool:
-    """Whether that tag is the other end's, or stands for it."""
+    """Whether a tag is that of the leg's remote end, or a placeholder for it."""
     return remote_tag in (PICKUP, leg.dialog.remote_tag) or leg.dialogs.has_fork(remote_tag)
 
 
 def _transfers(services: CallServices, name: str) -> bool:
-    """Whether a line takes part in transfers: that of the side that is to be replaced, and that of who comes."""
+    """Whether a line takes part in transfers; both the replaced party's line and the joiner's must."""
     line = services.site.lines.get(name.partition("/")[0])
     return line is not None and line.transfer != "refuse"

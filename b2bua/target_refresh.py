@@ -1,6 +1,7 @@
-"""Tells the device of a line of the server's own that its calls are at another server (RFC 3261 section 12.2): by an
-UPDATE, where the peer takes that, else by a re-INVITE that changes nothing, with our Contact in it. Where nobody here
-knows what would change nothing, its offer is asked for, and the other side answers it (`b2bua.offer_crossing`).
+"""Target refresh (RFC 3261 section 12.2): gives the device of a restored leg on an own line the Contact of the server
+that has taken over, by UPDATE if the device supports it, else by a re-INVITE with the unchanged session. If the
+server does not know the session's SDP, it asks the device for an offer, and the other side answers
+(`b2bua.offer_crossing`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from sip.wire.message import Response
 
 DUE: Final = "target refresh"
 SPREAD: Final = 1.0
-"""Seconds over which the refreshes of a takeover begin."""
+"""Seconds over which the refreshes after a takeover are spread."""
 
 
 class TargetRefresh:
-    """That of one leg; it is the context of its requests."""
+    """The target refresh of one leg; the context of its client transactions."""
 
     __slots__ = (
         "_beyond",
@@ -51,9 +52,8 @@ class TargetRefresh:
         hang_up: Callable[[str, int, float], None],
         now: float,
     ) -> None:
-        """``beyond``: the other side of the call, where that can be asked to answer an offer. ``hang_up`` ends the
-        call, with a Reason and as of that status: when the peer does not know it, or is not heard for as long as a
-        request lasts."""
+        """``beyond`` returns the other side of the call, if it can be asked to answer an offer. ``hang_up`` ends the
+        call with a Reason and a status, when the device does not know the dialog, or does not answer."""
         self.generation = 0
         self._deadlines = deadlines
         self._random = random
@@ -61,7 +61,7 @@ class TargetRefresh:
         self._session = session
         self._by_update = by_update
         self._crosses = False
-        """The peer takes no UPDATE, and nobody here knows a description of its session."""
+        """The device supports no UPDATE, and the SDP of its session is not known."""
         self._beyond = beyond
         self._hang_up = hang_up
         self._until = now + leg.stack.timers.lifetime
@@ -85,7 +85,7 @@ class TargetRefresh:
             leg.send("INVITE", [SDP, ALLOW, *asking], offers.local, now, self)
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """The peer said something to it."""
+        """The device has sent a response."""
         status = response.status
         if status < 200:
             return
@@ -102,7 +102,7 @@ class TargetRefresh:
             self._refused(status, wait_after(response, here.ours, self._random), now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """Nothing was heard, or nothing could be sent."""
+        """No response came, or the request could not be sent."""
         if transaction.failure == 408 or now >= self._until:
             self._hang_up('SIP;cause=408;text="The device is gone"', 408, now)
         else:
