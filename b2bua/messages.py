@@ -1,10 +1,10 @@
-"""MESSAGE outside calls (RFC 3428) and subscriptions of devices (RFC 6665): from line to line, each passed on first
-and answered after.
+"""Requests outside calls: MESSAGE (RFC 3428) and devices' subscriptions (RFC 6665). Each is passed from line to line,
+and answered when the other side has answered.
 
-What opens something goes by the routes; what is inside a subscription to the agent and line that its Request-URI
-names, for the dialog is one between two agents. A server keeps nothing of it but the transactions. Its agent sends it
-again to the server that leads next, under the same branch, and the agent where it goes recognises its origin key: so
-it comes once, whatever server dies meanwhile.
+Requests outside a dialog follow the routes. Requests inside a subscription go to the line that their Request-URI
+names, as the dialog is one between two agents. A server keeps no state but the transactions: if it dies, the sending
+agent repeats the request to the next leader with the same branch, and the receiving agent recognises its origin key,
+so it arrives only once.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ from sip.wire.message import Request, Response, elements
 from sip.wire.uri import Uri, user_of
 
 MOST: Final = 2000
-"""Messages under way at once; beyond, 503 with Retry-After."""
+"""Requests that may be under way at once; further ones are answered 503 with Retry-After."""
 MOST_OF_LINE: Final = 20
-"""Of one line of ours; agents count those of theirs."""
+"""The same limit for one own line; agents limit theirs themselves."""
 LONGEST_AWAY: Final = 8.0
-"""Seconds for which an agent that starts anew is waited for with what is inside a subscription."""
+"""Seconds for which a request inside a subscription waits for an agent that restarts."""
 PASSED: Final = frozenset({"MESSAGE", "SUBSCRIBE", "NOTIFY"})
 LOOK_S: Final = 0.1
 
 
 class Authority(Protocol):
-    """Who may lead, as far as messages ask."""
+    """The part of :class:`~b2bua.leadership.Leadership` that is needed here."""
 
     def heard_refusal(self, response: Response, agent: str, now: float) -> bool: ...
 
 
 class Passing:
-    """One message on its way."""
+    """One request under way; the transaction user of its client transactions."""
 
     __slots__ = (
         "asked",
@@ -102,18 +102,18 @@ class Passing:
         self.plan = plan
         self.attempt = 0
         self.until = now
-        """How long an agent that is away is waited for."""
+        """Until when to wait for an agent that is not connected, on the core's clock."""
         self.generation = 0
         self.line = plan.line
-        """That it came from."""
+        """The line that the request came from."""
         self.of_own_line = of_own_line
-        """That is a line of ours."""
+        """Whether that is an own line."""
         self.dialog: Dialog | None = None
-        """Of a subscription, the one with the peer of a line of ours to which it went."""
+        """The subscription's dialog with the peer of an own line, if the request was sent to one."""
         self.places: list[Destination] = []
-        """Of a line of ours, those that are left to try."""
+        """The destinations of an own line that are left to try."""
         self.provable = b""
-        """What went there without credentials."""
+        """The bytes sent to an own line without credentials, to be sent again with them when challenged."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
         if response.status >= 200:
@@ -127,7 +127,7 @@ class Passing:
 
 
 class Messages:
-    """One for the life of a server."""
+    """Passes these requests on. A server has one instance for its whole life."""
 
     def __init__(self, services: CallServices, authority: Authority, node: str) -> None:
         self._services = services
@@ -136,7 +136,7 @@ class Messages:
         self.under_way: set[Passing] = set()
 
     def requested(self, transaction: ServerTransaction, request: Request, agent: str, now: float) -> None:
-        """One of these of an agent's device, or of a line of ours."""
+        """Handle a request of an agent's device or, where ``agent`` is empty, of an own line."""
         services, method = self._services, request.method
         stack, own_lines = services.stack, services.own_lines
         line: str | None
@@ -173,7 +173,7 @@ class Messages:
         self._next(one, now)
 
     def _plan(self, request: Request, asked: CallRequest, now: float) -> Plan | int:
-        """Which lines it may go to, or the status with which it is refused."""
+        """The lines that a request may go to, or the status that refuses it."""
         lines = self._services.site.lines
         if request.to_tag:  # the other end of a subscription, as it named itself in Contact
             line, from_own_line = lines.get(asked.called), lines[asked.line or ""].at_servers
@@ -193,7 +193,7 @@ class Messages:
         return plan
 
     def _load(self) -> Load:
-        """Whoever talks can be written to."""
+        """The load for routing, without any busy channels: a busy line can get messages."""
         loads = self._services.lines.loads
         return Load(0, {name: LineLoad(0, load.in_service) for name, load in loads.items()})
 
@@ -204,7 +204,7 @@ class Messages:
         self.pass_on(one, now)
 
     def pass_on(self, one: Passing, now: float) -> None:
-        """Send it to the first target that is left."""
+        """Send the request to the first target that is left."""
         services, target = self._services, one.plan.target
         line = services.site.lines.get(target.line)
         if not one.asked.open:
@@ -244,7 +244,7 @@ class Messages:
         return self._services.own_lines.caller_identity.heard(one.line, one.request)
 
     def _to_device(self, one: Passing, now: float) -> None:
-        """Send it to the next place of a line of ours."""
+        """Send the request to the next destination of an own line."""
         if one.request.to_tag:
             self._inside(one, now)
             return
@@ -285,7 +285,7 @@ class Messages:
             stack.request("MESSAGE", one.provable, branch, flow, one, now, place)
 
     def _inside(self, one: Passing, now: float) -> None:
-        """Send what an agent says in a subscription with the peer of a line to where that is."""
+        """Send an agent's request inside a subscription to the peer of an own line."""
         services, request, target = self._services, one.request, one.plan.target
         far, places = decode(request.uri), services.destinations(target, now)
         if far is None or not far.target or not places or places[0].device is None:
@@ -316,7 +316,7 @@ class Messages:
         place: Destination,
         now: float,
     ) -> None:
-        """Send a request in a subscription to the peer of a line; ``far``: where that is, once it has said so."""
+        """Send a subscription's request to the peer of an own line; ``far``: its target, if known already."""
         stack, request = self._services.stack, one.request
         if flow is UNREACHABLE or not one.asked.open:
             self.failed(one, 503, None, now)
@@ -342,8 +342,8 @@ class Messages:
         )
 
     def answered(self, one: Passing, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """The agent's answer: that of its device, or a refusal by its fence, after which it is sent again; or that of
-        a line of ours."""
+        """Handle a final response: of an own line, or of an agent, either from its device or a refusal by its fence,
+        after which the request is sent again."""
         agents, flow, place = self._services.agents, transaction.flow, transaction.context
         data, one.provable = one.provable, b""
         if response.status in (401, 407) and isinstance(place, Destination) and place.device is not None and data:
@@ -364,7 +364,7 @@ class Messages:
             self._answer(one, response.status, response, now)
 
     def failed(self, one: Passing, status: int, response: Response | None, now: float) -> None:
-        """To the next target, or the answer."""
+        """The present target failed: try the next one, or answer the request."""
         services = self._services
         if one.places and status in (408, 503):
             self.pass_on(one, now)
@@ -393,7 +393,7 @@ class Messages:
             stack.reply(one.asked, status, now, response.reason, lines, response.body, response.to_tag)
 
     def _contact(self, one: Passing, response: Response) -> list[str]:
-        """The Contact line with which an answer in a subscription crosses."""
+        """The Contact line for a response in a subscription that is passed back."""
         stack, request = self._services.stack, one.request
         if request.method not in OF_DIALOGS or "contact" not in response or response.status >= 300:
             return []
@@ -405,14 +405,14 @@ class Messages:
         return [response.line("contact")]
 
     def _heard_back(self, one: Passing, response: Response) -> list[str]:
-        """The header lines of an answer, as who asked gets them."""
+        """The header lines of a response in the form for the sender of the request."""
         callers = self._services.own_lines.caller_identity
         if one.of_own_line:
             return callers.said(one.line, response)
         return crossing(response, DEVICE_HOP) if one.dialog is None else callers.heard(one.plan.target.line, response)
 
     def drop(self) -> None:
-        """They are another server's: their agents send them there."""
+        """Another server leads: drop all requests, which the agents repeat to it."""
         for one in self.under_way:
             one.generation += 1
             one.asked.terminate()
@@ -420,8 +420,8 @@ class Messages:
 
 
 def is_passed(request: Request, lines: Mapping[str, LineSettings]) -> bool:
-    """Whether that of a line of ours is one of these. In a dialog that is one of a subscription, not of a call, it
-    names the line of an agent."""
+    """Whether a request of an own line is to be handled here. In the dialog of a subscription, not of a call, its
+    Request-URI names the line of an agent."""
     if request.method == "MESSAGE":
         return not request.to_tag
     if request.method not in OF_DIALOGS or is_of_transfer(request):
@@ -435,19 +435,20 @@ def is_passed(request: Request, lines: Mapping[str, LineSettings]) -> bool:
 
 
 def _to(line: str, asked: CallRequest, because: str) -> Plan:
-    """There and nowhere else."""
+    """A plan with this line as the only target."""
     return Plan(
         (RouteTarget(line, asked.called, LONGEST_WAIT, because),), asked.line or "", asked.called, asked.caller
     )
 
 
 def _is_at(line: LineSettings, uri: str) -> bool:
-    """Whether that Contact on the hop to agents names whose the line is: an agent, or the servers."""
+    """Whether the host in a Contact from the agents' side is that of the line's agent, or of the servers."""
     return Uri.parse(uri).host == (line.agent or SITE)
 
 
 def _same_dialog(request: Request, one: Passing) -> list[str]:
-    """Its dialog is one between two agents: they know it by the same names (docs/wire.md)."""
+    """The header lines of the subscription's dialog, which both agents know by the same identifiers
+    (docs/wire.md)."""
     if one.of_own_line:
         return from_peer(request, one.line)
     return [request.line(name) for name in ("from", "to", "call-id", "cseq", "contact") if name in request]

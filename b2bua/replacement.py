@@ -105,7 +105,7 @@ class Replacement:
         bridge = call.bridge
         if bridge.phase in (DIALING, RINGING):
             if former is bridge.origin:
-                return 481  # section 3: an early dialog can be replaced only on the side that opened it
+                return 481  # section 3: an early dialog can be replaced only by the UA that initiated it
             return pick_up(call, self._joiner, called_by(request, services.stack.token()), self._invite, now)
         if wanted.remote_tag == PICKUP:
             return 486  # section 3: the call was answered meanwhile
