@@ -1,13 +1,13 @@
-"""What agents with keys of their own say, as servers hold it among each other, and what they are shown of it.
+"""Translates between agents that have keys of their own and the rules of voting, which know the site key only.
 
-Servers count grants, and show each other proofs, that are signed with the site key. An agent that has not that key
-signs its grant with its own: here it is verified and signed anew. The other way round, a proof is verified and signed
-for that agent, grant by grant. So the rules of votes (`heartbeat.voter` and what stands on it) know one key only.
+Servers count grants, and send each other proofs, that are signed with the site key. An agent without that key signs
+its grant with its own key: the grant is verified here and signed again with the site key. A proof for such an agent
+is verified here and signed again with the agent's key, grant by grant.
 
-What such an agent says counts for no more than itself: one vote, one witness. By which list of voters the site lives,
-who leads it and when he was heard last is believed when most of the agents that vote say so: else one that is stolen
-could have a server live by a list of its own, or keep a stand-by from ever taking over. The highest epoch that it
-promised is believed: by that nobody wins anything.
+The statements of such an agent count for itself only: one vote, one witness. The list of voters, the leader and when
+it was last heard are believed only when most of the voting agents agree: otherwise one stolen agent could impose a
+list of voters, or keep a stand-by from ever taking over. The highest epoch that it promised is believed from each
+agent, since that makes nobody win.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ from heartbeat.participant import Participant
 from heartbeat.proof import Proof, VoterList, sign_grant
 
 MOST_EPOCH: Final = 2**40
-"""Nobody gets so far by leading: more is believed of a server alone, so that no agent can use up all numbers."""
+"""No site reaches this epoch in practice. Higher ones are believed from servers only, so that no agent can use up all
+numbers."""
 
 MOST_AHEAD: Final = 2**20
-"""How far an agent may be ahead of what this server knows, where that is more."""
+"""How far an epoch named by an agent may be above the next one that this server knows, where that limit is higher."""
 
 
 class _Word(NamedTuple):
-    """What an agent said last of who leads."""
+    """An agent's last statement about the leader."""
 
     leader: str
     epoch: int
     heard_at: float
-    """When it heard that one."""
+    """When the agent last heard that leader."""
     said_at: float
 
 
 class AgentWords:
-    """Of one server."""
+    """Translates the statements between one server and its agents."""
 
     def __init__(self, keyring: Keyring, node: Participant, cluster: ClusterView) -> None:
         self._keyring = keyring
@@ -52,14 +53,14 @@ class AgentWords:
         self._asked: dict[str, tuple[int, str]] = {}
         """Agent -> the epoch and the list of voters of the grant that it was asked for last."""
         self._lists: dict[str, tuple[str, int]] = {}
-        """Agent -> the list of voters that it lives by, as it said when it refused a vote for that, and its epoch."""
+        """Agent -> its list of voters and its epoch, as it stated them when it refused a vote because of the list."""
         self._good: tuple[str, tuple[bytes, ...], Proof] | None = None
-        """The proof that was verified last, by which keys, and what of it is good."""
+        """The proof that was last verified, the keys used, and the proof with its valid grants only."""
         self._shown: dict[str, tuple[str, bytes, str]] = {}
-        """Agent -> the proof that it was shown, the key that it was signed with, and how it was shown."""
+        """Agent -> the proof last sent to it, the key used, and the proof signed with that key."""
 
     def told(self, agent: str, beat: Beat) -> Beat:
-        """What is said to an agent, as it is to hear it."""
+        """The statement for an agent, with a proof that it can verify."""
         if beat.kind == GRANT:
             self._asked[agent] = beat.for_epoch, beat.list
         if beat.proof and self._keyring.has_own(agent):
@@ -67,7 +68,7 @@ class AgentWords:
         return beat
 
     def shown(self, proof: str, agent: str) -> str:
-        """A proof for an agent: by its own key where it has one."""
+        """The text of a proof for an agent, signed with the agent's own key where it has one."""
         if not self._keyring.has_own(agent):
             return proof
         key = self._keyring.towards(agent)
@@ -77,14 +78,15 @@ class AgentWords:
         return known[2]
 
     def _verified(self, proof: str) -> Proof:
-        """Once for all agents, and again where the keys have changed."""
+        """The proof with its valid grants only; computed once for all agents, and again when the keys change."""
         ring = self._keyring
         if self._good is None or self._good[:2] != (proof, ring.keys):
             self._good = proof, ring.keys, Proof.parse(proof).verified(ring.keys, ring.site)
         return self._good[2]
 
     def heard(self, beat: Beat, now: float) -> Beat:
-        """What an agent says, as it counts here. Raises `BeatError`: not at all."""
+        """The statement of an agent, reduced to what is believed of it. Raises `BeatError` when it must be
+        dropped."""
         agent = beat.node
         heard_at = NEVER if beat.heard is None else now - beat.heard
         self._last[agent] = _Word(beat.leader, beat.epoch, heard_at, now)
@@ -100,7 +102,7 @@ class AgentWords:
         return self._with_leader(beat, now)
 
     def _with_leader(self, beat: Beat, now: float) -> Beat:
-        """The statement with what is to be believed of who leads."""
+        """The statement with only those fields about the leader that most of the voting agents confirm."""
         cluster, leader = self._cluster, beat.leader
         is_known = (beat.epoch, leader) == (cluster.epoch, cluster.leader)
         if is_known and leader == self._node.name:
@@ -119,15 +121,15 @@ class AgentWords:
         return replace(beat, heard=None if heard_at == NEVER else now - heard_at)
 
     def _lately(self, now: float) -> list[_Word]:
-        """What the agents that vote and are there said last."""
+        """The last statements of the voting agents that were heard lately."""
         timing = self._node.membership.timing
         since = now - 2 * timing.slow_interval - timing.silence
         words = (self._last.get(name) for name in self._node.membership.voting_agents)
         return [word for word in words if word is not None and word.said_at > since]
 
     def _grant(self, agent: str, answer: Beat) -> str:
-        """Its grant, signed with the site's key of which the agent's is made; empty: it is none, or not what it was
-        asked for last."""
+        """The agent's grant, signed with the site key from which the agent's key is derived; empty when it is not
+        valid, or not what the agent was last asked for."""
         if agent not in self._asked:
             return ""
         ring, node, (epoch, text) = self._keyring, self._node, self._asked[agent]
@@ -138,7 +140,7 @@ class AgentWords:
         return ""
 
     def _is_witnessed(self, agent: str, beat: Beat) -> bool:
-        """Whether so many of the agents say this list, under no earlier epoch, that one liar is outvoted."""
+        """Whether a majority of the voting agents names this list of voters, under this or a later epoch."""
         self._lists[agent] = beat.list, beat.epoch
         voting = self._node.membership.voting_agents
         said = [self._lists[name] for name in voting if name in self._lists]

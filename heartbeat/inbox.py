@@ -132,8 +132,8 @@ class Inbox:
 
     def _may_be_taken(self, beat: Beat, now: float) -> bool:
         """Whether to process a request that does not name our present start. It may be recorded and replayed by
-        anybody, so it proves nothing about its sender, who is sent a QUERY. Requests other than heartbeats are
-        answered all the same, since the sender may not know our start yet, or may have an older version."""
+        anybody, so it proves nothing about its sender, who is sent a QUERY. Requests other than heartbeats that
+        name no start at all are answered all the same: the sender may not know ours yet, or has an older version."""
         node, timing = self._node, self._node.membership.timing
         if now >= self._ask_at.get(beat.node, now):
             self._ask_at[beat.node] = now + timing.interval / 2

@@ -1,4 +1,4 @@
-"""What makes an epoch somebody's: lists of voters, signed grants, and the proof that a quorum gave them.
+"""Proofs of leadership: lists of voters, signed grants, and the proof that a quorum has granted an epoch.
 
 ::
 
@@ -7,7 +7,7 @@
     proof   8|m2|13|701:2:gw1,gw2,m2|!:<mac>                    forced by an operator: signed by the server alone
 
 A grant is the voter's HMAC-SHA256 (first 128 bits) over its own name, the epoch, the server, its incarnation and the
-whole list of voters, so whoever holds the site key can check a proof, and grants on different lists never add up.
+whole list of voters. So every holder of the site key can verify a proof, and grants by different lists never add up.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _PER_EPOCH: Final = 100
 
 
 class Standing(NamedTuple):
-    """Which of two lists of voters is the site's: that of the later leadership, and of the same one the later list.
+    """The rank of a list of voters. Of two lists the site's is that of the later leadership; under the same
+    leadership, the later list.
 
     As with the logs of Raft (sections 5.4.1 and 4.1 of Ongaro's dissertation): a list that was made under an earlier
     epoch and was not known to the quorum that gave the later one did not become the site's, though its number is
@@ -40,17 +41,17 @@ class Standing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VoterList:
-    """Who votes. A generation names one list only: it is made of the epoch under which the change was made."""
+    """A list of voters. A generation identifies one list only: it is derived from the epoch of the change."""
 
     generation: int = 0
     """0: none known; 1: the first start of the site."""
     names: tuple[str, ...] = ()
     filed: int = 0
-    """The site file's own number of the list that this one follows."""
+    """The number of the list in the site file that this one implements."""
 
     @property
     def quorum(self) -> int:
-        """How many of them decide."""
+        """How many of the voters make a majority."""
         return majority(len(self.names))
 
     @property
@@ -59,17 +60,17 @@ class VoterList:
         return self.generation // _PER_EPOCH
 
     def since(self, epoch: int) -> Standing:
-        """How it stands against others, at a node that lives by it and by the leadership of ``epoch``."""
+        """The rank of this list at a node that uses it and follows the leadership of ``epoch``."""
         return Standing(max(epoch, self.made_under), self.generation)
 
     @property
     def text(self) -> str:
-        """As it stands in the header."""
+        """The list as it is written in the header."""
         return f"{self.generation}:{self.filed}:{','.join(self.names)}"
 
     @classmethod
     def parse(cls, text: str) -> VoterList:
-        """Raises BeatError."""
+        """Read the text form. Raises BeatError."""
         generation, _, rest = text.partition(":")
         filed, _, names = rest.partition(":")
         found = tuple(names.split(",")) if names else ()
@@ -78,16 +79,15 @@ class VoterList:
         return cls(_number(generation), found, _number(filed))
 
     def next(self, epoch: int, names: tuple[str, ...], filed: int) -> VoterList | None:
-        """The list that follows under ``epoch``; None when this epoch has made all that it may make."""
+        """The next list, made under ``epoch``; None when no generation is left under this epoch."""
         generation = max(self.generation, epoch * _PER_EPOCH) + 1
         if self.generation and generation >= (epoch + 1) * _PER_EPOCH:
             return None
         return VoterList(generation, names, filed)
 
     def step_towards(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        """The names after one change: any majority before and any after it share a voter.
-
-        Newcomers first, so that a list never shrinks below what it had and will have.
+        """The names after one change towards ``wanted``. One name is added or removed at a time, so that any majority
+        before and any after it share a voter; additions come first, so that the list never gets shorter than needed.
         """
         for name in wanted:
             if name not in self.names:
@@ -117,18 +117,18 @@ class Proof:
 
     @property
     def forced(self) -> bool:
-        """No quorum, but an operator's word stands behind it."""
+        """Whether an operator forced the epoch, without a quorum."""
         return len(self.grants) == 1 and self.grants[0][0] == FORCED
 
     @property
     def text(self) -> str:
-        """As it stands in the header and in a SUBSCRIBE body."""
+        """The proof as it is written in the header and in the body of a SUBSCRIBE."""
         grants = ",".join(f"{voter}:{signature}" for voter, signature in self.grants)
         return f"{self.epoch}|{self.node}|{self.incarnation}|{self.voters.text}|{grants}"
 
     @classmethod
     def parse(cls, text: str) -> Proof:
-        """Read, unchecked. Raises BeatError."""
+        """Read the text form, without verifying it (see `fault`). Raises BeatError."""
         pieces = text.split("|")
         if len(text) > 2000 or not text.isascii() or len(pieces) != 5 or not _is_name(pieces[1]):
             raise BeatError("a proof must read epoch|server|boot|list|grants")
@@ -138,7 +138,7 @@ class Proof:
         return cls(_number(pieces[0]), pieces[1], _number(pieces[2]), VoterList.parse(pieces[3]), grants)
 
     def fault(self, keys: Sequence[bytes], site: str) -> str:
-        """Why this is no proof, as a sentence; empty when it is one."""
+        """Why the proof is not valid, as a sentence; empty when it is."""
         good = {voter for voter, mark in self.grants if self._is_signed(keys, site, voter, mark)}
         if self.forced:
             return "" if good else "the proof was forced by nobody who holds the site key"
@@ -148,12 +148,13 @@ class Proof:
         return ""
 
     def verified(self, keys: Sequence[bytes], site: str) -> Proof:
-        """The same without the grants that none of ``keys`` has signed."""
+        """The same proof without the grants that are not signed with one of ``keys``."""
         good = tuple(grant for grant in self.grants if self._is_signed(keys, site, *grant))
         return replace(self, grants=good)
 
     def signed_for(self, site: str, key: bytes) -> Proof:
-        """The same, its grants signed with ``key``, for who verifies no other; only of one that is verified."""
+        """The same proof with its grants signed with ``key``, for a node that verifies by that key only. Only to be
+        called on a verified proof."""
         again = ((voter, sign_grant(key, site, voter, *self._led, self.voters)) for voter, _ in self.grants)
         return replace(self, grants=tuple(again))
 

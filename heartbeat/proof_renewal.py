@@ -1,8 +1,8 @@
-"""The proof of our epoch under the present key of the site: after a change of the key an agent that is new, or lost
-its file, can verify no other.
+"""Renews the proof of our epoch after a change of the site key: an agent that is new, or has lost its file, can
+verify only a proof signed with the present key.
 
-Whoever granted or adopted an epoch signs it again when its server asks: that makes nobody win anything, since an
-epoch is one start of one server's for ever (``voter``).
+A voter that granted or adopted an epoch signs it again when the leader asks. Nothing can be won by that, since an
+epoch belongs to one start of one server for ever (``voter``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
 
 
 class ProofRenewal:
-    """One for the life of a server."""
+    """Keeps the proof of a server's epoch valid under the present key; a server has one object of this."""
 
     def __init__(self, node: Participant, leader: Leader, now: float) -> None:
         self._node = node
         self._leader = leader
         self._good: Proof | None = None
-        """The proof that was seen to be good by the present key, and that key."""
+        """The proof that was last found valid; ``_by``: the key by which."""
         self._by = b""
         self._ask_at = now
         self._signatures: dict[str, str] = {}
@@ -30,7 +30,8 @@ class ProofRenewal:
         self._voters = VoterList()
 
     def tend(self, now: float) -> None:
-        """Once a round of heartbeats: ask for signatures as long as ours are not all of the present key."""
+        """Ask the voters for new signatures while our proof is not valid by the present key. Called once for each
+        round of heartbeats."""
         node, leader = self._node, self._leader
         proof, key = node.proof, self._key
         if not leader.epoch or leader.superseded or proof is None or now < self._ask_at:
@@ -56,7 +57,7 @@ class ProofRenewal:
                 node.outbox.ask(name, GRANT, **fields)
 
     def answered(self, answer: Beat) -> None:
-        """A voter signs our epoch again, or does not."""
+        """Process a voter's answer: take its new signature, if it has one."""
         node, leader, voters = self._node, self._leader, self._voters
         named = answer.node in voters.names
         if not leader.epoch or answer.for_epoch != leader.epoch or not named or voters != node.on_disk.voters:

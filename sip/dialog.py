@@ -1,4 +1,5 @@
-"""Dialogs (RFC 3261 section 12): the value that survives a process, and the object that counts on from it."""
+"""Dialogs (RFC 3261 section 12): the value from which another process can go on, and the object that works with
+it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ _BY_TLS: Final = re.compile(r"\s*SIP\s*/\s*2\.0\s*/\s*(?:TLS|WSS)\s", re.IGNOREC
 
 
 class DialogState(NamedTuple):
-    """All that RFC 3261 section 12 calls the state of a dialog, in the words of RFC 4235."""
+    """The state of a dialog (RFC 3261 section 12), named as in RFC 4235."""
 
     call_id: str
     local_tag: str
@@ -39,7 +40,7 @@ class DialogState(NamedTuple):
 
 
 class Dialog:
-    """A dialog at work. Made from a :class:`DialogState` and from nothing else."""
+    """A dialog in use. It is made from a :class:`DialogState` and from nothing else."""
 
     __slots__ = (
         "call_id",
@@ -85,11 +86,11 @@ class Dialog:
 
     @property
     def key(self) -> str:
-        """What finds this dialog for a request that comes in (section 12.2.2; the remote tag is compared after)."""
+        """The key by which a received request is matched to this dialog; see :func:`dialog_key`."""
         return dialog_key(self.call_id, self.local_tag)
 
     def establish(self, response: Response) -> None:
-        """Become the dialog of this 1xx or 2xx to our INVITE (section 12.1.2)."""
+        """Take remote tag, target and route set from a 1xx or 2xx to our INVITE (section 12.1.2)."""
         self.remote_tag = response.to_tag
         self.target = contact_uri(response) or self.target
         self.route_set = tuple(reversed(elements(response, "record-route"))) if "record-route" in response else ()
@@ -104,7 +105,7 @@ class Dialog:
             first = self.route_set[0]
             if _is_loose(first):
                 lines += [f"Route: {route}" for route in self.route_set]
-            else:  # a strict router of RFC 2543: it stands in the Request-URI, the target at the end
+            else:  # a strict router of RFC 2543: its URI is the Request-URI, the target becomes the last route
                 lines += [f"Route: {route}" for route in (*self.route_set[1:], f"<{uri}>")]
                 uri = bare_uri(first)
         remote_tag = f";tag={self.remote_tag}" if self.remote_tag else ""
@@ -118,12 +119,13 @@ class Dialog:
 
 
 def dialog_key(call_id: str, local_tag: str) -> str:
-    """What a dialog is found by; the remote tag is compared after (RFC 3261 section 12.2.2)."""
+    """The key under which a dialog is registered, to be matched to received requests (RFC 3261 section 12.2.2); the
+    remote tag is compared afterwards."""
     return f"{call_id} {local_tag}"
 
 
 def called_by(request: Request, local_tag: str) -> DialogState:
-    """The dialog that an INVITE from outside opens at the UAS (section 12.1.1), under the tag given."""
+    """The dialog that a received INVITE opens at the UAS (section 12.1.1), with the given local tag."""
     return DialogState(
         call_id=request.call_id,
         local_tag=local_tag,
@@ -139,11 +141,11 @@ def called_by(request: Request, local_tag: str) -> DialogState:
 
 
 def contact_uri(message: Message) -> str:
-    """The URI of the Contact by which a dialog is to be reached, fit to stand in a request line.
+    """The URI of a message's Contact, as the remote target of a dialog: fit for a request line.
 
-    ``""`` when there is none: no Contact, several, ``*``, or one that is not a SIP URI which can be read (RFC 3261
-    section 8.1.1.8). A ``sips`` URI is one in a message only whose topmost Via is of TLS: it is not to be used in
-    clear (section 26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
+    ``""`` when there is none: no Contact, several, ``*``, or one that is not a valid SIP URI (RFC 3261 section
+    8.1.1.8). A ``sips`` URI is accepted only in a message whose topmost Via is of TLS, since it must not be used
+    without TLS (section 26.2.2). Headers of the URI are left out (section 19.1.1, table 1).
     """
     line = message.first.get("contact")
     if line is None or message.names.count("contact") != 1:
@@ -179,9 +181,9 @@ def _contact_cached(line: str) -> str:
 
 
 def _is_loose(route: str) -> bool:
-    """Whether a Route value is that of a loose router: by the URI parameter ``lr`` and nothing else (section 19.1.1).
+    """Whether a Route value names a loose router, by the URI parameter ``lr`` alone (section 19.1.1).
 
-    One that cannot be read is left where it is: it cannot stand in a request line.
+    True also for a value that cannot be parsed, since that must not become a Request-URI.
     """
     try:
         return Uri.parse(bare_uri(route)).loose

@@ -1,4 +1,4 @@
-"""What sends the requests of a dialog: its head, its way, and a way round what cannot be reached."""
+"""Builds and sends the requests of a dialog, and sends them to another address after a transport error."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from sip.transaction import ClientTransaction, ClientUser
 from sip.wire.build import request_bytes
 
 LARGEST_DATAGRAM: Final = 1300
-"""Bytes of a request beyond which it goes by a stream where it may (RFC 3261 section 18.1.1)."""
+"""Bytes of a request beyond which it is sent by a stream where possible (RFC 3261 section 18.1.1)."""
 APART: Final = 0.01
-"""Seconds between an ACK and an INVITE over UDP, where the second might overtake the first."""
+"""Seconds between an ACK and the next INVITE over UDP, where the INVITE could overtake the ACK."""
 _WITH_CONTACT: Final = ("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER")
 _CREDENTIALS: Final = ("Authorization:", "Proxy-Authorization:")
-"""As they are written here (``sip.digest``)."""
+"""Spelled as ``sip.digest`` writes them."""
 
 
 class DialogSender:
-    """One for each dialog, early ones too."""
+    """Sends the requests of one dialog; each early dialog has its own."""
 
     __slots__ = ("_datagrams", "dialog", "path", "stack")
 
@@ -32,7 +32,7 @@ class DialogSender:
         self.dialog = dialog
         self.path = path
         self._datagrams: Flow | None = None
-        """Where a request went that was too large for a datagram, before a stream was opened for it."""
+        """The UDP flow that a stream has replaced because a request was too large for a datagram."""
 
     def send(
         self,
@@ -62,7 +62,7 @@ class DialogSender:
         return stack.request(method, data, branch, flow, user, now, context, no_timeout)
 
     def _fitted(self, branch: str, flow: Flow, data: bytes, now: float) -> tuple[bytes, Flow]:
-        """A request that is too large for a datagram goes by a stream where it may."""
+        """The bytes and the flow of a request that is too large for a datagram: by a stream where possible."""
         stack, stream = self.stack, self._stream(flow, now)
         if stream is None:
             return data, flow
@@ -81,7 +81,7 @@ class DialogSender:
         context: Any,
         no_timeout: bool,
     ) -> ClientTransaction:
-        """The next hop is a name that is looked up; the request goes behind those that wait already."""
+        """Send a request after the DNS lookup of its next hop, behind those that wait for it already."""
         stack = self.stack
         transaction = stack.prepare(method, branch, self.path.flow, user, context, no_timeout)
 
@@ -104,7 +104,7 @@ class DialogSender:
         body: bytes,
         max_forwards: int = 70,
     ) -> bytes:
-        """A request in the dialog, as it goes by that flow."""
+        """The bytes of a request in the dialog, with Via and Contact for that flow."""
         stack = self.stack
         uri, head = self.dialog.head(method, cseq, stack.via(flow, branch))
         if method in _WITH_CONTACT:
@@ -114,8 +114,8 @@ class DialogSender:
         return request_bytes(method, uri, head, body)
 
     def _stream(self, flow: Flow, now: float) -> Flow | None:
-        """For a request that is too large for a datagram (RFC 3261 section 18.1.1); when none comes about, it goes by
-        UDP all the same.
+        """A stream for a request that is too large for a datagram (RFC 3261 section 18.1.1), to which the dialog
+        moves; None: the request goes by UDP all the same.
         """
         path = self.path
         if path.reach is None:
@@ -129,10 +129,10 @@ class DialogSender:
     def send_elsewhere(
         self, transaction: ClientTransaction, user: ClientUser, early: bool, now: float
     ) -> ClientTransaction | None:
-        """After a transport error a request in the dialog is sent to the next place of its hop, one that was too
-        large for UDP by UDP all the same (RFC 3263 section 4.3). None where there is nowhere else to send it.
+        """Send a request of the dialog once more after a transport error, to the next address of its hop (RFC 3263
+        section 4.3), or by UDP if only its size had made it go by a stream. None when there is no other address.
 
-        ``early``: the dialog is not established, and its INVITE no concern of the hop.
+        ``early``: the dialog is not established; other addresses are not tried then.
         """
         path, stack = self.path, self.stack
         datagrams, self._datagrams = self._datagrams, None
@@ -158,31 +158,31 @@ class Acknowledgement:
 
     def __init__(self, sender: DialogSender) -> None:
         self.sender = sender
-        """The dialog that it is sent in."""
+        """The sender of the dialog in which the ACK goes."""
         self.cseq = 0
-        """The number of the INVITE whose 2xx is, or is to be, acknowledged; 0 when there was none."""
+        """The CSeq number of the INVITE whose 2xx was or must be acknowledged; 0 when there was none."""
         self.pending = False
-        """A 2xx came that we have not acknowledged."""
+        """Whether a 2xx came that we have not acknowledged."""
         self.unsure = False
-        """A process before us has acknowledged it, perhaps."""
+        """Whether a process before us may have sent the ACK, or may have died before."""
         self.credentials: tuple[str, ...] = ()
-        """Those of our last INVITE, which its ACK carries as well."""
+        """The credentials of our last INVITE, which its ACK carries as well."""
         self.sent_at = -math.inf
-        """When it was sent."""
+        """When the last ACK was sent."""
         self._lines: tuple[str, ...] = ()
         self._body = b""
 
     @property
     def free_at(self) -> float:
-        """When the next INVITE in the dialog may go: not as long as the 2xx to the last one is not acknowledged, and
-        over UDP not so soon after its ACK that it might overtake it (RFC 3261 section 14.1).
+        """When the next INVITE in the dialog may be sent: not before the 2xx to the last one is acknowledged, and
+        over UDP ``APART`` seconds after that ACK, which it could overtake (RFC 3261 section 14.1).
         """
         if self.pending:
             return math.inf
         return self.sent_at + APART if self.sender.path.out.transport == "udp" else -math.inf
 
     def expect(self, cseq: int) -> None:
-        """A 2xx with that number came, perhaps to another process before us."""
+        """A 2xx with that CSeq number came, to us or to a process before us, and must be acknowledged."""
         self.cseq = cseq
         self.pending = True
 
@@ -191,7 +191,7 @@ class Acknowledgement:
         self.credentials = tuple(line for line in lines if line.startswith(_CREDENTIALS))
 
     def send(self, lines: Iterable[str], body: bytes, now: float) -> None:
-        """Send it, once and to the dialog's next hop; it is not tried elsewhere."""
+        """Send the ACK once, to the dialog's next hop; no other address is tried."""
         if not (self.cseq or self.pending):
             return
         lines = tuple(lines)
@@ -207,20 +207,20 @@ class Acknowledgement:
             self._go(flow, now)
 
     def prepare(self, cseq: int, lines: Iterable[str], body: bytes) -> None:
-        """A process before us has sent the ACK for our INVITE with that number, perhaps: it goes out when its 2xx
-        comes again."""
+        """A process before us may have sent the ACK for our INVITE with that CSeq number: it is sent when the 2xx is
+        repeated."""
         self.cseq, self.pending, self.unsure = cseq, False, True
         self._lines, self._body = tuple(lines), body
 
     def again(self, cseq: int) -> None:
-        """The ACK for our INVITE with that number may have been lost: send it as it was."""
+        """A 2xx with that CSeq number came again: repeat its ACK unchanged."""
         self.unsure = False
         path = self.sender.path
         if self.cseq == cseq and not self.pending and not path.waits:
             self.sender.stack.send(path.out, self._message(path.out))
 
     def message(self) -> bytes:
-        """The last ACK that we sent, whole; empty when there is none."""
+        """The bytes of the last ACK that we sent; empty when there is none."""
         return self._message(self.sender.path.out) if self.cseq and not self.pending else b""
 
     def _go(self, flow: Flow, now: float) -> None:
@@ -228,14 +228,14 @@ class Acknowledgement:
             self.sender.stack.send(flow, self._message(flow))
 
     def _message(self, flow: Flow) -> bytes:
-        """The same branch each time: it is the same ACK."""
+        """The bytes of the ACK, with the same branch each time, since it is the same ACK."""
         sender = self.sender
         branch = sender.stack.identifiers.branch_of_ack(sender.dialog.key, self.cseq)
         return sender.request("ACK", self.cseq, branch, flow, self._lines, self._body)
 
 
 def readdressed(request: bytes, via: str, contact: str) -> bytes:
-    """The same request for another place, with our address as it is seen there."""
+    """The same request for another flow: with the given Via and Contact lines."""
     head, end, body = request.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     lines[1] = via.encode("latin-1")

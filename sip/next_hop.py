@@ -1,9 +1,9 @@
-"""Where the requests of a dialog go. A destination is a value, not a ready flow.
+"""The next hop of the requests of a dialog.
 
-RFC 3261 names a URI (sections 8.1.2, 12.2.1.1, 16.12: the first route, else the remote target); what a line allows
-and RFC 3263 make a flow of it. :class:`NextHop` is the value, a :class:`Reach` (``sip.device.reach``: one a line)
-turns it into a flow, now or when a name is looked up, and a :class:`DialogPath` keeps the flow until the hop changes,
-and the requests of its dialog in their order.
+RFC 3261 names a URI (sections 8.1.2, 12.2.1.1, 16.12: the first route, else the remote target). The policy of the
+line and RFC 3263 turn that into a flow. :class:`NextHop` is the destination as a value. A :class:`Reach`
+(``sip.device.reach``: one for each line) finds its flow, at once or after a DNS lookup. A :class:`DialogPath` keeps
+that flow until the next hop changes, and keeps the requests of its dialog in order during a lookup.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from sip.wire.message import Request
 from sip.wire.uri import host_port
 
 MOST_WAITING: Final = 16
-"""Requests of one dialog that may wait for a name; further ones fail."""
+"""Requests of one dialog that may wait for a DNS lookup; further ones fail."""
 
 Go = Callable[[Flow, float], None]
-"""Goes on with a request, now that its flow is known; `UNREACHABLE`: there is none."""
+"""Called with the flow of a request that has waited for it, or `UNREACHABLE` when there is none."""
 
 
 class NextHop(NamedTuple):
-    """Where a request in a dialog goes, before DNS and the line's policy."""
+    """The destination of a request in a dialog, before DNS and the line's policy are applied."""
 
     uri: str
     """The first route's URI, or the remote target."""
     reuse: Flow
-    """The flow that the dialog came by, or on which it was answered."""
+    """The flow by which the dialog was opened or answered."""
 
 
 def hop_uri(target: str, route_set: Sequence[str]) -> str:
@@ -44,7 +44,8 @@ def hop_uri(target: str, route_set: Sequence[str]) -> str:
 
 
 def named_hosts(dialog: Dialog) -> list[str]:
-    """The hosts from which the peer of a dialog said that its requests would come: its Contact, the next route."""
+    """The hosts from which requests of a dialog's peer may be expected: that of its Contact, that of the first
+    route."""
     hosts = []
     for value in (dialog.target, *dialog.route_set[:1]):
         try:
@@ -55,39 +56,39 @@ def named_hosts(dialog: Dialog) -> list[str]:
 
 
 class Reach(Protocol):
-    """How the devices of one line are reached."""
+    """Finds the flows to the devices of one line."""
 
     @property
     def contact_user(self) -> str:
-        """The user part of our Contact there: peers that we registered with find the account by it."""
+        """The user part of our Contact on this line, by which peers that we registered with find the account."""
 
     def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
-        """The flow to use, `UNREACHABLE` where there is none; None: ``path.found`` is called later."""
+        """The flow to that next hop, `UNREACHABLE` where there is none; None: ``path.found`` is called later."""
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
-        """Where a request goes on after a transport error on ``failed``; None: it has failed."""
+        """The flow on which to repeat a request after a transport error on ``failed``; None: there is none."""
 
     def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
-        """A stream to the place of a UDP flow, for a request to ``uri`` that is too large; None: UDP is fixed, or no
-        stream is to be had there.
+        """A stream to the address of a UDP flow, for a request to ``uri`` that is too large for UDP; None: the line
+        uses UDP only, or no stream can be opened there.
         """
 
     def streamless(self, flow: Flow, now: float) -> None:
-        """No stream could be had to the place of a UDP flow."""
+        """No stream could be opened to the address of this UDP flow."""
 
     def is_open(self, flow: Flow) -> bool:
-        """Whether a stream is there, or about to be; always for UDP."""
+        """Whether a stream is open or being opened; always true for UDP."""
 
     def admits(self, path: DialogPath, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a request in the dialog that came by another flow than its own may be looked at; it may move the
-        dialog (``path.flow``). False: it was answered.
+        """Whether to accept a request in the dialog that came by another flow than the dialog's; may move the dialog
+        there (``path.flow``). False: the request was answered.
         """
 
 
 class DialogPath:
-    """The way of one dialog's requests.
+    """The flow of one dialog's requests.
 
-    Without a :class:`Reach` it is a fixed flow: between agents and servers the owner moves it (docs/wire.md).
+    Without a :class:`Reach` the flow is fixed: between agents and servers the owner moves the dialog (docs/wire.md).
     """
 
     __slots__ = ("_hop", "_waiting", "flow", "out", "places", "reach", "user")
@@ -99,30 +100,30 @@ class DialogPath:
         self.user = reach.contact_user if reach is not None else ""
         """The user part of our Contact."""
         self.places: Sequence[Flow] = ()
-        """Further flows to the same hop, for who is told of a transport error."""
+        """Further flows to the same hop, to be tried after a transport error."""
         self.out = flow
-        """By which the last request went, ACK included."""
+        """The flow of the last request, ACK included."""
         self._hop = ""
         self._waiting: deque[Go] | None = None
 
     def move(self, flow: Flow) -> None:
-        """The dialog is at home on another flow from now on; the next hop is worked out anew."""
+        """Move the dialog to another flow; the next hop is determined anew."""
         self.flow = self.out = flow
         self._hop = ""
 
     def admits(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a request in the dialog may be looked at, by the flow that it came by; False: it was answered."""
+        """Whether to accept a request in the dialog, by the flow on which it came; False: it was answered."""
         if self.reach is None or transaction.flow == self.flow:
             return True
         return self.reach.admits(self, transaction, request, now)
 
     @property
     def waits(self) -> bool:
-        """Whether requests wait for a name."""
+        """Whether requests wait for a DNS lookup."""
         return self._waiting is not None
 
     def flow_for(self, target: str, route_set: tuple[str, ...], now: float) -> Flow | None:
-        """By which flow the dialog's next request goes; None: it has to :meth:`wait`."""
+        """The flow of the dialog's next request; None: it has to :meth:`wait`."""
         reach = self.reach
         if reach is None:
             return self.flow
@@ -141,7 +142,8 @@ class DialogPath:
         return self._use(found)
 
     def wait(self, go: Go, now: float) -> None:
-        """Go on behind the requests that wait already, as soon as the flow is known."""
+        """Call ``go`` when the flow is known, after the requests that wait already; at once with `UNREACHABLE` when
+        too many wait."""
         waiting = self._waiting
         if waiting is None or len(waiting) >= MOST_WAITING:
             go(UNREACHABLE, now)
@@ -149,15 +151,16 @@ class DialogPath:
             waiting.append(go)
 
     def found(self, flow: Flow, now: float) -> None:
-        """The name of the hop is known, or cannot be (`UNREACHABLE`): what waits goes on, in its order."""
+        """The lookup of the next hop has ended, with `UNREACHABLE` when it failed: the requests that wait go on in
+        order."""
         self._use(flow)
         waiting = self._waiting
-        while waiting:  # also what is asked meanwhile: nothing overtakes
+        while waiting:  # requests made meanwhile are appended, so that none overtakes another
             waiting.popleft()(flow, now)
         self._waiting = None
 
     def again(self, failed: Flow, now: float) -> Flow | None:
-        """Where a request goes after a transport error on ``failed`` (RFC 3263 section 4.3); None: nowhere."""
+        """The next flow to try after a transport error on ``failed`` (RFC 3263 section 4.3); None: there is none."""
         if self.reach is None or self._waiting is not None:
             return None
         while self.places:
@@ -170,5 +173,5 @@ class DialogPath:
     def _use(self, flow: Flow) -> Flow:
         self.out = flow
         if flow is UNREACHABLE:
-            self._hop = ""  # asked anew for the next request
+            self._hop = ""  # look it up again for the next request
         return flow

@@ -1,7 +1,7 @@
 """The four transaction machines of RFC 3261 section 17, with RFC 6026 (2xx to INVITE) and RFC 4320 (no late 408).
 
 Each machine is a table ``(state, cause) -> (next, action)``, stepped by :meth:`Transaction.step` alone. A transaction
-knows one :class:`Layer` below (to send, to be woken, to be forgotten) and one user above, who is told of responses.
+uses one :class:`Layer` below it (to send, for timers, and to be removed) and reports responses to one user above it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Layer(Protocol):
 
 
 class ClientUser(Protocol):
-    """Who is told of the responses to a request."""
+    """The user of a client transaction, to which responses and time-outs are reported."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None: ...
 
@@ -61,17 +61,17 @@ Table = dict[tuple[str, str], tuple[str, Action]]
 
 
 class Transaction:
-    """The common part: a state, a table, and deadlines that a change of state annuls."""
+    """The common part: a state, a table, and timers that a change of state cancels."""
 
     __slots__ = ("_interval", "context", "flow", "generation", "key", "layer", "on_site_flow", "state", "user")
 
     user: Any
-    """Who is told of it."""
+    """The object to which the transaction reports, or None."""
     context: Any
-    """What the user ties to it."""
+    """A value of the user, kept with the transaction."""
 
     TABLE: ClassVar[Table]
-    """Set behind each class, when its methods are there."""
+    """Assigned after each class, since it refers to its methods."""
 
     def __init__(self, layer: Layer, key: str, flow: Flow, state: str, on_site_flow: bool) -> None:
         self.layer = layer
@@ -79,13 +79,13 @@ class Transaction:
         self.flow = flow
         self.state = state
         self.on_site_flow = on_site_flow
-        """On a hop between agent and server: a stream, but connections may break and messages be repeated, so what
-        ended is remembered as long as over UDP (docs/wire.md)."""
+        """Whether the flow is between agent and server: a stream, but messages may be repeated after it has broken,
+        so finished transactions are kept as long as over UDP (docs/wire.md)."""
         self.generation = 0
         self._interval = 0.0
 
     def step(self, cause: str, subject: Any, now: float) -> None:
-        """The only place where the state changes, as long as the transaction is not terminated from outside."""
+        """Process an event by ``TABLE``; one that has no entry in the present state is ignored."""
         entry = self.TABLE.get((self.state, cause))
         if entry is None:
             return
@@ -99,7 +99,7 @@ class Transaction:
         self.step(cause, None, now)
 
     def terminate(self) -> None:
-        """Give it up without a word to anybody: nothing of it is awaited or owed any more, nobody is told of it."""
+        """Drop the transaction: nothing is sent and nothing is reported any more."""
         self.state = TERMINATED
         self.generation += 1
         self.user = self.context = None
@@ -146,12 +146,12 @@ class ClientTransaction(Transaction):
         self.request = request
         self.user = user
         self.context = context
-        """What the user wants back with the responses; for a relayed request the other side's transaction."""
+        """A value of the user; for a request that is passed on the server transaction of the other leg."""
         self.no_timeout = no_timeout
-        """Without timers B and F: towards the call servers, where only the holding of requests is bounded."""
+        """Without timers B and F: towards the call servers, where only the time of holding requests is limited."""
         self.failure = 0
-        """The status that stands for the answer that did not come (RFC 3261 section 8.1.3.1): 408, or 503 after a
-        transport error."""
+        """The status that takes the place of a missing response (RFC 3261 section 8.1.3.1): 408, or 503 after a
+        transport error; 0 before that."""
 
     def start(self, now: float) -> None:
         """Send the request and set the first timers."""
@@ -159,32 +159,33 @@ class ClientTransaction(Transaction):
             self._wake(0.0, TRANSPORT, now)
             return
         layer = self.layer
-        if self.flow.transport == "udp":  # what is answered in time, and most is, needs no timer B or F
+        if self.flow.transport == "udp":  # timer B or F is set after T1 only: most requests are answered before
             layer.deadlines.set(now + layer.timers.t1, self, RESEND)
         elif not self.no_timeout:
             layer.deadlines.set(now + layer.timers.lifetime, self, TIMEOUT)
         layer.send(self.flow, self.request)
 
     def _begin_timeout(self, now: float) -> None:
-        """At the first firing of timer A or E: set timer B or F, as from the start."""
+        """At the first firing of timer A or E: set timer B or F, counted from the start."""
         timers = self.layer.timers
         self._interval = timers.t1
         if not self.no_timeout:
             self._wake(timers.lifetime - timers.t1, TIMEOUT, now)
 
     def receive(self, response: Response, now: float) -> None:
-        """A response that matched (RFC 3261 section 17.1.3)."""
+        """Process a response that matched (RFC 3261 section 17.1.3)."""
         status = response.status
         self.step(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, response, now)
 
     def resend(self, flow: Flow) -> None:
-        """Repeat the request on a new connection; its answer may have been lost with the old one."""
+        """Repeat the request on a new connection, since its answer may have been lost with the old one."""
         if self.state in (CALLING, TRYING, PROCEEDING):
             self.flow = flow
             self.layer.send(flow, self.request)
 
     def cancelled(self, now: float) -> None:
-        """A CANCEL was sent for this INVITE: what is not answered 64*T1 later is over (RFC 3261 section 9.1)."""
+        """A CANCEL was sent for this INVITE: without a final response it times out after 64*T1 (RFC 3261 section
+        9.1)."""
         if not self.no_timeout:
             self._wake(self.layer.timers.lifetime, CANCEL_LOST, now)
 
@@ -207,7 +208,7 @@ class ClientTransaction(Transaction):
         self.user.timed_out(self, now)
 
     def _tell_silence(self, _: Any, now: float) -> None:
-        """The user may give the request up; it goes on as long as it may still be answered."""
+        """Report that no response came in time. The transaction goes on, since it may still be answered."""
         self.failure = 408
         self.user.timed_out(self, now)
 
@@ -301,30 +302,30 @@ NonInviteClient.TABLE = {
 
 
 class ServerTransaction(Transaction):
-    """What both server machines share. The answer is built by the stack and handed down as bytes."""
+    """What both server machines share. Responses are built by the stack and passed in as bytes."""
 
     __slots__ = ("last", "request", "request_id")
 
     def __init__(self, layer: Layer, key: str, flow: Flow, request: Request, on_site_flow: bool = False) -> None:
         super().__init__(layer, key, flow, PROCEEDING if request.method == "INVITE" else TRYING, on_site_flow)
         self.request: Request | None = request
-        """What is being answered; given up after the final answer."""
+        """The request; None after the final response."""
         self.request_id = ""
-        """By what its layer knows the request whichever way it came; ``""`` where it need not be known so."""
+        """By what the transaction table recognises the same request on another flow; ``""`` where it need not."""
         self.last = b""
-        """The last response, given again to a repeat of the request."""
+        """The last response, sent again when the request is repeated."""
         self.user = None
-        """Who is told when a final answer to an INVITE was never acknowledged (timer H)."""
+        """Told when a final response to an INVITE got no ACK (timer H); None: nobody is."""
         self.context = None
-        """Whatever the user ties to it: for a relayed request the leg."""
+        """A value of the user: for a request that is passed on, the leg on which it came."""
 
     @property
     def open(self) -> bool:
-        """Whether a final answer is still owed."""
+        """Whether no final response was sent yet."""
         return self.state in (PROCEEDING, TRYING)
 
     def respond(self, status: int, data: bytes, now: float) -> None:
-        """Send a response, built already. After a final one nothing is tied to the transaction any more."""
+        """Send a response. After a final one the context is dropped."""
         self.step(PROVISIONAL if status < 200 else SUCCESS if status < 300 else FAILURE, data, now)
         if status >= 200:
             self.context = None
@@ -350,7 +351,7 @@ class InviteServer(ServerTransaction):
     def _accept(self, data: bytes, now: float) -> None:
         # RFC 6026 section 8.5: the user repeats the 2xx; the transaction only absorbs repeats of the INVITE
         self.request = None
-        # between agent and server a repeat is a replay: the answer was lost with a connection
+        # between agent and server a repeated INVITE means that the 2xx was lost with a connection
         self.last = data if self.on_site_flow else b""
         self.layer.send(self.flow, data)
         self.layer.deadlines.set_about(now + self.layer.timers.lifetime, self, ABSORBED)  # timer L
@@ -373,7 +374,7 @@ class InviteServer(ServerTransaction):
         self.layer.send(self.flow, self.last)
 
     def _confirm(self, _: Any, now: float) -> None:
-        if not self.on_site_flow:  # there the answer may be wanted once more, by an agent that died with it
+        if not self.on_site_flow:  # there an agent that died after the response may ask for it once more
             self.last = b""
         self._linger(self.layer.timers.t4, now)
 
@@ -426,11 +427,11 @@ NonInviteServer.TABLE = {
 
 
 _CREDENTIALS: Final = ("authorization", "proxy-authorization")
-"""An ACK has those of its INVITE, for it cannot be challenged (RFC 3261 section 22.1)."""
+"""Headers that an ACK copies from its INVITE, since an ACK cannot be challenged (RFC 3261 section 22.1)."""
 
 
 def _ack_of(invite: bytes, response: Response) -> bytes:
-    """The ACK for a failed INVITE (RFC 3261 section 17.1.1.3): the To is that of the response."""
+    """The ACK for a failure response to an INVITE (RFC 3261 section 17.1.1.3), with the To of the response."""
     uri, kept, _ = _copied(invite, _CREDENTIALS)
     kept.append(f"To: {response.get('to') or ''}")
     return _joined("ACK", uri, kept, response.cseq)
@@ -445,7 +446,8 @@ def cancel_of(invite: bytes, lines: Iterable[str] = ()) -> bytes:
 
 
 def _copied(invite: bytes, more: tuple[str, ...] = ()) -> tuple[str, list[str], str]:
-    """What both have of the INVITE: Request-URI; top Via, From, Call-ID, Routes and ``more``; the To line beside."""
+    """The parts of an INVITE that its ACK or CANCEL repeats: the Request-URI; the lines of the top Via, From,
+    Call-ID, Routes and the headers in ``more``; the To line."""
     lines = invite.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     kept: list[str] = []
     to = ""

@@ -1,4 +1,4 @@
-"""The transactions that are under way, and what each of them needs below it."""
+"""The table of all transactions, and the layer below each of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from sip.transaction import PROCEEDING, TRANSPORT, ClientTransaction, ServerTran
 
 
 class TransactionTable:
-    """Transactions by their keys, and their :class:`sip.transaction.Layer`; ``out`` is what to do outside."""
+    """Transactions by their keys, and their :class:`sip.transaction.Layer`; ``out`` collects actions for the
+    shell."""
 
     __slots__ = ("_out", "clients", "deadlines", "invites", "servers", "timers")
 
@@ -20,14 +21,14 @@ class TransactionTable:
         self.servers: dict[str, ServerTransaction] = {}
         self.clients: dict[str, ClientTransaction] = {}
         self.invites: dict[str, ServerTransaction] = {}
-        """First INVITEs of devices by what they are whichever way they come (``request_id``)."""
+        """First INVITEs of devices by ``request_id``, which is the same on every flow."""
         self._out = out
 
     def send(self, flow: Flow, data: bytes) -> None:
         self._out.append(Send(flow, data))
 
     def remove(self, transaction: Any) -> None:
-        """A transaction came to its end; another one that took its place stays."""
+        """Remove a transaction that has ended; another one under the same key stays."""
         key: str = transaction.key
         if not isinstance(transaction, ServerTransaction):
             if self.clients.get(key) is transaction:
@@ -39,13 +40,14 @@ class TransactionTable:
             del self.invites[transaction.request_id]
 
     def remove_flow(self, flow: Flow) -> None:
-        """Forget every transaction on a flow, without a word to anybody."""
+        """Drop every transaction on a flow, without sending or reporting anything."""
         for table in (self.servers, self.clients):
             for transaction in [each for each in table.values() if each.flow == flow]:
                 transaction.terminate()
 
     def repeated(self, transaction: ServerTransaction, repeat: ServerTransaction) -> None:
-        """A request that is being answered came again under another branch (docs/wire.md): go on in its place."""
+        """A request that is being answered came again under another branch (docs/wire.md): answer the
+        repeat instead."""
         self.remove(transaction)
         transaction.key, transaction.flow = repeat.key, repeat.flow
         transaction.request, transaction.state = repeat.request, repeat.state
@@ -54,8 +56,8 @@ class TransactionTable:
         self.servers[transaction.key] = transaction
 
     def transport_failed(self, flow: Flow, now: float) -> None:
-        """A stream broke, or ICMP says that nobody is there: requests that wait for an answer on it have failed (RFC
-        3261 sections 17.1.4, 18.4). Over UDP only those without any response: an ICMP error may be forged, or late.
+        """A stream broke, or an ICMP error came: requests that wait for a response on that flow have failed (RFC 3261
+        sections 17.1.4, 18.4). Over UDP only those without any response, since an ICMP error may be forged or late.
         """
         stream = flow.transport != "udp"
         waiting = [one for one in self.clients.values() if one.flow == flow and not one.answered]
