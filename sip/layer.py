@@ -1,7 +1,7 @@
-"""The SIP layer in one object: the transactions, the deadlines and the known legs, and what sends for them.
+"""The SIP layer in one object: transactions, deadlines, legs, and the sending of messages.
 
-Above it stands one :class:`sip.receiver.Listener`, told by plain calls; below it one shell, told by
-:meth:`Stack.to_do` (``sip.actions``). What comes goes through ``sip.receiver``, what is answered through
+Above it is one :class:`sip.receiver.Listener`, which it calls; below it one shell, which takes actions from
+:meth:`Stack.to_do` (``sip.actions``). Received messages go through ``sip.receiver``, responses through
 ``sip.responder``.
 """
 
@@ -42,24 +42,24 @@ class Stack:
         self.timers = timers or Timers()
         self.deadlines = Deadlines()
         self.sent_by: dict[str, str] = {}
-        """``host:port`` for Via and Contact, by the ``local`` of a flow where it differs from the default."""
+        """``local`` of a flow -> ``host:port`` for Via and Contact, where it differs from the default."""
         self.advertised: dict[Flow, str] = {}
-        """The same for single flows, where it depends on the peer."""
+        """The same for single flows, where the address depends on the peer."""
         self.default_sent_by = sent_by
         self.unauthenticated_flows: set[Flow] = set()
-        """Flows of which every message is shown to ``Listener.admits`` before anything is matched."""
+        """Flows on which every message is passed to ``Listener.admits`` before it is matched to anything."""
         self.certified: dict[Flow, tuple[str, ...]] = {}
-        """What peers have proved to be by their certificates, by the flow (``sip.certificate_names``)."""
+        """Flow -> the names in the verified certificate of its peer (``sip.certificate_names``)."""
         self.site_flows: set[Flow] = set()
         """Flows between agents and servers (docs/wire.md)."""
         self.legs: dict[str, InDialog] = {}
         self.call_ids = CallIds()
-        """Which dialogs are of one call, for people."""
+        """Which dialogs belong to one call, for operators."""
         self.counters: Counter[str] = Counter()
         self.limited_logger = RateLimitedLogger()
-        """Says what strangers cause."""
+        """Logs events that strangers can cause."""
         self._out: list[Action] = []
-        """One list for all parts, emptied in place."""
+        """Actions for the shell. All parts share this list, so it is emptied in place."""
         self.identifiers = Identifiers(secret)
         self.transactions = TransactionTable(self.timers, self.deadlines, self._out)
         self.servers = self.transactions.servers
@@ -68,7 +68,7 @@ class Stack:
         self.responder = Responder(self.identifiers, self._out, self.counters, self.bans)
         self.admission = self.responder.admission
         self.congestion = Congestion()
-        """Says whether new calls are refused for want of time."""
+        """Decides whether new calls are refused because the process is overloaded."""
         self.receiver = Receiver(
             listener,
             self.transactions,
@@ -82,8 +82,8 @@ class Stack:
             self._out,
         )
         self.sips_flows = self.receiver.sips_flows
-        """Secure flows whose peers speak of ``sips``: they are answered so (RFC 3261 section 12.1.1)."""
-        # What its users ask of a part they ask without a detour.
+        """Secure flows whose peers use ``sips`` URIs: our Contact there is one too (RFC 3261 section 12.1.1)."""
+        # Users call these methods of the parts directly.
         self.receive = self.receiver.receive
         self.receive_message = self.receiver.receive_message
         self.token = self.identifiers.token
@@ -95,11 +95,11 @@ class Stack:
         self.respond_stateless = self.responder.respond_stateless
 
     def close(self, flow: Flow) -> None:
-        """Give up a stream."""
+        """Close a stream."""
         self.receiver.streams.close(flow)
 
     def flow_lost(self, flow: Flow) -> None:
-        """Forget what a stream left half-read."""
+        """A stream was lost: forget what is known about it, and a message that was received in part."""
         self.receiver.streams.remove(flow)
         self.unauthenticated_flows.discard(flow)
         self.site_flows.discard(flow)
@@ -107,7 +107,7 @@ class Stack:
         self.sips_flows.discard(flow)
 
     def speaks_for(self, flow: Flow, names: tuple[str, ...]) -> bool:
-        """Whether the peer of a flow has proved to be one of these hosts."""
+        """Whether the certificate of a flow's peer names one of these hosts."""
         return speaks_for(self.certified.get(flow, ()), names)
 
     def handle_timer(self, now: float) -> None:
@@ -117,7 +117,7 @@ class Stack:
         return self.deadlines.next()
 
     def to_do(self) -> list[Action]:
-        """What is to be done outside, in order; handed over."""
+        """The actions to be carried out by the shell, in order; each is returned once."""
         out = self._out[:]
         self._out.clear()
         return out
@@ -129,7 +129,7 @@ class Stack:
         self._out.append(action)
 
     def address(self, flow: Flow) -> str:
-        """Our ``host:port`` as the peer of that flow is to see it."""
+        """Our ``host:port`` towards the peer of that flow."""
         if self.advertised and (own := self.advertised.get(flow)) is not None:
             return own
         return self.sent_by.get(flow.local, self.default_sent_by)
@@ -153,8 +153,8 @@ class Stack:
         return f"Via: SIP/2.0/{transport.upper()} {self.address(flow)};branch={branch};rport"
 
     def _reuse(self, flow: Flow) -> str:
-        """On a stream of ours: the peer may send its requests by it (RFC 5923), and is to say how long it stays open
-        without a word (RFC 6223)."""
+        """The Via parameters for a stream that we opened: the peer may send its requests on it (RFC 5923), and may
+        say how long it stays open when idle (RFC 6223)."""
         return "" if "#" in flow.local or flow in self.site_flows else ";alias;keep"
 
     def request(
@@ -184,7 +184,8 @@ class Stack:
         no_timeout: bool = False,
         data: bytes = b"",
     ) -> ClientTransaction:
-        """A client transaction whose request is not sent yet: its place is still looked up; see :meth:`begin`."""
+        """Make a client transaction without sending its request, while its next hop is looked up; see
+        :meth:`begin`."""
         kind = InviteClient if method == "INVITE" else NonInviteClient
         key = branch + "C" if method == "CANCEL" else branch
         return kind(
@@ -192,7 +193,7 @@ class Stack:
         )
 
     def begin(self, transaction: ClientTransaction, flow: Flow, data: bytes, now: float) -> None:
-        """Send the request of a transaction that was prepared, unless it was given up since."""
+        """Send the request of a prepared transaction, unless that was given up meanwhile."""
         if transaction.answered:
             return
         transaction.flow = flow
@@ -201,7 +202,7 @@ class Stack:
         transaction.start(now)
 
     def resume(self, transaction: ClientTransaction, flow: Flow, data: bytes) -> None:
-        """Go on with a transaction that was prepared, and whose request a process before us has sent: a provisional
+        """Go on with a prepared transaction whose request a process before us has sent, and to which a provisional
         response has come already."""
         transaction.flow = flow
         transaction.request = data

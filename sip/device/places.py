@@ -1,4 +1,4 @@
-"""The places of a line's peers: looked up ahead of need, those that failed lately last."""
+"""The addresses of a line's peers: looked up in advance, and ordered so that those that failed lately come last."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sip.timers import Deadlines
 from sip.wire.uri import Uri
 
 SHUNNED: Final = 30.0
-"""Seconds for which a place that was silent or could not be reached is tried last."""
+"""Seconds for which an address that did not answer or could not be reached is tried last."""
 LOOK_AGAIN: Final = 60.0
-"""Seconds after which a name is asked for again; the resolver has it at hand, refreshed before its TTL ends."""
+"""Seconds after which a name is looked up again; the resolver caches it and refreshes it before its TTL ends."""
 FIRST_RETRY: Final = 2.0
-"""Seconds after which a name is asked for again that could not be resolved; doubled with each failure."""
+"""Seconds after which a name that could not be resolved is looked up again; doubled with each failure."""
 
 
 class PeerPlace(NamedTuple):
-    """One place to try."""
+    """One address of a peer."""
 
     peer: str
     """The peer's URI as the site file has it."""
@@ -30,7 +30,7 @@ class PeerPlace(NamedTuple):
 
 
 class Shunning:
-    """Places that are tried last for a while, and never left out (RFC 3263 section 4.3)."""
+    """Addresses that are tried last for a while, though never left out (RFC 3263 section 4.3)."""
 
     __slots__ = ("_until",)
 
@@ -38,36 +38,37 @@ class Shunning:
         self._until: dict[Place, float] = {}
 
     def shun(self, place: Place, now: float, seconds: float = SHUNNED) -> None:
-        """It was silent, could not be reached, or asked to be left alone for so long."""
+        """An address did not answer, could not be reached, or asked for a pause of so many seconds."""
         self._until[place] = max(self._until.get(place, 0.0), now + seconds)
 
     def forgive(self, place: Place) -> None:
-        """It answered."""
+        """An address has answered: try it in its normal order again."""
         self._until.pop(place, None)
 
     def is_shunned(self, place: Place, now: float) -> bool:
         return self._until.get(place, -math.inf) > now
 
     def ordered(self, places: Iterable[PeerPlace], now: float) -> list[PeerPlace]:
-        """The same places, those that are shunned last."""
+        """The same addresses, with the shunned ones last."""
         found = list(places)
         return sorted(found, key=lambda one: self.is_shunned(one.place, now)) if self._until else found
 
     def keep(self, places: Iterable[Place]) -> None:
-        """Forget all other places."""
+        """Forget all addresses but these."""
         kept = set(places)
         self._until = {place: until for place, until in self._until.items() if place in kept}
 
 
 class PeerPlaces:
-    """The places of some peers, in the order of the peers; SRV weights are drawn for each new call (RFC 3263)."""
+    """The addresses of some peers, in the order of the peers; SRV weights are applied anew for each call (RFC
+    3263)."""
 
     def __init__(self, peers: Sequence[str], names: NameLookups, deadlines: Deadlines) -> None:
         self.generation = 0
         self.because = ""
-        """Why the last name that was asked for has no place, ``""`` when it has."""
+        """Why the name that was looked up last has no address, ``""`` when it has one."""
         self.changed: Callable[[float], None] | None = None
-        """Called when other places were found."""
+        """Called when a lookup has changed the addresses."""
         self.peers = tuple(peers)
         self._names = names
         self._deadlines = deadlines
@@ -86,27 +87,27 @@ class PeerPlaces:
 
     @property
     def known(self) -> bool:
-        """Whether every name was answered for at least once, if only that it has no place."""
+        """Whether every name was looked up at least once, even without a result."""
         return len(self._answered) == len(self._named)
 
     def ask(self, now: float) -> None:
-        """Have the names looked up: the first time, and again for the next call."""
+        """Look the names up: the first time, and again for the next call."""
         for peer in self._named:
             if peer not in self._asking:
                 self._asking.add(peer)
                 self._names.ask(peer, partial(self._located, peer), now)
 
     def wait(self, then: Callable[[float], None]) -> None:
-        """Call ``then`` as soon as they are :attr:`known`."""
+        """Call ``then`` as soon as the addresses are :attr:`known`."""
         self._waiting.append(then)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """Stop the lookups."""
         self.generation += 1
         self._named = []
 
     def places(self) -> list[PeerPlace]:
-        """All that are known, in the order to try them."""
+        """All known addresses, in the order in which to try them."""
         return [PeerPlace(peer, place) for peer in self.peers for place in self._found.get(peer, ())]
 
     def due(self, cause: str, now: float) -> None:
@@ -134,7 +135,7 @@ class PeerPlaces:
 
 
 def numeric_place(uri: str) -> Place | None:
-    """The place of a URI that needs no DNS, None for a name."""
+    """The address of a URI with a numeric host, None for a name, which needs DNS."""
     parsed = Uri.parse(uri)
     host = parsed.get("maddr") or parsed.host
     if not is_numeric(host.strip("[]")):

@@ -27,10 +27,10 @@ REFRESH: Final = "refresh"
 SDP: Final = "Content-Type: application/sdp"
 DUE: Final = "session timer"
 LONGEST_SLEEP: Final = 60.0
-"""Seconds between two looks at the timer: no deadline keeps the session of an ended call for hours."""
+"""Most seconds between two checks of the timer, so that no deadline keeps the session of an ended call for hours."""
 _BUSY_S: Final = 2.0
 _USUAL: Final = (1800, 90)
-"""Interval and least interval, in seconds, where the device wants a timer and its line has none."""
+"""Session interval and minimum, in seconds, where the device asks for a timer and its line has none."""
 
 
 class TimerSettings(Protocol):
@@ -69,38 +69,39 @@ class DeviceSession:
         self._random = random
         self._hang_up: HangUp | None = hang_up
         self.changed: Callable[[float, bool], None] | None = None
-        """Told of what the hop does by itself; whether it is about to leave, so that it is to be known before."""
+        """Called when this hop does something by itself. The flag: the message is about to be sent, so the change
+        must be recorded before."""
         self._looks_at = 0.0
         self._asked = 0
         """How many sections the far side has offered, where the device was offered more: it knows of others."""
         self.generation = 0
         self.leg: InviteUsage | None = None
-        """The dialog, once it is known which one it is."""
+        """The dialog, once it is known."""
         self.offers = offers or OfferAnswer()
         self.timer: SessionTimer | None = None
 
     def called(self, settings: TimerSettings | None, now: float) -> None:
-        """The device is called: a timer runs where its line wants one."""
+        """We call the device: a session timer runs if its line asks for one."""
         if settings is not None:
             self.timer = SessionTimer(settings.expires, settings.min_se, now)
 
     def calls(self, settings: TimerSettings | None, request: Request, now: float) -> None:
-        """The device calls with that INVITE: a timer runs where its line or the device wants one."""
+        """The device calls with this INVITE: a session timer runs if its line or the device asks for one."""
         if settings is not None:
             self.timer = SessionTimer(settings.expires, settings.min_se, now)
         elif asked_by(request) is not None and supports(request):
             self.timer = SessionTimer(*_USUAL, now)
 
     def stop(self) -> None:
-        """The call is over for those who talked."""
+        """The call is over for its parties: stop the timer."""
         self.generation += 1
         self.timer = self.leg = self._hang_up = self.changed = None
 
     # What crosses.
 
     def heard(self, message: Message) -> bytes:
-        """The device describes the session; the body as the far side gets it, which is answered no more than it has
-        offered (RFC 3264 section 6)."""
+        """Process the session description of a device's message. Returns the body for the far side; an answer in it
+        has no more sections than the far side has offered (RFC 3264 section 6)."""
         where = description_in(message)
         if where is None:
             return message.body
@@ -113,7 +114,8 @@ class DeviceSession:
         return message.body
 
     def told(self, message: Message) -> bytes:
-        """The body of a message of the far side, as the device gets it: under one origin line, whatever is behind."""
+        """The body of a message of the far side as the device gets it: always with the same origin line (o=),
+        whatever is on the far side."""
         where = description_in(message)
         if where is None:
             return message.body
@@ -126,11 +128,11 @@ class DeviceSession:
         return message.body if passed is said else sdp_body.replace(message.body, where, passed)
 
     def asking(self) -> list[str]:
-        """The lines of an INVITE to the device."""
+        """The session timer's header lines for an INVITE to the device."""
         return self.timer.asking() if self.timer is not None else []
 
     def agree(self, request: Request | None, now: float) -> list[str]:
-        """The lines of our 2xx to an INVITE of the device."""
+        """The session timer's header lines for our 2xx to an INVITE of the device."""
         if self.timer is None or request is None:
             return []
         lines = self.timer.agree(request, now)
@@ -138,7 +140,7 @@ class DeviceSession:
         return lines
 
     def learn(self, response: Response, now: float) -> None:
-        """A 2xx of the device to an INVITE of ours."""
+        """Process a 2xx of the device to an INVITE of ours."""
         if self.timer is not None:
             self.timer.learn(response, now)
             self.arm(now)
@@ -152,7 +154,7 @@ class DeviceSession:
     def answer_refresh(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
         """Answer a re-INVITE that changes nothing, or asks for too short an interval. False when it is neither.
 
-        No 100 goes before the answer: one that was left alone with it, by our death, would wait in vain."""
+        No 100 is sent before the answer: if we died in between, the device would wait for the answer in vain."""
         timer = self.timer
         if request.method == "UPDATE":
             return self._answer_update(leg, transaction, request, now)
@@ -170,7 +172,8 @@ class DeviceSession:
         return True
 
     def _answer_update(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """An UPDATE that offers nothing and names nobody anew refreshes the session and the target, no more."""
+        """Answer an UPDATE without an offer and without a new identity: it refreshes the session and the target
+        only."""
         if self.timer is not None and (too_little := self.timer.asks_too_little(request)):
             leg.reply(transaction, 422, now, lines=too_little)
         elif request.body or not TELLING.isdisjoint(request.names):
@@ -181,7 +184,7 @@ class DeviceSession:
         return True
 
     def refreshed(self, leg: InviteUsage, response: Response, now: float) -> None:
-        """The answer to our own refresh; a device that does not know the call any more has ended it."""
+        """Process the answer to our own refresh. A device that no longer knows the dialog has ended the call."""
         if 200 <= response.status < 300:
             if response.cseq_method == "INVITE":
                 leg.acknowledge((), b"", now)
@@ -198,13 +201,13 @@ class DeviceSession:
                 self._end('SIP;cause=481;text="The device does not know the call"', 481, now)
 
     def gone(self, now: float) -> None:
-        """The device has not answered a re-INVITE (RFC 3261 section 12.2.1.2)."""
+        """The device has not answered a re-INVITE: end the call (RFC 3261 section 12.2.1.2)."""
         self._end('SIP;cause=408;text="The device is gone"', 408, now)
 
     # Time.
 
     def arm(self, now: float) -> None:
-        """Wake when the timer wants to be looked at."""
+        """Set the deadline for the next check of the timer."""
         timer = self.timer
         if timer is not None:
             at = min(timer.next_at, now + LONGEST_SLEEP)
@@ -245,7 +248,8 @@ class DeviceSession:
 
 
 def for_device(status: int, lines: Sequence[str]) -> int:
-    """A challenge that is not of its hop, and a redirection without Contact, mean nothing to a device."""
+    """The status to send to a device instead of one that would mean nothing to it: a challenge of another hop, or a
+    redirection without Contact."""
     if 300 <= status < 400:
         return status if any(line.startswith("Contact:") for line in lines) else 480
     return 403 if status in (401, 407) else status
