@@ -1,4 +1,6 @@
-"""What a server gives back to an agent that has started anew (docs/line-dialog.md, ``purpose=return``)."""
+"""Return of state to an agent that has restarted (docs/line-dialog.md, ``purpose=return``): the line states that the
+server keeps for it, with records of its dialogs.
+"""
 
 from __future__ import annotations
 
@@ -50,15 +52,15 @@ MOST_UNANSWERED: Final = 2
 
 
 class Item(NamedTuple):
-    """A record that is given back."""
+    """One record to be returned, encoded."""
 
     text: str
     call_id: str = ""
-    """Of the dialog that it makes again."""
+    """Call-ID of the dialog that is restored from it; ``""`` for other records."""
 
 
 class LineReturn:
-    """One return to one agent: a subscription that brings one list and is over."""
+    """One return to one agent: a subscription that delivers one list and then ends."""
 
     def __init__(
         self,
@@ -70,8 +72,9 @@ class LineReturn:
         may_act: Callable[[float], bool],
         complete: Callable[[float], None],
     ) -> None:
-        """``former``: the agent's connection before this one, ``formers`` those of all its starts, since it may have
-        died before its device heard of what it was given back; ``complete`` is told when the agent has all of it."""
+        """``former``: the agent's connection before this one. ``formers``: those of several former incarnations, as
+        each may have died before its device got what had been returned. ``complete`` is called when the agent has
+        everything."""
         self._services = services
         self._stack = services.stack
         self._agent = agent
@@ -83,10 +86,10 @@ class LineReturn:
         self._items: Iterator[Item] | None = None
         self._carried: Item | None = None
         self._crossed: set[str] = set()
-        """Call-IDs of the agent's INVITEs whose CANCEL crossed our 2xx."""
+        """Call-IDs of the agent's INVITEs whose CANCEL crossed the server's 2xx."""
         self._part = 0
         self._unanswered: deque[list[str]] = deque()
-        """Of each part that is not answered the Call-IDs."""
+        """For each part without an answer, the Call-IDs in it."""
         self.generation = 0
 
     def begin(self, transaction: ServerTransaction, request: Request, granted: Granted, now: float) -> None:
@@ -112,13 +115,13 @@ class LineReturn:
 
     def _go_on(self, now: float) -> None:
         while self._items is not None and len(self._unanswered) < MOST_UNANSWERED:
-            if not self._may_act(now):  # what another server has meanwhile may be newer
+            if not self._may_act(now):  # without the lease, another server may have newer states
                 self._end()
                 return
             self._next_part(self._items, now)
 
     def broken(self) -> None:
-        """The connection is lost: the agent may have died of what it has not answered yet."""
+        """The connection is lost: a record in an unanswered part may have crashed the agent."""
         for call_ids in self._unanswered:
             self._kept.died_of(call_ids)
         self._unanswered.clear()
@@ -127,7 +130,7 @@ class LineReturn:
         self._end()
 
     def _next_part(self, items: Iterator[Item], now: float) -> None:
-        """As many as fit; one of which the agent may have died before goes alone."""
+        """Send a part with as many records as fit. A record that may have crashed the agent before goes alone."""
         part: list[Item] = [self._carried] if self._carried is not None else []
         size, self._carried = 200 + sum(len(one.text) + 2 for one in part), None
         if not (part and self._kept.suspects(part[0].call_id)):
@@ -147,7 +150,7 @@ class LineReturn:
     def _send(self, part: list[Item], complete: bool, now: float) -> None:
         stack, services = self._stack, self._services
         self._part += 1
-        covered = complete and self._kept.complete  # else this server leads since a moment ago, and had not all
+        covered = complete and self._kept.complete  # a new leader may not have got all line states yet
         head = Head(services.site.name, self._agent, 0, services.records.epoch, 1, self._part, complete, covered)
         body = body_of((head.encode(), *(one.text for one in part)))
         self._notifier.notify(now, (f"Content-Type: {LIST_TYPE}",), body, more=not complete)
@@ -161,7 +164,7 @@ class LineReturn:
             stack.request("NOTIFY", data, branch, self._flow, self, now, complete)
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
-        """An answer to a part."""
+        """The agent has answered a part: send the next one, or end."""
         if response.status < 200 or not self._unanswered:
             return
         self._unanswered.popleft()
@@ -180,7 +183,7 @@ class LineReturn:
         self._stack.reply(transaction, 481, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        """None belongs here."""
+        """Nothing to do: no ACK belongs to a subscription."""
 
     def _end(self) -> None:
         self._items = None
@@ -189,8 +192,8 @@ class LineReturn:
     # What is given back.
 
     def _records(self, now: float) -> Iterator[Item]:
-        """Lines first, then dialogs, those in which something is under way before the others; last those of which the
-        agent may have died."""
+        """The records in order: lines, subscriptions, dialogs with pending transactions, other dialogs. Dialogs that
+        may have crashed the agent come last among these."""
         for line, state in self._kept.lines.items():
             yield Item(LineStateRecord(line, state.text, now - state.at).encode())
         for key, state in self._kept.subscriptions(now):
@@ -230,11 +233,11 @@ class LineReturn:
                     yield from map(Item, self._refused(transaction, now))
 
     def _is_cancelled(self, invite: ServerTransaction) -> bool:
-        """Whether a CANCEL came for an INVITE, as long as that is remembered."""
+        """Whether a CANCEL came for an INVITE, while its transaction is still known."""
         return f"{invite.key.removesuffix('INVITE')}CANCEL" in self._stack.servers
 
     def _parted(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
-        """A dialog that the agent has ended: its device may not have heard the answer to its own BYE."""
+        """A dialog that the agent has ended: its device may not have got the answer to its BYE."""
         bye = transaction.request or (parse(transaction.last) if transaction.last else None)
         kept = self._kept.get(bye.call_id) if bye is not None else None
         if bye is not None and kept is not None and kept.usable:
@@ -242,13 +245,13 @@ class LineReturn:
             yield ReturnRecord(DialogRecord(dialog, state=TERMINATED), kept.text, now - kept.at).encode()
 
     def _refused(self, transaction: ServerTransaction, now: float) -> Iterator[str]:
-        """A call of the agent's device that was refused: the agent may have died before its device heard of it."""
+        """A refused call of the agent's device: the agent may have died before its device got the refusal."""
         answer = parse(transaction.last)
         kept = self._kept.get(answer.call_id)
         if not isinstance(answer, Response) or answer.cseq_method != "INVITE" or kept is None or not kept.usable:
             return
         if dialog_key(answer.call_id, answer.to_tag) in self._stack.legs:
-            return  # a change that was refused: its call goes on, and has its own record
+            return  # it was a re-INVITE: its call goes on, and has its own record
         ours, theirs = answer.to_untagged, answer.from_untagged
         dialog = DialogState(
             answer.call_id, answer.to_tag, answer.from_tag, ours, theirs, 0, answer.cseq, direction=UAS
@@ -265,7 +268,7 @@ class LineReturn:
             if client.method == "CANCEL":
                 continue
             request = parse(client.request)
-            if request.to_tag:  # one that opens the dialog is known by its origin key, whatever its number
+            if request.to_tag:  # the first INVITE is recognised by its origin key, whatever its CSeq
                 dialog = dialog._replace(local_cseq=min(dialog.local_cseq, request.cseq - 1))
             received.append(
                 ReceivedRequest(client.request, request.get("call-origin") or "", b"", leg.client_invite.cancelling)
@@ -313,7 +316,7 @@ def give_back(
     request: Request,
     now: float,
 ) -> None:
-    """An agent that has started anew asks for what was kept for it; ``may_act``: whether we have our lease."""
+    """Handle the SUBSCRIBE of a restarted agent for its state; ``may_act``: whether this server has its lease."""
     found = judge(request, PACKAGES)
     purpose = ""
     if isinstance(found, Granted):

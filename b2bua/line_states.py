@@ -1,7 +1,7 @@
-"""What the server keeps for its agents: the line state of each dialog with them, opaque (docs/wire.md).
+"""The line states that the server keeps for an agent, one for each dialog with it, as opaque text (docs/wire.md).
 
-An agent that starts anew asks for it with ``purpose=return``. Of a dialog the last one counts, by the start of the
-agent and its counter there; nothing in it is looked at.
+A restarted agent asks for them with ``purpose=return``. The newest state of a dialog counts, by the agent's
+incarnation and its counter; the server reads nothing else in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LONGEST: Final = 4096
 """Characters of a line state; longer ones are not kept."""
 LEAST_SWEPT: Final = 256
 MOST_DEATHS: Final = 2
-"""Deaths of the agent while it was given a call back, after which it is not given it any more."""
+"""Deaths of the agent while a call was being returned, after which that call is returned no more."""
 _SHOWN: Final = re.compile(r"[0-9]{1,4}\.([0-9]{1,16})\.([0-9]{1,9})\.([^.]*)\.[^.]*\Z")
 _TOO_LONG: Final = "-"
 
@@ -25,15 +25,16 @@ class KeptState(NamedTuple):
 
     text: str
     order: tuple[int, int]
-    """Start of the agent, and its counter there."""
+    """The agent's incarnation, and the counter in it."""
     at: float
-    """When it was said."""
+    """When the state arrived, on the core's clock."""
     usable: bool
-    """Whether the call can be restored from it: the agent found it small enough."""
+    """Whether the call can be restored from it; not if the agent has marked it as too long."""
 
 
 class LineStates:
-    """Those of one agent. ``living`` gives the Call-IDs of its dialogs: others are forgotten, now and then."""
+    """The line states of one agent. ``living`` returns the Call-IDs of present dialogs: states of others are removed
+    from time to time."""
 
     __slots__ = ("_deaths", "_kept", "_living", "_subscriptions", "_sweep_at", "complete", "lines")
 
@@ -41,27 +42,27 @@ class LineStates:
         self._living = living
         self._kept: dict[str, KeptState] = {}
         self._subscriptions: dict[str, float] = {}
-        """When those of subscriptions of devices end, which no leg here tells."""
+        """By key, when the subscriptions of devices end, as they have no leg here."""
         self._sweep_at = LEAST_SWEPT
         self._deaths: Counter[str] = Counter()
-        """Of which calls the agent may have died, by Call-ID."""
+        """By Call-ID, how often the agent died while that call was being returned."""
         self.complete = False
-        """Whether the agent has told those of all its calls in this epoch, or was obeying us before they began."""
+        """Whether the states of all calls of the agent have arrived in this epoch."""
         self.lines: dict[str, KeptState] = {}
-        """What its lines have besides: registrations, by the name of the line."""
+        """By name of the line, its own state (registrations)."""
 
     def __len__(self) -> int:
         return len(self._kept)
 
     @property
     def missing(self) -> bool:
-        """Whether the agent keeps its calls here, and has not told those of all of them yet: were it to die now, some
-        could not come back."""
+        """Whether states of some calls have not arrived yet, so that these calls would be lost if the agent died
+        now."""
         return bool(self._kept) and not self.complete
 
     @property
     def unusable(self) -> int:
-        """Calls that could not be restored, for what the agent alone knows of them is too much to be kept."""
+        """Number of calls that could not be restored, since their state is too long to be kept."""
         return self._standing(call_id for call_id, kept in self._kept.items() if not kept.usable)
 
     def get(self, call_id: str) -> KeptState | None:
@@ -69,27 +70,27 @@ class LineStates:
 
     @property
     def withheld(self) -> int:
-        """Calls that are not given back any more."""
+        """Number of calls that are returned no more."""
         return self._standing(call_id for call_id, deaths in self._deaths.items() if deaths >= MOST_DEATHS)
 
     def died_of(self, call_ids: Iterable[str]) -> None:
-        """The agent died before it had said that it has these back: perhaps one of them killed it."""
+        """The agent died before it had acknowledged these calls: one of them may have crashed it."""
         living = set(self._living())
         self._deaths = Counter({call_id: deaths for call_id, deaths in self._deaths.items() if call_id in living})
         self._deaths.update(call_ids)
 
     def suspects(self, call_id: str) -> bool:
-        """Whether the agent may have died of it."""
+        """Whether a call may have crashed the agent."""
         return self._deaths[call_id] > 0
 
     def to_give(self, call_id: str) -> KeptState | None:
-        """What is to be given back of that dialog: nothing, where that is of no use or has killed the agent twice."""
+        """The state to return for a dialog; None if there is no usable one, or the agent died of it too often."""
         kept = self._kept.get(call_id)
         return kept if kept is not None and kept.usable and self._deaths[call_id] < MOST_DEATHS else None
 
     def note(self, call_id: str, text: str, now: float, lasts: float = 0.0) -> None:
-        """The agent said it of the dialog with that Call-ID; of a subscription with its key, and for how long it
-        ``lasts``."""
+        """Keep the state of a dialog, by its Call-ID; or of a subscription, by its dialog key, for the seconds that
+        it ``lasts``."""
         known = self._kept.get(call_id)
         found = _read(text, now)
         if found is None or (known is not None and known.order >= found.order):
@@ -101,14 +102,14 @@ class LineStates:
             self._sweep(now)
 
     def note_line(self, line: str, text: str, now: float) -> None:
-        """The same of a line."""
+        """Keep the state of a line."""
         known = self.lines.get(line)
         found = _read(text, now)
         if found is not None and (known is None or known.order < found.order):
             self.lines[line] = found
 
     def clear(self) -> None:
-        """Another server rules: it is told anew."""
+        """Another server leads: forget all states, which agents send it anew."""
         self._kept.clear()
         self._subscriptions.clear()
         self._deaths.clear()
@@ -117,12 +118,12 @@ class LineStates:
         self.complete = False
 
     def _standing(self, call_ids: Iterable[str]) -> int:
-        """How many of these dialogs are not over; what is kept of others is forgotten only now and then."""
+        """How many of these dialogs still exist, since states of ended ones are removed only from time to time."""
         found = list(call_ids)
         return len(set(self._living()).intersection(found)) if found else 0
 
     def subscriptions(self, now: float) -> list[tuple[str, KeptState]]:
-        """Those of subscriptions that last."""
+        """The states of subscriptions that have not expired, by dialog key."""
         lasting = [key for key, until in self._subscriptions.items() if until > now]
         return [(key, kept) for key in lasting if (kept := self.to_give(key)) is not None]
 
