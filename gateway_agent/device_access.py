@@ -1,4 +1,5 @@
-"""The ways to devices: flows, next hops and far sides of an agent's lines, and how the agent is shown to them."""
+"""Access to devices: flows, next hops and far sides of an agent's lines, and the addresses that devices are given for
+the agent."""
 
 from __future__ import annotations
 
@@ -33,33 +34,33 @@ class DeviceAccess:
         self.dialogs = PhoneDialogs(stack, self.flows)
 
     def reload(self, site: Site) -> None:
-        """Live by a changed site file."""
+        """Take a changed site file."""
         self._site = site
         self._agent = site.agents[self._agent.name]
 
     def policy_of(self, settings: Settings) -> LinePolicy:
-        """How a line meets its devices."""
+        """The policy of a line towards its devices."""
         return policy_of(settings, self.address_towards(settings))
 
     def trunk_of(self, settings: Settings, changed: Callable[[str, float], None]) -> TrunkDevice:
-        """The far side of a trunk; ``changed`` is told, with a sentence, when it goes in or out of service."""
+        """Make the far side of a trunk; ``changed`` is called with a sentence when it goes in or out of service."""
         return TrunkDevice(self._stack, self.flows, self.names, self.policy_of(settings), self._random, changed)
 
     def advertise(self, settings: Settings, flow: Flow) -> None:
-        """A trunk with an address of its own to be shown: see to it on this flow."""
+        """Advertise on this flow the address that the settings of a trunk name, if they do."""
         if settings.advertise and settings.kind == "trunk":
             self.flows.advertise(flow, self.address_towards(settings))
 
     def address_towards(self, settings: Settings) -> str:
-        """``host:port`` to be written into messages to the devices of a line."""
+        """The agent's ``host:port`` to be written into messages to the devices of a line."""
         return shown_to_devices(settings, self._agent)
 
     def host_towards(self, settings: Settings, flow: Flow) -> str:
-        """Our host as the other side of ``flow`` is to see it, without brackets."""
+        """The agent's host as the far end of ``flow`` is to see it, without brackets."""
         return host_of(settings.advertise or self._stack.address(flow))
 
     def own_hosts(self) -> frozenset[str]:
-        """All that a device may write where it means this agent: the realm, and our addresses as they are shown."""
+        """All hosts by which a device may name this agent: the realm, and the addresses that it advertises."""
         agent = self._agent
         shown = [one.advertise for one in self._site.lines_of(agent.name)]
         shown += agent.advertise_by.values()

@@ -17,7 +17,7 @@ SERVERS: Final = "servers"
 
 
 def known_calls(core: Core, params: Mapping[str, str], limit: int) -> KnownCalls:
-    """See `KnownCalls`. An agent has no ids of calls but Call-IDs."""
+    """The calls that the parameters ask for, as `KnownCalls`. An agent knows calls only by their Call-IDs."""
     wanted, line, ids = frozenset(ids_of(params)), params.get("line", ""), core.stack.call_ids
     if params.get("failed"):
         wanted = frozenset(list(ids.last_failed)[-limit:])
@@ -34,7 +34,7 @@ def known_calls(core: Core, params: Mapping[str, str], limit: int) -> KnownCalls
 
 
 def _all(core: Core) -> Iterator[tuple[str, tuple[Leg, ...]]]:
-    """All of them, by the Call-ID with the servers, the last one first."""
+    """(Call-ID with the servers, legs) of all calls, the newest first."""
     ids = core.stack.call_ids
     for name in ids:
         yield name, _with_device(core.by_call_id.get(name), ids.of(name))
@@ -43,14 +43,14 @@ def _all(core: Core) -> Iterator[tuple[str, tuple[Leg, ...]]]:
 
 
 def _with_device(call: Call | None, legs: tuple[Leg, ...]) -> tuple[Leg, ...]:
-    """The same and the present one, of a call that goes on for longer than the index reaches."""
+    """The legs with that of the device, for a living call that is too old to be in the index of Call-IDs."""
     if call is None or call.device is None or any(leg.call_id == call.device.dialog.call_id for leg in legs):
         return legs
     return (*legs, Leg(call.device.dialog.call_id, call.label))
 
 
 def peer_of(core: Core, flow: Flow) -> str:
-    """Who has the other end of a flow: a server, a phone, a trunk; ``""`` where it is not known."""
+    """The name of the server, phone or trunk at the far end of a flow; ``""`` where it is not known."""
     opened_by_us = flow.local.partition("#")[0].partition(">")[2]  # as connections to servers are named
     if opened_by_us in core.site.servers:
         return opened_by_us

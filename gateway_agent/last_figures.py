@@ -1,8 +1,9 @@
-"""What the relay has measured of a call until its end: the end waits for its word, so that servers can be told.
+"""The relay's measurements of a call, fetched when it ends: the end is postponed until they are here, so that servers
+can be told them with it.
 
-The relay is another process, which answers within a millisecond or so; one that does not is not waited for longer
-than a twentieth of a second. The end that waits is a BYE of either side, or the agent's own; who said BYE says it
-again should this process die meanwhile.
+The relay is another process, which answers within a millisecond or so; it is waited for at most 50 ms. The postponed
+end is a BYE of either side, or the agent's own decision. If the agent dies meanwhile, the BYE is sent again by its
+sender.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sip.timers import Deadlines
 
 WITHIN: Final = 0.05
 DELAY_MS: Final = 100.0
-"""From mouth to ear, which a relay cannot see: what calls on land take at the most (ITU-T G.114)."""
+"""Mouth-to-ear delay assumed, since a relay cannot measure it: the most that terrestrial calls have (ITU-T G.114)."""
 _LATE: Final = "no word of the relay"
 _G711: Final = Codec()
 _BY_NAME: Final[Mapping[bytes, Codec]] = MappingProxyType(
@@ -33,12 +34,12 @@ _BY_TYPE: Final[Mapping[int, bytes]] = MappingProxyType({3: b"GSM", 4: b"G723", 
 
 
 class LastFigures:
-    """One for each call whose media is relayed."""
+    """The measurements of one relayed call."""
 
     __slots__ = ("_anchor", "_asked", "_deadlines", "_described", "_pairs", "_waiting", "generation", "text")
 
     def __init__(self, anchor: MediaAnchor, described: Callable[[], bytes], deadlines: Deadlines) -> None:
-        """``described``: the description of the call that says what its payload types are."""
+        """``described`` gives the session description with the call's payload types."""
         self._anchor = anchor
         self._described = described
         self._deadlines = deadlines
@@ -50,7 +51,7 @@ class LastFigures:
         """The value of Media-Quality; ``""`` where nothing was measured."""
 
     def first(self, end: Callable[[float], None], now: float) -> bool:
-        """Whether that end of the call waits; it is gone on with when the relay has said its word."""
+        """Whether the end of the call is postponed: ``end`` is called when the relay has answered, or is late."""
         if not self._asked:
             self._asked = True
             self._pairs = self._anchor.measure()
@@ -64,7 +65,7 @@ class LastFigures:
         return False
 
     def said(self, figures: Mapping[Pair, Figures], now: float) -> None:
-        """The relay says what came to these pairs."""
+        """The relay's measurements of these pairs are here."""
         if self._pairs is not None:
             described = self._described()
             ways = (
@@ -84,14 +85,14 @@ class LastFigures:
 
 
 def measured(description: SessionDescription, deadlines: Deadlines) -> LastFigures | None:
-    """Those of a call that is so described; None where no relay has its media."""
+    """The measurements of a call with that session description; None where its media is not relayed."""
     if not description.anchor.is_relayed:
         return None
     return LastFigures(description.anchor, lambda: description.server.local, deadlines)
 
 
 def told(figures: LastFigures | None) -> tuple[str, ...]:
-    """The header line that tells a server of it, with the end of the call."""
+    """The Media-Quality header line for the message that ends the call; ``()`` without measurements."""
     return (f"{FIELD}: {figures.text}",) if figures is not None and figures.text else ()
 
 
@@ -99,14 +100,14 @@ def _stream(figures: Figures, described: bytes) -> StreamQuality:
     score = None
     if figures.packets:
         share = figures.lost / (figures.packets + figures.lost)
-        # a jitter buffer holds back some two times what comes unevenly
+        # a jitter buffer delays by about twice the jitter
         delay = DELAY_MS + 2 * figures.jitter_ms
         score = opinion(rating(delay, share, codec_of(figures.type, described)))
     return StreamQuality(figures.packets, figures.lost, figures.jitter_ms, score)
 
 
 def codec_of(payload_type: int, described: bytes) -> Codec:
-    """What the codec does to speech; one of which nothing is known is taken for G.711."""
+    """The codec's parameters for the E-model; an unknown codec is taken for G.711."""
     found = re.search(rb"(?m)^a=rtpmap:%d ([^/\s]{1,32})/" % payload_type, described) if payload_type >= 0 else None
     name = found[1].upper() if found is not None else _BY_TYPE.get(payload_type, b"")
     return _BY_NAME.get(name, _G711)

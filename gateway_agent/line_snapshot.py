@@ -1,4 +1,4 @@
-"""The line state of a call as it is now, and the header by which the servers keep it."""
+"""Makes the line states of calls, subscriptions and lines, and the header with which servers get them."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ _FOR_ANSWERS: Final = frozenset(
     "via from to call-id cseq record-route contact supported require session-expires min-se max-forwards "
     "timestamp".split()
 )
-"""Of a device's INVITE: what its answers take over, and what they have to meet."""
+"""Header fields of a device's INVITE that its answers copy, or depend on."""
 
 
 class LineStates:
-    """Says them, as long as the server that is obeyed keeps them. One for each agent."""
+    """Makes the line states of one agent, as long as the server that has adopted it keeps them."""
 
     def __init__(self, site: str, agent: str, incarnation: int, key: Callable[[], bytes]) -> None:
         self.kept = False
         """Whether the server that has adopted this agent keeps line states (docs/wire.md)."""
         self.tell: Callable[[Call, float, bool], None] = _nobody
-        """Tells servers of a call that has changed at its device alone."""
+        """Called with a call that has changed at its device without a message to the servers."""
         self._lines_said = 0
         self._lines_told: set[str] = set()
-        """Names of lines of which servers keep something, were it that nothing is left."""
+        """Names of lines of which servers keep a state, which may be that no device is registered."""
         self._site = site
         self._agent = agent
         self._incarnation = incarnation
         self._key = key
 
     def lines(self, call: Any, now: float, sent: SentInvite | None = None) -> tuple[str, ...]:
-        """The header line for a message to a server, none where that would be of no use. ``sent``: the INVITE that it
-        is to be put on."""
+        """The header line for a message to a server; ``()`` where no line state is kept, or the call has ended.
+        ``sent``: the INVITE of which the header is to be part."""
         if not self.kept or not isinstance(call, Call) or call.end is not None:
             return ()
         return (f"Line-State: {self.text(call, now, sent)}",)
 
     def changed(self, call: Any, now: float, at_once: bool = False) -> None:
-        """Something has changed at the device alone: servers are to keep it, when some of that is gathered, or
+        """The call has changed at the device without a message to the servers: tell them, with other such changes or
         ``at_once``."""
         if self.kept and isinstance(call, Call) and call.end is None:
             self.tell(call, now, at_once)
@@ -70,13 +70,13 @@ class LineStates:
         return encode(snapshot(call, now, sent), self._incarnation, side.told, bound, self._key())
 
     def subscription(self, state: SubscriptionState, dialog: str, told: int) -> str:
-        """The value of that header for a subscription, by the key of its dialog with the servers; ``told``: how often
-        it was said."""
+        """The value of that header for a subscription. ``dialog`` is the key of its dialog with the servers, ``told``
+        the number of this text among those of the subscription."""
         bound = subscription_state.bound_to(self._site, self._agent, dialog)
         return subscription_state.encode(state, self._incarnation, told, bound, self._key())
 
     def record(self, line: Line, now: float) -> LineRecord:
-        """The record of a line, with what servers are to keep of it."""
+        """The record of a line, with its registrations for servers to keep, where there are any."""
         record = of_line(line)
         devices = line.far_side.line_state(now)
         if not self.kept or line.closed or (not devices and line.name not in self._lines_told):
@@ -93,7 +93,7 @@ def _nobody(call: Call, now: float, at_once: bool) -> None:
 
 
 def snapshot(call: Call, now: float, sent: SentInvite | None = None) -> LineState:
-    """All that only the agent knows of the call; ``sent``: the INVITE to the servers that is about to leave."""
+    """The line state of the call at ``now``. ``sent``: the INVITE to the servers that is about to be sent."""
     side, device, description = call.server_side, call.device, call.description
     opening = call.opening
     received = side.received_as(opening) if opening is not None else None
@@ -143,11 +143,11 @@ def _dialog(call: Call, leg: InviteUsage) -> DeviceDialog:
 
 
 def _cseq_of(request: bytes) -> int:
-    """The number of a request that was made here."""
+    """The CSeq number of a request that the agent made."""
     return int(request.partition(b"\r\nCSeq: ")[2].partition(b" ")[0])
 
 
 def _head(request: Request) -> bytes:
-    """A device's INVITE, as far as its answers need it."""
+    """The start line and the header lines of a device's INVITE that its answers need."""
     kept = [line for name, line in zip(request.names, request.lines, strict=True) if name in _FOR_ANSWERS]
     return "\r\n".join((request.start, *kept)).encode("latin-1")

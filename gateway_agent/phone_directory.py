@@ -22,19 +22,19 @@ class PhoneDirectory:
         self.orders = DigestOrders(secret, DIGESTS)
 
     def reload(self, lines: Iterable[Line]) -> None:
-        """The lines changed."""
+        """The lines have changed."""
         phones = [line.far_side for line in lines if isinstance(line.far_side, Phone)]
         self.by_user.clear()
         self.by_user.update((phone.user, phone) for phone in phones)
         self.orders.by_user = {user: phone.settings.digest for user, phone in self.by_user.items()}
 
     def password(self, user: str) -> str | None:
-        """The password of a phone, ``None`` for nobody's and where it is not known yet."""
+        """The password of a phone; ``None`` where there is no such phone, or it is not known yet."""
         phone = self.by_user.get(user)
         return password_of(phone.settings, self._key()) if phone is not None else None
 
     def tokens(self, realm: str, agent: Callable[[], Agent], wall_offset: Callable[[], float | None]) -> BearerTokens:
-        """What judges the tokens of browsers, by the key of the agent as it is in the site file by then."""
+        """The verifier of browsers' tokens, which uses the agent's key as the site file has it at each use."""
 
         def key() -> bytes | None:
             secret = agent().token_key
@@ -43,6 +43,6 @@ class PhoneDirectory:
         return BearerTokens(realm, key, wall_offset, self._takes_tokens)
 
     def _takes_tokens(self, user: str) -> bool:
-        """Whether a user may show a token instead of a password: those of browsers."""
+        """Whether a user may use a token in place of a password: only browsers may."""
         phone = self.by_user.get(user)
         return phone is not None and phone.settings.kind == "web"

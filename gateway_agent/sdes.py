@@ -1,8 +1,8 @@
-"""SRTP of one call towards a device that is told keys in descriptions (``srtp = "sdes"``, RFC 4568): it ends at the
-agent's relay, and the servers' side, or the WebRTC gateway beside the relay, knows nothing of it.
+"""SRTP of one call towards a device that exchanges keys in session descriptions (``srtp = "sdes"``, RFC 4568). It
+ends at the agent's relay: media towards the servers, or the WebRTC gateway, is plain RTP.
 
-The keys by which we send are made from the site key and a name that the call's record has: so they are the same ones
-after the death of this agent, and stand in no record but as the descriptions that the device knows.
+The keys for sending are derived from the site key and a name that the call's line state has. So they are the same
+after a restart of this agent, and are kept nowhere but in the descriptions that the device was given.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from sip.wire.sdes import KEY_OCTETS, SUITES, Crypto
 
 
 class DeviceKeys:
-    """``secret`` makes 32 bytes for a use, the same ones at each start; ``name`` is the call's own, and nobody
-    else's."""
+    """The SRTP keys of one call. ``secret`` derives 32 bytes for a use, the same after each restart; ``name`` is
+    unique to the call."""
 
     __slots__ = ("_secret", "name")
 
@@ -26,15 +26,15 @@ class DeviceKeys:
         self.name = name
 
     def opened(self, description: bytes) -> tuple[bytes, list[Keys | None]]:
-        """A device's description as if it secured nothing, and what the relay needs for each section. Raises
-        `SdpError` for media that is not secured so."""
+        """A device's description without its keys, as plain RTP, and the relay's keys for each section. Raises
+        `SdpError` for media that is not secured by SDES."""
         theirs = sdes.keys(description)
         found = [self._keys(index, one) for index, one in enumerate(theirs)]
         return sdes.plain(description), found
 
     def closed(self, description: bytes, answered: bytes) -> bytes:
-        """What a device is told: ``description`` with our keys; the one that it chose where it answers the offer
-        ``answered``, else one for each suite that we know."""
+        """``description`` with our keys, for a device. Where it answers the device's offer ``answered``, it has the
+        suite chosen from that; as an offer it has a key for each suite that we know."""
         chosen = sdes.keys(answered) if answered else []
         count = len(sdp.endpoints(description))
         lines = [self._lines(index, chosen[index : index + 1] if answered else None) for index in range(count)]
@@ -56,7 +56,7 @@ class DeviceKeys:
 
 
 def check_plain(description: bytes) -> None:
-    """Raises `SdpError` where the other side has secured its media: it would meet SRTP of another key here."""
+    """Raises `SdpError` where the other side has secured its media: SRTP ends at this line, with other keys."""
     for place in sdp.endpoints(description):
         if place.is_rtp and not place.rejected and not sdes.is_plain(place):
             raise sdp.SdpError(f"SRTP ends at this line, and the other side wants {place.proto} to pass")

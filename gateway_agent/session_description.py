@@ -1,8 +1,8 @@
 """The session descriptions of one call: an offer crosses from the server dialog to the device dialog or back.
 
-Each dialog has its own machine (``sip.offer_answer``). They go apart where the agent speaks for its device alone: a
-refresh that never leaves the device dialog, and a change that the other side accepted after the device was told that
-it had failed. What the device stands by is then right (docs/decisions.md, 28).
+Each dialog has an offer/answer machine of its own (``sip.offer_answer``). Their states differ where the agent acts in
+one dialog only: in a session refresh that never leaves the device's dialog, and when the other side accepts a change
+after the device was told that it had failed. Then what the device stands by counts (docs/decisions.md, 28).
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ class Fault(NamedTuple):
 
 
 class SessionDescription:
-    """What was described to whom. ``device`` and ``server`` are the machines of the two dialogs."""
+    """The session descriptions of one call. ``device`` and ``server`` are the machines of its two dialogs."""
 
     __slots__ = ("_standing", "anchor", "device", "gateway", "host", "server")
 
     def __init__(self, anchor: MediaAnchor, gateway: WebrtcAnchor) -> None:
-        """``anchor``: the relay before the device, if there is one. ``gateway``, where one of the two is a browser,
-        stands behind it."""
+        """``anchor``: the relay next to the device, if there is one. ``gateway``: the WebRTC gateway, between
+        the relay and the servers, used where one side is a browser."""
         self.anchor = anchor
         self.gateway = gateway
         self.device = OfferAnswer()
         self.server = OfferAnswer()
         self._standing = b""
         self.host = ""
-        """Where the device's last description came from."""
+        """The host from which the device's last description came."""
 
     def resume(self, device: OfferAnswerState, server: OfferAnswerState, standing: bytes, host: str) -> None:
-        """Go on from what a process before us had described."""
+        """Restore the states from before a restart."""
         self.device, self.server = OfferAnswer(device), OfferAnswer(server)
         self._standing, self.host = standing, host
 
@@ -61,7 +61,7 @@ class SessionDescription:
         if where is None:
             return message.body
         said = message.body[where.start : where.stop]
-        # the gateway describes anew, with the sections that each side knows
+        # the gateway makes descriptions of its own, with the sections that each side knows
         crossing = self.server.fitted(said) if self.device.local and not self.gateway.active else said
         passed = self._led(message, crossing, lambda: self._from_device(crossing, host, now))
         self.host = host
@@ -70,7 +70,8 @@ class SessionDescription:
         return message.body if passed is said else sdp_body.replace(message.body, where, passed)
 
     def from_server(self, message: Message, now: float) -> bytes:
-        """The body of a server's message as the device gets it; the same one again when it is asked for again."""
+        """The body of a server's message as the device gets it; the same body when called again. Raises as
+        `from_device`."""
         where = description_in(message) if message.body else None
         if where is None:
             return message.body
@@ -82,7 +83,8 @@ class SessionDescription:
         return message.body if passed is said else sdp_body.replace(message.body, where, passed)
 
     def reserve(self, invite: Request, now: float) -> Fault | None:
-        """Take what the offer of a server needs, before anything rings; why it cannot be had."""
+        """Reserve ports and gateway legs for a server's INVITE before the device is called. Returns why there are
+        none; None when all is reserved."""
         if because := self.anchor.reserve():
             return Fault(503, because)
         where = description_in(invite) if invite.body else None
@@ -96,12 +98,13 @@ class SessionDescription:
         return None
 
     def release(self) -> None:
-        """The call is over: no media is led any more."""
+        """The call is over: give back the ports and legs for its media."""
         self.anchor.release()
         self.gateway.release()
 
     def device_moved(self, host: str, now: float) -> None:
-        """The device proved itself at another host: its media may come from there, and no more from where it was."""
+        """The device authenticated itself at another host: accept its media from there, and not from the former
+        one."""
         said = self.device.last_remote
         if host != self.host:
             self.gateway.moved(host)
@@ -119,17 +122,17 @@ class SessionDescription:
         self._standing = self.server.local
 
     def refuse(self, now: float) -> None:
-        """The offer came to nothing on both sides (RFC 3261 section 14.1)."""
+        """The offer was refused: both sides return to what they had agreed (RFC 3261 section 14.1)."""
         self.refuse_device(now)
         self.server.refuse()
 
     def refuse_device(self, now: float) -> None:
-        """The device is told that its offer came to nothing; what the servers' side says of it is still to come."""
+        """The device is told that its offer was refused, while the servers' side has not answered it yet."""
         changing = self.device.state in (LOCAL_CHANGE, REMOTE_CHANGE)
         self.device.refuse()
         if changing:
             self.gateway.refuse()
-        if changing and self.anchor.is_relayed:  # media goes again where it went before
+        if changing and self.anchor.is_relayed:  # media is sent again to where it was sent before
             with suppress(sdp.SdpError):
                 self.anchor.from_device(self.device.remote, self.host, now)
             with suppress(sdp.SdpError):
@@ -142,7 +145,7 @@ class SessionDescription:
         offers = self.device.state not in (LOCAL_OFFER, LOCAL_CHANGE)
         plain = said if self.gateway.browser else self.anchor.from_device(said, host, now, beside=True)
         led = self.gateway.from_device(plain, host, self.device, self.server, offers)
-        return self.server.continued(led)  # the servers' side may have been told of another session before
+        return self.server.continued(led)  # the o= line must continue that of earlier descriptions to the servers
 
     def _from_server(self, said: bytes, now: float) -> bytes:
         offers = self.server.state not in (LOCAL_OFFER, LOCAL_CHANGE)
@@ -156,8 +159,9 @@ class SessionDescription:
         return self.anchor.from_server(led, now, b"" if offers else self.device.last_remote)
 
     def _led(self, message: Message, said: bytes, anchored: Callable[[], bytes]) -> bytes:
-        """A description whose media is led through the relay. Where it cannot be, an offer and the answer that would
-        begin the session raise :class:`Malformed` with 488; what else there is refuses all of its media."""
+        """The description ``said`` after ``anchored`` has put the relay's addresses into it. Where the relay cannot
+        carry it, an offer, or the answer that would begin the session, raises :class:`Malformed` with 488; of any
+        other description all media is refused."""
         try:
             return anchored()
         except sdp.SdpError as error:
@@ -171,24 +175,25 @@ class SessionDescription:
 
     @property
     def agreed(self) -> bytes:
-        """What the device was told and has agreed to: what a refresh offers or answers, with the same version
+        """The description that the device was given and agreed to. A session refresh repeats it with the same version
         (RFC 4028 section 7.4)."""
         return self.device.local
 
     @property
     def standing(self) -> bytes:
-        """What the device lives by, as the servers got it; empty when it never said anything."""
+        """The description that the device stands by, as the servers got it; empty when there was none yet."""
         return self._standing
 
     def refreshes(self, message: Message) -> bool:
-        """Whether the device describes exactly what is agreed."""
+        """Whether a message of the device repeats exactly the description that is agreed."""
         where = description_in(message)
         return where is not None and self.device.refreshes(message.body[where.start : where.stop])
 
-    # What the agent says to one side alone.
+    # Where the agent acts in one dialog only.
 
     def answer_device_alone(self) -> bytes:
-        """The answer to the offer of a device that no server answers: what it was told last."""
+        """The answer to an offer of the device that no server answers: the last description that the device has got,
+        empty when there was none."""
         answer = self.device.local
         if answer:
             self.device.send(answer)
@@ -196,7 +201,7 @@ class SessionDescription:
         return answer
 
     def overtaken(self, response: Message) -> None:
-        """The servers' side accepted an offer that the device was told is refused."""
+        """The servers' side accepted an offer after the device was told that it was refused."""
         where = description_in(response)
         if where is not None:
             self.server.receive(response.body[where.start : where.stop])
@@ -209,7 +214,7 @@ class SessionDescription:
         return offer
 
     def restored(self, response: Message, now: float) -> None:
-        """The servers' side answered it: that describes what the device knows already."""
+        """The servers' side accepted that offer; its answer has nothing that is new to the device."""
         where = description_in(response)
         if where is not None:
             said = response.body[where.start : where.stop]
@@ -219,7 +224,7 @@ class SessionDescription:
         self.server.accept()
 
     def answer_server_alone(self, response: Message) -> bytes:
-        """The answer to an offer in a 2xx for which the device waits no more (RFC 3261 section 13.2.2.4)."""
+        """The answer to the offer in a 2xx that the device does not await any more (RFC 3261 section 13.2.2.4)."""
         where = description_in(response)
         if where is not None:
             self.server.receive(response.body[where.start : where.stop])
@@ -230,7 +235,7 @@ class SessionDescription:
 
     @property
     def expects_rtp(self) -> bool:
-        """Whether RTP is due by what both sides say: not when they changed to fax (T.38), or refused each other."""
+        """Whether RTP is expected by both descriptions: not after a change to T.38 fax, or for rejected media."""
         try:
             here, there = sdp.endpoints(self.server.local), sdp.endpoints(self.server.remote)
         except sdp.SdpError:
@@ -242,7 +247,8 @@ class SessionDescription:
 
     @property
     def held(self) -> str:
-        """Who holds, seen from the server: ``local`` is the server's side."""
+        """Which side holds the call, seen from the server: ``local`` (the server's side), ``remote``, ``both`` or
+        ``none``."""
         local, remote = _holds(self.server.remote), _holds(self.server.local)
         return "both" if local and remote else "local" if local else "remote" if remote else "none"
 

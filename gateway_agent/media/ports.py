@@ -60,53 +60,53 @@ class Remote(NamedTuple):
     rtp: int
     rtcp: int
     via: str = ""
-    """The host that the device's signalling comes from: media is taken from there too. Without it only the port may
-    differ from the announced one."""
+    """The host from which the device's signalling comes: media is also accepted from there. Without it only the port
+    may differ from the announced one."""
     eager: bool = False
-    """Media is sent to the announced place before a packet came, also where the signalling comes from elsewhere. Not
-    to devices that may be behind a NAT and announce an address that is not theirs."""
+    """Whether media is sent to the announced address before any packet came from there, even if the signalling comes
+    from elsewhere. Not for devices that may be behind a NAT and announce an address that is not theirs."""
     kind: str = RTP
-    """``rtp``, ``udptl``, or ``""`` for datagrams of another kind: by what its packets are known when it moves."""
+    """``rtp``, ``udptl``, or ``""`` for other datagrams: how its packets are recognised from a new source."""
     types: tuple[int, ...] = ()
     """The payload types of RTP that were described on either side."""
 
 
 class Keys(NamedTuple):
-    """The keys of SRTP with the other end of a pair (RFC 4568). They are shown nowhere."""
+    """The SRTP keys with the other end of a pair (RFC 4568). They are never shown or logged."""
 
     suite: str
     ours: str
-    """By which is sealed what is sent there, in base64: master key and salt."""
+    """Master key and salt for packets that are sent, in base64."""
     theirs: str
-    """By which is sealed what comes from there."""
+    """The same for packets that are received."""
 
     def __repr__(self) -> str:
         return f"Keys({self.suite})"
 
 
 class Ready(NamedTuple):
-    """A relay process has started; after a restart all sessions were told to it again."""
+    """A relay process is ready; all sessions in use were sent to it again."""
 
     sessions: int
 
 
 class Silent(NamedTuple):
-    """No packet came to either pair of a watched session."""
+    """No packet came to either pair of a watched session for that many seconds."""
 
     pairs: tuple[Pair, Pair]
     seconds: float
 
 
 class Count(NamedTuple):
-    """What came to one pair, RTP alone (RTCP is no proof of media)."""
+    """Packets received at one pair; only RTP counts, since RTCP is no proof of media."""
 
     pair: Pair
     packets: int
     octets: int
     dropped: int
-    """From a foreign source, or beyond the rate, or while the other side was not known."""
+    """Packets from a foreign source, beyond the rate, or received while the other side was not known."""
     silent_s: float | None
-    """Since the last packet; None when there was none yet."""
+    """Seconds since the last packet; None when there was none yet."""
 
 
 class Counts(NamedTuple):
@@ -116,7 +116,7 @@ class Counts(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What came to one pair by the numbers and times in its RTP (`gateway_agent.media.reception`)."""
+    """Measurements of the RTP received at one pair (`gateway_agent.media.reception`)."""
 
     pair: Pair
     packets: int
@@ -133,20 +133,20 @@ class Measured(NamedTuple):
 
 
 class Total(NamedTuple):
-    """What came to all pairs since the agent started, those released included; said with all counts."""
+    """Sums over all pairs since the agent started, also those released; the relay sends it with all counts."""
 
     packets: int = 0
     octets: int = 0
     dropped: int = 0
     lost: int = 0
-    """Packets of RTP that should have come (`Figures.lost`)."""
+    """RTP packets that did not arrive (`Figures.lost`)."""
 
     def plus(self, other: Total) -> Total:
         return Total(*map(sum, zip(self, other, strict=True)))
 
 
 class Trouble(NamedTuple):
-    """The relay cannot do something; one sentence."""
+    """The relay cannot do something; the sentence says what."""
 
     sentence: str
 
@@ -193,7 +193,7 @@ class RelaySettings:
 
 @lru_cache(maxsize=4096)
 def is_numeric(address: str) -> bool:
-    """Whether it is an IP address without a zone, such as a socket takes without asking anybody."""
+    """Whether it is an IP address without a zone, which a socket accepts without a DNS lookup."""
     try:
         ipaddress.ip_address(address)
     except ValueError:
@@ -204,8 +204,8 @@ def is_numeric(address: str) -> bool:
 def remote_of(endpoint: MediaAddress, via: str = "", eager: bool = False) -> Remote:
     """The remote that a description announces; ``via`` and ``eager`` as in `Remote`.
 
-    Nothing is looked up for media: where a name stands, or nothing, the host of the signalling is taken. Raises
-    `SdpError` where that is not known either.
+    Names in descriptions are not resolved: in place of a name, or of nothing, the host of the signalling is used.
+    Raises `SdpError` where that is not known either.
     """
     address = endpoint.address
     if not is_numeric(address):
@@ -213,7 +213,7 @@ def remote_of(endpoint: MediaAddress, via: str = "", eager: bool = False) -> Rem
             raise SdpError(f"media is wanted at {address!r}, which is not a numeric address")
         address = via
     if endpoint.is_rtp:
-        # a superscript is a digit, and no number
+        # isdigit is also true of superscripts, which int does not accept
         numbers = (one for one in endpoint.formats if one.isascii() and one.isdigit() and len(one) <= 3)
         types = tuple(sorted({int(one) for one in numbers}))
         return Remote(address, endpoint.port, endpoint.rtcp_port, via, eager, RTP, types)
@@ -223,7 +223,7 @@ def remote_of(endpoint: MediaAddress, via: str = "", eager: bool = False) -> Rem
 
 @dataclass(slots=True)
 class _Use:
-    """What was said of a pair in use, to be said again to the next process."""
+    """What the relay was told of a pair in use, to be sent again to its next process."""
 
     remote: Remote | None = None
     keys: Keys | None = None
@@ -233,7 +233,7 @@ class _Use:
 
 
 class RelayPorts:
-    """Pairs of ports in stock, and in use."""
+    """The relay's pairs of ports, in stock and in use, and the commands for it."""
 
     def __init__(self) -> None:
         self._stock: dict[str, deque[Pair]] = {}
@@ -241,17 +241,17 @@ class RelayPorts:
         self._out: list[str] = []
         self._running = False
         self._measures = False
-        """Whether the relay that runs knows of figures."""
+        """Whether the running relay can measure RTP."""
         self._seals = False
-        """Whether it has SRTP."""
+        """Whether the running relay has SRTP."""
         self._short: dict[str, str] = {}
         self._former = Total()
-        """Of relay processes that are gone."""
+        """The sums of relay processes that are gone."""
         self._present = Total()
 
     @property
     def total(self) -> Total:
-        """As it was last told."""
+        """The sums as the relay sent them last, with those of former relay processes."""
         return self._former.plus(self._present)
 
     def take(self, address: str) -> Pair | None:
@@ -265,25 +265,25 @@ class RelayPorts:
         return pair
 
     def adopt(self, pair: Pair) -> None:
-        """A pair that an agent before us had in use, and that the relay has still, or else is to bind."""
+        """Use a pair from before a restart of the agent. The relay still has it, or binds it anew."""
         if pair not in self._uses:
             self._uses[pair] = _Use()
             self._say({"do": "bind", "pair": pair})
 
     def shortage(self, address: str) -> str:
-        """Why `take` gives nothing, a sentence."""
+        """Why `take` returns None, as a sentence."""
         if not self._running:
             return "the relay's process is not running; it is being started"
         return self.complaint(address) or f"the relay has no pair of ports ready on {address} at this moment"
 
     def complaint(self, address: str) -> str:
-        """Why the relay cannot bind more on ``address``, a sentence; empty while it can."""
+        """Why the relay cannot bind more pairs on ``address``, as a sentence; ``""`` while it can."""
         return self._short.get(address, "")
 
     def set_remote(self, pair: Pair, remote: Remote | None, again: bool = False, keys: Keys | None = None) -> None:
-        """Where the media of ``pair`` goes and comes from. The same remote again changes nothing, nor costs, but with
-        ``again``: it was described anew, so its source may be another one from now on. With ``keys`` it is SRTP from
-        now on; raises `SdpError` where the relay has none."""
+        """Set where the media of ``pair`` is sent to and accepted from. The same remote is not sent again, except
+        with ``again``: the device sent a new description, so its source may change now. With ``keys`` media is SRTP
+        from now on. Raises `SdpError` where the relay has no SRTP."""
         use = self._uses[pair]
         if keys is not None and use.keys != keys:
             if self._running and not self._seals:
@@ -296,18 +296,18 @@ class RelayPorts:
             self._say({"do": "remote", "pair": pair, "remote": remote, **more})
 
     def expect(self, pair: Pair, types: tuple[int, ...]) -> None:
-        """The other side was described with these payload types: they may come from here as well."""
+        """Expect these payload types at ``pair`` too, since the other side has described them."""
         remote = self._uses[pair].remote
         if remote is not None and remote.kind == RTP:
             self.set_remote(pair, remote._replace(types=tuple(sorted({*remote.types, *types}))))
 
     def types(self, pair: Pair) -> tuple[int, ...]:
-        """The payload types that its remote is known by."""
+        """The payload types that are expected at ``pair``."""
         remote = self._uses[pair].remote
         return remote.types if remote is not None else ()
 
     def add_clocks(self, pair: Pair, clocks: tuple[tuple[int, int], ...]) -> None:
-        """Payload types that may come to ``pair`` whose clock is not that of telephony, and their Hz."""
+        """Add (payload type, Hz) of formats that may come to ``pair`` and whose clock is not 8000 Hz."""
         use = self._uses[pair]
         if not set(use.clocks).issuperset(clocks):
             use.clocks = tuple(({**dict(use.clocks), **dict(clocks)}).items())
@@ -330,7 +330,8 @@ class RelayPorts:
             self._say({"do": "watch", "pair": pair, "seconds": seconds})
 
     def audit(self) -> None:
-        """All is asked for again that an agent before us had: what else the relay has in use is nobody's."""
+        """All pairs from before a restart of the agent that are still needed were adopted: the relay may release
+        others."""
         self._say({"do": "audit"})
 
     def count(self, pairs: Iterable[Pair] | None = None) -> None:
@@ -338,13 +339,13 @@ class RelayPorts:
         self._say({"do": "count", "pairs": None if pairs is None else list(pairs)})
 
     def measure(self, pairs: Iterable[Pair]) -> bool:
-        """Ask what came to these pairs; whether there will be a `Measured`."""
+        """Ask for a `Measured` of these pairs; returns whether there will be one."""
         if self._running and self._measures:
             self._say({"do": "figures", "pairs": list(pairs)})
         return self._running and self._measures
 
     def release(self, pair: Pair) -> None:
-        """Give a pair back; its session ends. A pair that is not in use is passed over."""
+        """Give a pair back; its session ends. A pair that is not in use is ignored."""
         if pair not in self._uses:
             return
         self._part(pair)
@@ -352,14 +353,14 @@ class RelayPorts:
         self._say({"do": "release", "pair": pair})
 
     def offer(self, pairs: Iterable[Pair]) -> None:
-        """The relay has bound these ahead."""
+        """Add pairs to the stock that the relay has bound ahead."""
         for pair in pairs:
-            # After a restart the relay may bind one ahead before it hears that it is in use.
+            # After a restart the relay may bind a pair ahead before it is told that the pair is in use.
             if pair not in self._uses:
                 self._stock.setdefault(pair.address, deque()).append(pair)
 
     def receive(self, line: str | bytes) -> Notice | None:
-        """A line from the relay; None when it is of no interest outside."""
+        """Handle a line from the relay. Returns a notice for the core, or None."""
         said = json.loads(line)
         match said["is"]:
             case "pairs":
@@ -385,7 +386,7 @@ class RelayPorts:
         return None
 
     def lost(self) -> None:
-        """The relay process is gone: its stock with it. What is in use is told to the next one when it is ready."""
+        """The relay process is gone, with its stock. Pairs in use are sent to the next process when it is ready."""
         self._stock.clear()
         self._out.clear()
         self._short.clear()
@@ -393,7 +394,7 @@ class RelayPorts:
         self._running = False
 
     def to_send(self) -> list[str]:
-        """The lines for the relay, without their ends, in order; the list is handed over."""
+        """The lines to send to the relay, in order, without line ends; they are returned once."""
         out, self._out = self._out, []
         return out
 

@@ -36,7 +36,7 @@ from gateway_agent.media.stocks import COMMANDS_AT_ONCE, Stocks
 
 _HAS_SRTP = find_spec("pylibsrtp") is not None
 IDLE_S = 5.0
-"""Without an agent and without a session it ends after so long, unless it was told to stay."""
+"""Seconds after which the relay ends without an agent and without a session, unless it was told to stay."""
 
 
 class Relay:
@@ -48,10 +48,10 @@ class Relay:
         self._clock = clock
         self._stay = stay
         self._grace_s = IDLE_S
-        """Seconds that sessions outlive the agent."""
+        """Seconds for which sessions go on without an agent."""
         self._alone_since = clock()
         self._unclaimed: set[Pair] = set()
-        """In use since before the agent connected, and not asked for by it."""
+        """Pairs in use since before the agent connected, which it has not adopted yet."""
         self._used: dict[Pair, BoundPair] = {}
         self._watched: dict[Pair, BoundPair] = {}
         self._by_fd: dict[int, Port] = {}
@@ -67,7 +67,7 @@ class Relay:
         self._stocks = Stocks(self._say)
         self._open = True
         self._restock = True
-        """Whether pairs that are bound ahead may be lacking."""
+        """Whether more pairs may have to be bound ahead."""
 
     def run(self) -> None:
         """Relay until there is nothing more to relay for."""
@@ -107,7 +107,7 @@ class Relay:
     # The agent
 
     def _obey_start(self, hello: Hello) -> None:
-        """A start of the agent is here."""
+        """A start of the agent has connected: tell it what is here."""
         self._restock = True
         self._grace_s = hello.grace_s
         self._unclaimed = set(self._used)
@@ -117,7 +117,7 @@ class Relay:
         self._stocks.tell()
 
     def _lose(self) -> None:
-        """The agent is gone; what it said is done still, and media goes on."""
+        """The agent is gone: its remaining commands are carried out, and media goes on."""
         while self._commands:
             self._obey(self._commands.popleft(), self._clock())
         self._alone_since = self._clock()
@@ -132,7 +132,7 @@ class Relay:
             why = f"the relay could not obey {said}: {error}"
             self._say({"is": "refused", "why": why})
 
-    # What it can ask
+    # Its commands
 
     def _do_take(self, now: float, pair: list[Any]) -> None:
         key = Pair(*pair)
@@ -141,7 +141,7 @@ class Relay:
     def _do_bind(self, now: float, pair: list[Any]) -> None:
         key = Pair(*pair)
         self._unclaimed.discard(key)
-        if key in self._used:  # the agent before this one had it, or this one connected anew
+        if key in self._used:  # from before a restart of the agent, or of its connection
             return
         # The stock may have bound it by chance before the agent could say that it is in use.
         stock = self._stocks.by_address.get(key.address)
@@ -162,7 +162,7 @@ class Relay:
             address = canonical(address, ports.rtp.sock.family)
         try:
             via = via and canonical(via, ports.rtp.sock.family)
-        except OSError:  # it speaks by the other family than it listens at
+        except OSError:  # its signalling uses the other address family than its media
             via = ""
         described_at = now if again else None
         ports.rtp.point((address, there.rtp), via, there.eager, described_at)
@@ -172,7 +172,7 @@ class Relay:
 
     def _do_secure(self, now: float, pair: list[Any], keys: list[str]) -> None:
         ports = self._used[Pair(*pair)]
-        ports.shut()  # rather nothing than what is not secured
+        ports.shut()  # rather no media than media that is not secured
         ports.secure(Keys(*keys))
 
     def _do_connect(self, now: float, pair: list[Any], to: list[Any]) -> None:
@@ -190,7 +190,7 @@ class Relay:
             self._watched[ports.pair] = ports
 
     def _do_audit(self, now: float) -> None:
-        """The agent has all that it will get back: what it has not asked for is nobody's."""
+        """Release the pairs that the agent has not adopted: no call of it uses them."""
         unclaimed, self._unclaimed = self._unclaimed, set()
         for pair in unclaimed:
             if pair in self._used:
@@ -237,7 +237,7 @@ class Relay:
     # Ports
 
     def _use(self, ports: BoundPair) -> None:
-        """From now on its packets count; what came before belongs to an earlier call."""
+        """Put a pair into use. Packets that came before belong to an earlier call, and are dropped."""
         for port in (ports.rtp, ports.rtcp):
             drain(port)
             self._by_fd[port.sock.fileno()] = port

@@ -1,4 +1,4 @@
-"""The media of one call that is led through the WebRTC gateway: where one side is a browser, and the other is not."""
+"""The media of one call through the WebRTC gateway, for calls between a browser and another device."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from sip.wire import sdp
 from sip.wire.sdp import SdpError
 
 _OURS = {"active": "passive", "passive": "active"}
-"""RFC 8842 section 5.3: what answers ``a=setup``; ``active`` where we may choose."""
+"""Our answer to each ``a=setup`` (RFC 8842 section 5.3); ``active`` where we may choose."""
 
 
 class NoLeg(SdpError):
-    """The gateway has none at this moment."""
+    """The gateway has no leg ready at this moment."""
 
 
 class Gatewayed(NamedTuple):
-    """What survives an agent."""
+    """What servers keep of it: the legs of the plain side and of the browser, and the session."""
 
     leg: Leg
     ice: Leg
@@ -30,8 +30,8 @@ class Gatewayed(NamedTuple):
 
 
 class WebrtcAnchor:
-    """One for each call. An offer of the servers decides whether the gateway is needed: what is called says what it
-    takes, and who called has offered what it has. What the device offers goes the way that the call has taken.
+    """The gateway's part in one call. Each offer of the servers decides whether the gateway is used: whether the
+    media offered is what the device can use. Offers of the device do not change that.
     """
 
     __slots__ = (
@@ -54,37 +54,37 @@ class WebrtcAnchor:
         behind_nat: bool,
         beside: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        """``legs``: None where the agent has no gateway. ``browser``: the device is one. ``beside``: where a relay
-        stands between the device and the gateway, what that makes of a description for who is beside it."""
+        """``legs``: None where the agent has no gateway. ``browser``: whether the device is a browser. ``beside``:
+        where a relay is between device and gateway, the function that rewrites a description for the gateway."""
         self._legs = legs
         self.browser = browser
         self._behind_nat = behind_nat
         self._beside = beside
         self._leg: Leg | None = None
-        """Whose ports the plain side has."""
+        """The leg whose ports the plain side uses."""
         self._ice: Leg | None = None
-        """Whose ICE agent the browser has."""
+        """The leg whose ICE agent the browser uses."""
         self._next: Leg | None = None
-        """Another one, which it is offered."""
+        """The leg with another ICE agent that the browser is being offered."""
         self._session: Session | None = None
         self.active = False
         self.agreed = False
-        """Whether it was so when the two sides agreed last."""
+        """Whether the gateway was active when the two sides agreed last."""
 
     def decide(self, said: bytes) -> None:
-        """An offer of the servers: whether the two sides understand each other without us. Raises `SdpError`."""
+        """Decide by an offer of the servers whether the gateway is needed. Raises `SdpError`."""
         audio = next((one for one in sdp.endpoints(said) if one.media == "audio" and not one.rejected), None)
         if audio is not None and self._legs is not None:
             self.active = audio.is_dtls != self.browser
 
     def accept(self) -> None:
-        """The two sides have agreed."""
+        """Offer and answer were exchanged; legs that are no longer needed are given back."""
         self.agreed = self.active
         if not self.active:
             self._give_back()
 
     def refuse(self) -> None:
-        """They have not: media goes the way that it went before."""
+        """The offer was refused: media goes the way that it went before."""
         self.active = self.agreed
         if not self.active:
             self._give_back()
@@ -103,7 +103,8 @@ class WebrtcAnchor:
         return self._answered(said, not self.browser, self._seen(device.last_remote), host)
 
     def again(self, told: bytes) -> bytes:
-        """What the device was ``told``, with its media wanted at our leg, as a relay gets it. Raises `SdpError`."""
+        """The description ``told`` that the device has, with the address of our leg in it, for a relay. Raises
+        `SdpError`."""
         seen = self._seen(told)
         known, leg = described(seen, False), self._leg
         if leg is None:
@@ -112,19 +113,19 @@ class WebrtcAnchor:
         return sdp.with_endpoints(seen, places)
 
     def moved(self, host: str) -> None:
-        """The device proved itself at another host: its media may come from there."""
+        """The device authenticated itself at another host: accept its media from there."""
         if self._session is not None and self._legs is not None and not self.browser and self._beside is None:
             self._session = self._session._replace(phone=self._session.phone._replace(via=host))
             self._legs.set(self._session)
 
     def export(self) -> Gatewayed | None:
-        """The frozen value from which the same can be made elsewhere; ``None`` without the gateway."""
+        """The frozen value from which `resume` restores this after a restart; ``None`` without the gateway."""
         if not self.active or self._leg is None or self._ice is None:
             return None
         return Gatewayed(self._leg, self._ice, self._session)
 
     def resume(self, known: Gatewayed) -> None:
-        """Go on with the legs that a process before us had."""
+        """Go on with the legs from before a restart."""
         self.active = self.agreed = True
         self._leg, self._ice, self._session = known
         if self._legs is not None:
@@ -144,11 +145,12 @@ class WebrtcAnchor:
         self._leg = self._ice = self._next = self._session = None
 
     def _seen(self, body: bytes) -> bytes:
-        """What the device, or we, have described, as it is between us and a relay."""
+        """A description in the device's dialog as it is between the gateway and the relay."""
         return self._beside(body) if self._beside is not None and body else body
 
     def _offered(self, said: bytes, by_browser: bool, told: bytes) -> bytes:
-        """What the other side, which has been ``told`` this before, is offered for it."""
+        """The offer to the other side for the offer ``said``; ``told`` is the last description that side has. Raises
+        `SdpError`."""
         offer = described(said, by_browser)
         if offer.led < 0:
             raise SdpError("the WebRTC gateway carries audio alone, and none is offered that it could")
@@ -164,7 +166,8 @@ class WebrtcAnchor:
         return description.for_browser(sections.sections, index, formats, offer, ice, at, "actpass")
 
     def _answered(self, said: bytes, by_browser: bool, offer_body: bytes, host: str) -> bytes:
-        """What the side that has offered is answered; the session is as both want it from now on."""
+        """The answer to the side that has offered, for the other side's answer ``said``. The session is set to what
+        both have agreed."""
         answer, offer = described(said, by_browser), described(offer_body, not by_browser)
         leg, ice = self._taken(by_browser)
         if answer.led < 0 or offer.led < 0:
@@ -198,7 +201,7 @@ class WebrtcAnchor:
         return description.for_browser(offer.sections, offer.led, formats, answer, ice, at, setup)
 
     def _transport(self, ice: Leg, said: Described, answers: bool) -> tuple[Leg, bool]:
-        """The leg whose ICE agent that browser gets, and whether we begin DTLS with it."""
+        """The leg whose ICE agent the browser gets, and whether we are the DTLS client."""
         assert said.browser is not None
         session = self._session
         if answers and self._next is not None:
@@ -219,7 +222,7 @@ class WebrtcAnchor:
         return changed or (self._legs is not None and not self._legs.is_present(ice.id))
 
     def _taken(self, controlling: bool) -> tuple[Leg, Leg]:
-        """The legs of the plain side and of the browser. Raises `SdpError` where there is none to be had."""
+        """The legs of the plain side and of the browser, taken if there are none. Raises `SdpError` without a leg."""
         if self._leg is None or self._ice is None:
             self._leg = self._ice = self._fresh(controlling)
         return self._leg, self._ice
@@ -237,5 +240,5 @@ class WebrtcAnchor:
         return self._legs.advertised if self._legs is not None else ""
 
     def _plain_at(self, leg: Leg) -> str:
-        """The address that the plain side is told: a relay is on this machine."""
+        """The address that the plain side is given; a relay gets the bound one, since it is on this machine."""
         return leg.address if self._beside is not None else self._shown or leg.address
