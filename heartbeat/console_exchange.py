@@ -1,8 +1,8 @@
-"""What an operator asks one server of another node, passed on beside the heartbeats. A core.
+"""Passes operators' console requests from a server to another node, and the answers back. A sans-I/O core.
 
-The machine of a server has the API of that server at hand, most often as a UNIX socket, and not those of the other
-nodes. So a server passes a question on: pages and orders go to the other server, or to an agent, in pieces, each in a
-signed statement (``kind=console``) on the way that heartbeats take, and so does what it answers::
+On the machine of a server only the API of that server can be reached, most often as a UNIX socket, not those of other
+nodes. So the server passes a request on, to the other server or to an agent. Request and answer go in pieces, each in
+a signed statement (``kind=console``) on the connections that heartbeats use::
 
     asks                                     answers
     fetch=7/q/0/1200/<base64>                piece=7/q/900        the next byte of question 7 that is wanted
@@ -10,9 +10,9 @@ signed statement (``kind=console``) on the way that heartbeats take, and so does
     fetch=7/a/0                              piece=7/a/0/2400/<base64>
     fetch=7/a/900 fetch=7/a/1800             ...
 
-An order is carried out once, however often its pieces come: a question names the start of the server that is asked
-(``start``), which a record of former days does not, and of one start of who asks each number is taken once. Servers
-ask; an agent answers, and asks nothing.
+A request is carried out once, however often its pieces come: it names the present start of the node that is asked
+(``start``), so a replayed recording is refused, and each number is accepted once for each start of the asking server.
+Servers ask; agents only answer.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from sip.timers import Deadlines
 PIECE: Final = 900
 """Bytes of one piece: with its header it fits into a datagram."""
 WINDOW: Final = 8
-"""Pieces of answers that are asked of one node at once: calls of an agent go by the same connection."""
+"""Pieces of answers requested from one node at a time: an agent's calls use the same connection."""
 MOST_QUESTION: Final = 128 * 1024
 MOST_ANSWER: Final = 4 * 1024 * 1024
-"""Bytes of either, packed."""
+"""Most bytes of a question and of an answer, compressed."""
 MOST_TOGETHER: Final = 32 * 1024 * 1024
-"""Bytes of all answers that are under way."""
+"""Most bytes of all pending answers."""
 MOST_ASKED: Final = 16
-"""Questions to one node that are under way, and of a server that are remembered."""
+"""Most pending questions to one node, and most questions of one server that are remembered."""
 MOST_UNDER_WAY: Final = 64
-"""Questions to all nodes that are under way."""
+"""Most pending questions to all nodes."""
 LATE: Final = 256
-"""By so many numbers a question may come after later ones."""
+"""A question may arrive after others whose numbers are higher by up to this."""
 AGAIN: Final = 0.25
-"""Seconds after which what was not answered is asked again."""
+"""Seconds after which an unanswered request is repeated."""
 SOON: Final = 0.01
 LATEST: Final = 0.5
-"""Seconds between two looks whether an answer is there, at first and at last."""
+"""Seconds between two polls for an answer, at first and at last."""
 PATIENCE: Final = 2.0
-"""Seconds for which the other node may say nothing at all."""
+"""Seconds without any message from the other node after which a question fails."""
 LONGEST: Final = 30.0
 """Seconds that an answer may take."""
 KEPT: Final = 2 * LONGEST
@@ -74,29 +74,29 @@ class ConsoleAnswered(NamedTuple):
 
 
 class _Question:
-    """One of ours, under way."""
+    """A pending question of ours."""
 
     def __init__(self, node: str, start: int, number: int, question: bytes, now: float) -> None:
         self.node = node
         self.start = start
-        """The one of the node that is asked: what that has done no later one does again."""
+        """The incarnation of the node that is asked: a later start of it does not carry the request out again."""
         self.number = number
         self.question = question
         self.sent = 0
-        """How much of it the other side has."""
+        """Bytes of the question that the other node has confirmed."""
         self.begun_at = self.heard_at = now
         self.pause = SOON
         self.size = 0
-        """Of the answer; 0: not known yet."""
+        """Bytes of the answer; 0: not known yet."""
         self.pieces: dict[int, bytes] = {}
         self.asked: dict[int, float] = {}
-        """Byte of the answer -> when it was asked for last, as long as it has not come."""
+        """Offset of a piece that has not come -> when it was last requested."""
         self.next = PIECE
-        """The byte of the answer that is asked for next; the first piece tells the size."""
+        """The offset of the next piece to request; the first piece gives the size."""
 
 
 class _Known:
-    """One of another server's."""
+    """A question of another server."""
 
     def __init__(self, size: int, now: float) -> None:
         self.size = size
@@ -106,7 +106,7 @@ class _Known:
 
 
 class _Asker:
-    """What is remembered of one start of another server."""
+    """The questions of one start of another server."""
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
@@ -115,7 +115,8 @@ class _Asker:
         self._least = 1
 
     def is_new(self, number: int) -> bool:
-        """Whether a question of that number begins now: once, and late only by so much."""
+        """Whether a question with that number is new: each is accepted once, and no more than ``LATE`` numbers
+        late."""
         if number < self._least or number in self._heard:
             return False
         self._heard.add(number)
@@ -130,8 +131,9 @@ def _no_fault(node: str) -> str:
 
 
 class ConsoleExchange:
-    """Of one node; ``ask`` sends a question to the node that it names, ``do`` is given what the shell has to do.
-    ``fault`` says why a node cannot be asked now, as a sentence without its end; empty when it can."""
+    """The exchange of one node. ``ask`` sends a statement to the node that it names, ``do`` takes actions for the
+    shell. ``fault`` returns why a node cannot be asked now, as a sentence without its full stop; empty when it
+    can."""
 
     def __init__(
         self,

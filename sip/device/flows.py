@@ -26,22 +26,23 @@ from sip.wire.message import Response
 MOST_STREAMS: Final = 1000
 """Connections that a program opens to devices."""
 CONNECT_WITHIN: Final = 1.0
-"""Seconds that a request which is too large for UDP waits for a stream."""
+"""Seconds for which a request that is too large for UDP waits for a stream to open."""
 STREAMLESS: Final = 3600.0
-"""Seconds for which it is remembered that a place takes no streams."""
+"""Seconds for which it is remembered that no stream can be opened to an address."""
 MOST_FLOWS: Final = 10_000
-"""UDP places whose flow is remembered."""
+"""Addresses whose UDP flow is remembered."""
 
 
 Key = tuple[str, Address, str] | tuple[str, Address, str, tuple[str, ...], str, str]
-"""Transport, place, listener; for TLS also whom we want to find, what we show him, and who says that it is him."""
+"""Transport, address, listener; for TLS also the names expected, the certificate shown, and the trusted
+authorities."""
 
 
 _KEEP: Final = re.compile(r"^[^,]*;\s*keep\s*=\s*([0-9]{1,5})\b", re.IGNORECASE)
 
 
 class Connecting:
-    """A stream that has a time limit."""
+    """The deadline of a stream that is being opened."""
 
     __slots__ = ("_flow", "_flows", "generation")
 
@@ -55,7 +56,7 @@ class Connecting:
 
 
 class DeviceFlows:
-    """All of one program."""
+    """The flows of one program to devices."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class DeviceFlows:
         self._streams: dict[Flow, bool] = {}
         """Whether it is open already; those that are about to be stand here as well."""
         self._told: dict[Flow, dict[object, Callable[[float], None]]] = {}
-        """Who is to hear when a stream breaks."""
+        """The functions to call when a stream breaks."""
         self._streamless: dict[Address, float] = {}
         self._opened = 0
         self._ours = 0
@@ -98,7 +99,7 @@ class DeviceFlows:
             self._at.setdefault((endpoint.transport, endpoint.host), local)
             self._at.setdefault(("", endpoint.host), local)
             self._default.setdefault((endpoint.transport, six), local)
-            if endpoint.transport not in ("ws", "wss"):  # nothing is opened from there
+            if endpoint.transport not in ("ws", "wss"):  # no streams are opened from a WebSocket listener
                 self._default.setdefault(("", six), local)
         self.has_tls = any(transport == "tls" for transport, _ in self._default)
         """Whether there is a listener for TLS, which peers by TLS are to find in our Contact."""
@@ -147,16 +148,16 @@ class DeviceFlows:
         return flow
 
     def listener_at(self, transport: str, host: str) -> str:
-        """The listener of that transport at a host of ours, else any there; ``""`` where there is none."""
+        """Our listener of that transport at ``host``, otherwise any listener there; ``""`` where there is none."""
         return self._at.get((transport, host)) or self._at.get(("", host), "")
 
     def says_sips(self, flow: Flow) -> None:
-        """The peer is called by ``sips``, so our Contact is one (RFC 3261 section 8.1.1.8)."""
+        """The peer is called by a ``sips`` URI, so our Contact must be one too (RFC 3261 section 8.1.1.8)."""
         if flow.transport in SECURE:
             self._stack.sips_flows.add(flow)
 
     def stream_instead(self, flow: Flow, now: float) -> Flow | None:
-        """A stream to the place of a UDP flow, within a second; None where there was none within the last hour."""
+        """Open a stream to the address of a UDP flow; None where that has failed lately (see `streamless`)."""
         if self._streamless.get(flow.remote, 0.0) > now:
             return None
         stream = self.flow_to(Place("tcp", *flow.remote))
@@ -165,20 +166,20 @@ class DeviceFlows:
         return stream
 
     def streamless(self, flow: Flow, now: float) -> None:
-        """No stream came about to the place of a UDP flow: it is not tried again for an hour."""
+        """No stream could be opened to the address of a UDP flow: do not try again for a while."""
         if len(self._streamless) >= MOST_STREAMS:
             self._streamless.clear()
         self._streamless[flow.remote] = now + STREAMLESS
 
     def give_up(self, flow: Flow, now: float) -> None:
-        """A stream that is still not open is not waited for any more."""
+        """Give up a stream that is still not open."""
         if not self._streams.get(flow, True):
             self._stack.do(Close(flow))
             self.lost(flow, now)
             self._stack.transactions.transport_failed(flow, now)
 
     def is_open(self, flow: Flow) -> bool:
-        """Whether something can be sent: always by UDP, on a stream that is there or about to be."""
+        """Whether messages can be sent on a flow: always by UDP; on a stream that is open or being opened."""
         return flow.transport == "udp" or flow in self._streams
 
     def reconnect(self, flow: Flow, via: str) -> Flow:
@@ -186,7 +187,7 @@ class DeviceFlows:
         if self.is_open(flow):
             return flow
         if flow.transport not in ("tcp", "tls"):
-            return flow  # a browser is called by nobody (RFC 7118 section 5)
+            return flow  # nobody can connect to a browser (RFC 7118 section 5)
         try:
             sender = Via.parse(via)
         except Malformed:
@@ -196,8 +197,8 @@ class DeviceFlows:
         return flow if self.is_site(host, port) else self.flow_to(Place(flow.transport, host, port, name)) or flow
 
     def aliased(self, flow: Flow, via: str) -> None:
-        """A peer says by ``alias`` that its stream leads to its sent-by, too: believed of who has proved himself by a
-        certificate, for the address that he comes from (RFC 5923 sections 5 and 8)."""
+        """A peer offers by ``alias`` to receive requests for its sent-by on its own stream. Accepted from a peer with
+        a verified certificate, for the address that it comes from (RFC 5923 sections 5 and 8)."""
         if flow.transport != "tls" or flow not in self._stack.certified or flow not in self._streams:
             return
         try:
@@ -210,7 +211,7 @@ class DeviceFlows:
             self._aliases[flow.remote[0], sender.port or DEFAULT_PORT["tls"]] = flow
 
     def is_site(self, host: str, port: int) -> bool:
-        """Whether a program of the site listens there for its own."""
+        """Whether a program of the site listens at that address for other programs of the site."""
         return (host, port) in self.site
 
     def advertise(self, flow: Flow, place: str) -> None:
@@ -221,7 +222,7 @@ class DeviceFlows:
         advertised[flow] = place
 
     def keep(self, flow: Flow, response: Response, now: float) -> None:
-        """An answer may say how long a stream of ours may be quiet (RFC 6223, RFC 5626 section 4.4)."""
+        """Take from a response how long a stream of ours may be idle (RFC 6223, RFC 5626 section 4.4)."""
         kept = self._kept.get(flow)
         if kept is None:
             return
@@ -241,14 +242,15 @@ class DeviceFlows:
             sent_by[flow.local] = sent_by[local]
 
     def when_lost(self, flow: Flow, who: object, then: Callable[[float], None] | None) -> None:
-        """Call ``then`` of ``who`` once, when that stream breaks; None: not any more."""
+        """Call ``then`` once when that stream breaks, on behalf of ``who``; None: cancel that."""
         if then is not None:
             self._told.setdefault(flow, {})[who] = then
         elif flow in self._told:
             self._told[flow].pop(who, None)
 
     def lost(self, flow: Flow, now: float) -> None:
-        """A stream broke, or could not be opened. Its requests are told of by ``Stack.transport_failed``."""
+        """A stream broke, or could not be opened. Its requests are failed by
+        ``TransactionTable.transport_failed``."""
         self._streams.pop(flow, None)
         if (kept := self._kept.pop(flow, None)) is not None:
             kept.stop()
@@ -306,7 +308,8 @@ class LineFlows:
 
 
 def _wanted(place: Place, policy: LinePolicy | None) -> tuple[tuple[str, ...], str, str]:
-    """Whom TLS has to find at a place, what is shown to him, and by which authorities he is believed: see `Open`."""
+    """For TLS to an address: the names of which its certificate must have one, our host whose certificate is shown,
+    and the file of the trusted authorities. See `Open`."""
     names = (place.tls_name or place.host,)
     if policy is None:
         return names, "", ""

@@ -23,7 +23,7 @@ from sip.wire.uri import Uri
 
 
 class TrunkReach:
-    """A peer at known addresses: RFC 3263 on the next hop, wherever the dialog came from."""
+    """Reaches a peer at known addresses: by RFC 3263 for the next hop, wherever the dialog came from."""
 
     __slots__ = ("_flows", "_line_flows", "_names", "contact_user", "policy")
 
@@ -56,7 +56,7 @@ class TrunkReach:
         return None
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
-        """The stream that the dialog came by, when nobody listens where the Contact of the same host points."""
+        """The stream by which the dialog came, if the Contact names the same host at a port where nothing listens."""
         own = path.flow
         if (
             own != failed
@@ -68,7 +68,7 @@ class TrunkReach:
         return None
 
     def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
-        """Not where the line or the URI says UDP."""
+        """None where the line or the URI asks for UDP."""
         try:
             fixed = self.policy.nat or Uri.parse(uri).transport != ""
         except SipError:
@@ -82,13 +82,13 @@ class TrunkReach:
         return self._flows.is_open(flow)
 
     def admits(self, path: DialogPath, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Its source was looked at already; a stream that it made anew is its dialog's."""
+        """Always accept: the source was checked already. A new stream of the peer becomes the dialog's."""
         if transaction.flow.transport != "udp":
             path.move(transaction.flow)
         return True
 
     def _is_plain(self, uri: Uri, own: Flow) -> bool:
-        """Whether nothing more is to be asked: the target is where the dialog came from, as for most."""
+        """Whether the target is plainly where the dialog came from, as for most, so that nothing is looked up."""
         there = uri.scheme == "sip" and (uri.host, uri.port or 5060) == own.remote
         return there and not uri.params and own.transport == "udp" and own.remote not in self._flows.site
 
@@ -99,7 +99,7 @@ class TrunkReach:
         if there and own.transport != "udp":
             port = uri.port or DEFAULT_PORT.get(transport or own.transport, 5060)
             if self._flows.is_open(own) and (not transport or (transport, port) == (own.transport, own.remote[1])):
-                return own  # also where the port is one that nobody need listen at (RFC 5923 section 3)
+                return own  # also where nothing need listen at that port (RFC 5923 section 3)
             transport = transport or own.transport
         transport = transport or "udp"
         port = uri.port or DEFAULT_PORT.get(transport, 5060)
@@ -136,7 +136,7 @@ class TrunkReach:
 
 
 class PhoneReach:
-    """Who registered here: the flow of its registration or of its call, and no other (RFC 5626 section 5.3)."""
+    """Reaches a phone that registered here: by the flow of its registration or call only (RFC 5626 section 5.3)."""
 
     __slots__ = ("_flows", "_moved", "_proves")
 
@@ -148,7 +148,7 @@ class PhoneReach:
         proves: Callable[[ServerTransaction, Request, float], bool],
         moved: Callable[[DialogPath, float], None],
     ) -> None:
-        """``proves`` says whether a request from a new flow has good credentials; it challenges where it has not.
+        """``proves``: whether a request from a new flow has valid credentials; it is challenged where it has not.
         ``moved`` is told of a dialog that was taken along.
         """
         self._flows = flows
@@ -156,7 +156,7 @@ class PhoneReach:
         self._moved = moved
 
     def find(self, path: DialogPath, hop: NextHop, now: float) -> Flow | None:
-        """A stream that broke is made anew to the Contact of the same host; a name is never looked up."""
+        """The dialog's flow. A broken stream is opened again to a Contact at the same host; no name is looked up."""
         own = hop.reuse
         if self._flows.is_open(own):
             return own
@@ -166,14 +166,14 @@ class PhoneReach:
             return UNREACHABLE
         host, port = own.remote[0], uri.port or 5060
         if own.transport != "tcp" or not same_address(uri.host.strip("[]"), host) or self._flows.is_site(host, port):
-            return UNREACHABLE  # a phone that could name any host would have us connect to it
+            return UNREACHABLE  # otherwise a phone could make us connect to any host
         return self._flows.flow_to(Place("tcp", host, port)) or UNREACHABLE
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
         return None
 
     def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
-        """Its flow is the only way to it."""
+        """None: the phone's flow is the only way to it."""
         return None
 
     def streamless(self, flow: Flow, now: float) -> None:
@@ -183,7 +183,7 @@ class PhoneReach:
         return self._flows.is_open(flow)
 
     def admits(self, path: DialogPath, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Tags leak: only who proves his password anew takes the dialog along."""
+        """Tags may leak, so only a sender with valid credentials may move the dialog to another flow."""
         if not self._proves(transaction, request, now):
             return False
         path.move(transaction.flow)
@@ -193,6 +193,6 @@ class PhoneReach:
 
 @lru_cache(maxsize=4096)
 def is_unicast(host: str) -> bool:
-    """Whether a numeric host is one host: 0.0.0.0 would be this machine."""
+    """Whether a numeric host is a single other host; 0.0.0.0, for one, would be this machine."""
     address = ip_address(host)
     return not (address.is_unspecified or address.is_multicast or host == "255.255.255.255")
