@@ -1,4 +1,6 @@
-"""Puts answers to parts of agents' lists off after a takeover, so that what somebody waits for comes first."""
+"""Delays answers to parts of agents' lists after a takeover, so that single dialogs which are needed at once go
+first.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,13 @@ from sip.layer import Stack
 from sip.transaction import ServerTransaction
 
 URGENT: Final = 1.0
-"""Seconds after this server began to lead in which what somebody waits for goes before the rest of the lists."""
+"""Seconds after this server began to lead in which fetched dialogs go before the rest of the lists."""
 LONG_ENOUGH: Final = "put off long enough"
 
 
 class ListPace:
-    """Puts the answers to parts of lists off, and with them the next parts: as long as single dialogs are being
-    fetched, because somebody waits in a call, what is not waited for shall not stand in front of them; only when this
-    server has just begun to lead, and for a bounded time.
+    """Delays the answers to parts of lists, and so the next parts, while single dialogs are being fetched for
+    requests that wait. It does so only for ``URGENT`` seconds after this server began to lead.
     """
 
     __slots__ = ("_fetching", "_put_off", "_stack", "_until", "generation")
@@ -29,11 +30,11 @@ class ListPace:
         self.generation = 0
 
     def begin(self, now: float) -> None:
-        """This server leads."""
+        """This server begins to lead."""
         self._until = now + URGENT
 
     def put_off(self, transaction: ServerTransaction, now: float) -> bool:
-        """Whether the answer to a part of a list is to wait."""
+        """Returns whether the answer to a part of a list must wait; if so, it is sent later from here."""
         if now >= self._until or not self._fetching():
             return False
         if not self._put_off:
@@ -42,7 +43,7 @@ class ListPace:
         return True
 
     def go_on(self, now: float) -> None:
-        """A subscription is over: answer the parts when it was the last fetch."""
+        """A subscription is over: if it was the last fetch, answer the delayed parts."""
         if self._put_off and not self._fetching():
             self.due(LONG_ENOUGH, now)
 
@@ -53,6 +54,6 @@ class ListPace:
             self._stack.reply(transaction, 200, now)
 
     def clear(self) -> None:
-        """Another server leads."""
+        """Another server leads: forget the delayed answers."""
         self.generation += 1
         self._put_off.clear()

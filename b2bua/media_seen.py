@@ -1,6 +1,6 @@
-"""What a server sees of a call beside its state: what the far side answered, and the media that were agreed on.
+"""Facts for the call record that are not in the call's state: the callee's final status, and the negotiated media.
 
-It is for the call record alone, so it is read once, by searching; nothing is checked, and nothing raises.
+As only call records use them, they are found in messages by a text search, without validation; nothing raises.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ _SECTION: Final = re.compile(rb"\nm=[^ \r\n]+ ([0-9]{1,5})[/0-9]* [^ \r\n]+ ([0-
 _ADDRESS: Final = re.compile(rb"\nc=IN IP[46] ([0-9A-Za-z.:_-]{1,64})")
 _CODEC: Final = re.compile(rb"[0-9A-Za-z.:_+-]{1,64}")
 STATIC: Final = {b"0": "PCMU", b"3": "GSM", b"4": "G723", b"8": "PCMA", b"9": "G722", b"18": "G729"}
-"""Payload types that need no description (RFC 3551 section 6)."""
+"""Static payload types, which need no rtpmap (RFC 3551 section 6)."""
 
 
 class Seen(NamedTuple):
-    """See the module; ``""`` and 0 where it is not known."""
+    """The facts for one call; ``""`` and 0 stand for unknown."""
 
     status: int = 0
     """The final status of the callee's device."""
     codec: str = ""
     caller: str = ""
-    """Where the caller wants its media, ``192.0.2.1:4000``."""
+    """Address and port to which the caller's media go, as ``192.0.2.1:4000``."""
     callee: str = ""
     reason: str = ""
-    """The Reason (RFC 3326) of its refusal."""
+    """The Reason header (RFC 3326) of the callee's refusal."""
 
 
 NOTHING_SEEN: Final = Seen()
 
 
 def seen_of(request: Request | None, response: Response) -> Seen:
-    """What the INVITE and its 2xx say; where the offer is in the 2xx, the caller's part is not known."""
+    """The facts from an INVITE and its 2xx. If the offer is in the 2xx, the caller's media are unknown."""
     codec, callee = _media(response)
     return Seen(response.status, codec, _media(request)[1], callee)
 
 
 def seen_told(seen: Seen, callee: bool, description: bytes) -> Seen:
-    """What an agent tells of its side of a call that was answered under another server: the last description that it
-    gave; ``callee``: that side was called.
+    """Add the media of one side of a call that was answered under another server, from the last SDP that its agent
+    sent; ``callee``: it is the callee's side.
     """
     if not description:
         return seen
@@ -52,12 +52,12 @@ def seen_told(seen: Seen, callee: bool, description: bytes) -> Seen:
 
 
 def refusal_of(response: Response) -> Seen:
-    """What a final response other than a 2xx says."""
+    """The facts from a final response other than a 2xx."""
     return Seen(response.status, reason=response.get("reason") or "")
 
 
 def _media(message: Message | None) -> tuple[str, str]:
-    """Codec and place of the first section of what a message describes."""
+    """Codec, and address and port, of the first media section in a message's SDP."""
     try:
         where = description_in(message) if message is not None else None
     except SipError:
@@ -66,13 +66,13 @@ def _media(message: Message | None) -> tuple[str, str]:
 
 
 def _first_of(body: bytes) -> tuple[str, str]:
-    """The same of a description."""
+    """Codec, and address and port, of the first media section of an SDP."""
     section = _SECTION.search(body)
     return ("", "") if section is None else (_codec(body, section[2]), _place(body, section))
 
 
 def _place(body: bytes, section: re.Match[bytes]) -> str:
-    """Where a section wants its media."""
+    """Address and port of a media section; ``""`` without an address."""
     # a section's own address goes before that of the session (RFC 8866 section 5.7)
     end = body.find(b"\nm=", section.end())
     found = _ADDRESS.search(body, section.end(), end if end >= 0 else len(body)) or _ADDRESS.search(
