@@ -1,7 +1,7 @@
-"""What comes to one port of RTP, counted as RFC 3550 counts it: how much should have come, did, and how evenly.
+"""Reception statistics of one RTP port by RFC 3550: packets expected, packets received, and jitter.
 
-It is done for every packet, so the way of a packet that follows the one before is short: only what tells it from
-others is kept, and how many there were is known from their numbers when somebody asks.
+This is done for every packet, so the path of a packet that follows the one before is short: no packet is counted, and
+the number of packets is computed from sequence numbers when it is asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 CLOCK_HZ: Final = 8000
-"""Of payload types of which nothing else is said: telephony."""
+"""The clock rate of payload types for which no other is known: that of telephony."""
 LEAST: Final = 12
 """Octets of an RTP packet (RFC 3550 section 5.1)."""
 _GAP: Final = 3000
@@ -20,13 +20,13 @@ _LATE: Final = 100
 """MAX_DROPOUT and MAX_MISORDER of RFC 3550 appendix A.1."""
 _NUMBERS: Final = 1 << 16
 _STEP_S: Final = 2.0
-"""Seconds by which packets may come early or late; beyond, the sender's time has jumped, which is no jitter."""
+"""Seconds by which packets may be early or late; beyond, the sender's timestamps have jumped, which is no jitter."""
 _head = Struct(">xBHII").unpack_from
 _NO_CLOCKS: Final[Mapping[int, int]] = MappingProxyType({})
 
 
 class Reception:
-    """See the module. A stream that begins anew, by its SSRC or by a jump of its numbers, adds to the same sums."""
+    """The statistics of one port. A new stream, with another SSRC or a jump of sequence numbers, adds to the sums."""
 
     __slots__ = (
         "_before",
@@ -50,29 +50,29 @@ class Reception:
 
     def __init__(self) -> None:
         self.clocks: Mapping[int, int] = _NO_CLOCKS
-        """Hz, of the payload types whose clock is not that of telephony."""
+        """Clock rates in Hz of the payload types whose clock is not that of telephony."""
         self.type = -1
-        """The payload type that the present stream began with; -1 before there was one."""
+        """The payload type with which the present stream began; -1 before there was one."""
         self._ssrc = self._kind = self._stamp = -1
         self._due = 0
-        """The number after the last, not wrapped."""
+        """The sequence number expected next, not wrapped."""
         self._run = self._first = self._cycles = 0
         self._before = 0
-        """Packets that came before the present run of numbers without a gap."""
+        """Packets received before the present run of sequence numbers without a gap."""
         self._expected = 0
-        """Packets of streams before this one that should have come."""
+        """Packets expected of the streams before the present one."""
         self._clock = CLOCK_HZ
         self._most = _STEP_S * CLOCK_HZ
         self._transit = 0.0
         self._uneven = 0.0
-        r"""The sum of \|D\| (RFC 3550 section 6.4.1) since the clock is this one, by that clock."""
+        r"""The sum of \|D\| (RFC 3550 section 6.4.1) since the last change of the clock, in its ticks."""
         self._uneven_s = 0.0
-        """The same of before, in seconds."""
+        """The same sum from before that change, in seconds."""
         self._skipped = 0
         r"""Packets without a \|D\|."""
 
     def note(self, packet: bytearray, now: float) -> None:
-        """A packet of `LEAST` octets or more came."""
+        """Note a received packet of `LEAST` octets or more."""
         kind, number, stamp, ssrc = _head(packet)
         if number == self._due and kind == self._kind and ssrc == self._ssrc:
             self._due = number + 1
@@ -87,13 +87,15 @@ class Reception:
             self._skip(stamp, now)
 
     def _skip(self, stamp: int, now: float) -> None:
-        """The first packet by this time, or a further one of a frame or of a telephone event."""
+        """A packet without jitter: the first one, one after a jump of timestamps, or a further one with the same
+        timestamp, as of a frame or a telephone event."""
         self._skipped += 1
         if stamp != self._stamp:
             self._stamp, self._transit = stamp, now * self._clock - stamp
 
     def _placed(self, first: int, kind: int, number: int, ssrc: int) -> bool:
-        """Find the place of a packet that does not follow the last; False for what is no RTP."""
+        """Note a packet that does not follow the last one: after a gap, late, or of another stream. False if it is
+        not RTP."""
         if first >> 6 != 2 or 192 <= kind <= 223:  # RTCP on the same port: RFC 5761 section 4
             return False
         if kind != self._kind:
@@ -121,12 +123,12 @@ class Reception:
 
     @property
     def packets(self) -> int:
-        """Those that came."""
+        """The number of packets received."""
         return self._before + self._due - self._run
 
     @property
     def lost(self) -> int:
-        """Those that should have come besides (RFC 3550 appendix A.3); never below 0."""
+        """The number of packets expected but not received (RFC 3550 appendix A.3); never below 0."""
         return max(0, self._expected + self._cycles + self._due - self._first - self.packets)
 
     @property

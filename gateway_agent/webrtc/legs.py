@@ -28,63 +28,63 @@ from typing import Any, Final, NamedTuple
 from gateway_agent.media.ports import Notice, Ready, RelaySettings, Remote, Trouble
 
 MOST_CANDIDATES: Final = 16
-"""Candidates of a browser that are tried; checks are sent to whatever it names."""
+"""Candidates of a browser that are tried; limited since checks are sent to any address that it names."""
 
 
 class Leg(NamedTuple):
-    """What the gateway has prepared."""
+    """An ICE agent and a pair of ports that the gateway has prepared."""
 
     id: str
     """Unique, over all processes of the gateway."""
     address: str
     port: int
-    """Where plain RTP is received, RTCP at the next."""
+    """The port for plain RTP; RTCP uses the next one."""
     ufrag: str
     pwd: str
-    """Of ICE (RFC 8839 section 5.4)."""
+    """The ICE password (RFC 8839 section 5.4)."""
     fingerprint: str
-    """Of the gateway's certificate, as in ``a=fingerprint`` (RFC 8122)."""
+    """The fingerprint of the gateway's certificate, as in ``a=fingerprint`` (RFC 8122)."""
     candidates: tuple[str, ...]
     """As in ``a=candidate`` (RFC 8839 section 5.1), without that name."""
 
 
 class Browser(NamedTuple):
-    """What a browser has described of its transport."""
+    """A browser's transport, from its session description."""
 
     ufrag: str
     pwd: str
     fingerprints: tuple[str, ...]
     candidates: tuple[str, ...] = ()
-    """With numeric addresses; a browser that hides its own is found by its checks."""
+    """Candidates with numeric addresses; a browser that hides its own is found by its checks."""
 
 
 class Stream(NamedTuple):
-    """The audio that goes to one side."""
+    """The format of the audio that is sent to one side."""
 
     codec: str
     """``opus``, ``PCMA``, ...: an encoding name (RFC 4855)."""
     rate: int
-    """Clock rate of its timestamps."""
+    """Clock rate of its timestamps, in Hz."""
     payload: int
     """Payload type."""
     events: int = -1
-    """Payload type of telephone-event (RFC 4733); -1: that side knows none."""
+    """Payload type of telephone-event (RFC 4733); -1 when that side does not have it."""
     events_rate: int = 8000
 
 
 class Session(NamedTuple):
-    """One call's media, whole: what survives an agent."""
+    """The whole state of one call's media; servers keep it for the agent."""
 
     leg: str
     address: str
     port: int
-    """The plain side's, bound anew by a gateway that does not know the leg."""
+    """The port of the plain side, bound anew by a gateway that does not know the leg."""
     ice: str
-    """The leg whose ICE agent speaks with the browser; another one than ``leg`` after an ICE restart."""
+    """The leg whose ICE agent is used with the browser; not ``leg`` after an ICE restart."""
     controlling: bool
-    """We have made the offer (RFC 8445 section 6.1.1)."""
+    """Whether our ICE agent is controlling, since we made the offer (RFC 8445 section 6.1.1)."""
     client: bool
-    """We begin the DTLS handshake (RFC 8842)."""
+    """Whether we are the DTLS client, which begins the handshake (RFC 8842)."""
     browser: Browser
     phone: Remote
     to_browser: Stream
@@ -92,13 +92,13 @@ class Session(NamedTuple):
 
     @property
     def transcodes(self) -> bool:
-        """Whether audio is decoded and encoded."""
+        """Whether the audio is transcoded."""
         return self.to_browser.codec.lower() != self.to_phone.codec.lower()
 
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings(RelaySettings):
-    """What the site file says of an agent's WebRTC gateway; ``ahead`` and ``sessions`` count legs."""
+    """The settings of an agent's WebRTC gateway; ``ahead`` and ``sessions`` count legs."""
 
     stun: str = ""
     """``host:port`` of a STUN server."""
@@ -118,7 +118,8 @@ class GatewaySettings(RelaySettings):
 
 
 class WebrtcLegs:
-    """Legs in stock, and in use. ``absent``: why there can be none, ``""`` where there can."""
+    """The gateway's legs, in stock and in use, and the commands for it. ``absent``: why there can be none, ``""``
+    where there can."""
 
     def __init__(self, absent: str = "", advertised: str = "") -> None:
         """``advertised``: the address to write into descriptions in place of the one that is bound."""
@@ -130,7 +131,7 @@ class WebrtcLegs:
         self._running = False
         self._short: dict[str, str] = {}
         self._present: set[str] = set()
-        """Legs that the process which is there has prepared, or has said nothing against."""
+        """Legs whose ICE agents the running gateway process has, as far as it has not denied it."""
 
     def take(self, controlling: bool) -> Leg | None:
         """A leg, in use until `release`; None when there is none ready (see `shortage`). ``controlling``: we are
@@ -144,7 +145,7 @@ class WebrtcLegs:
         return leg
 
     def adopt(self, leg: str, session: Session | None) -> None:
-        """A leg that an agent before us had in use."""
+        """Use a leg from before a restart of the agent."""
         self._uses[leg] = session
         self._present.add(leg)
         if session is not None:
@@ -153,28 +154,29 @@ class WebrtcLegs:
             self._say({"do": "take", "leg": leg})
 
     def set(self, session: Session) -> None:
-        """What is wanted of a session. The same again costs nothing."""
+        """Set the state of a session; one that has not changed is not sent."""
         if self._uses.get(session.leg) != session:
             self._uses[session.leg] = session
             self._say({"do": "session", "session": session})
 
     def release(self, leg: str) -> None:
-        """Give a leg back; its session ends. One that is not in use is passed over."""
+        """Give a leg back; its session ends. One that is not in use is ignored."""
         self._present.discard(leg)
         if leg in self._uses:
             del self._uses[leg]
             self._say({"do": "release", "leg": leg})
 
     def is_present(self, leg: str) -> bool:
-        """Whether the process has the ICE agent of this leg: not when it died since."""
+        """Whether the gateway process still has the ICE agent of this leg; not when it has died since."""
         return leg in self._present
 
     def audit(self) -> None:
-        """All is asked for again that an agent before us had: what else the gateway has in use is nobody's."""
+        """All legs from before a restart of the agent that are still needed were adopted: the gateway may release
+        others."""
         self._say({"do": "audit"})
 
     def shortage(self) -> str:
-        """Why `take` gives nothing, a sentence."""
+        """Why `take` returns None, as a sentence."""
         if self.absent:
             return self.absent
         if not self._running:
@@ -183,23 +185,23 @@ class WebrtcLegs:
 
     @property
     def state(self) -> str:
-        """For people: why no browser can be connected with what is none, ``""`` when one can."""
+        """Why browsers cannot be connected with other devices, for display; ``""`` when they can."""
         return "" if self._stock else self.shortage()
 
     @property
     def sessions(self) -> int:
-        """Calls through it."""
+        """The number of sessions."""
         return sum(session is not None for session in self._uses.values())
 
     @property
     def ready(self) -> int:
-        """Legs in stock."""
+        """The number of legs in stock."""
         return len(self._stock)
 
     # What runs the process asks for.
 
     def receive(self, line: str | bytes) -> Notice | None:
-        """A line from the gateway; None when it is of no interest outside."""
+        """Handle a line from the gateway. Returns a notice for the core, or None."""
         said: dict[str, Any] = json.loads(line)
         match said["is"]:
             case "legs":
@@ -223,14 +225,14 @@ class WebrtcLegs:
         return None
 
     def lost(self) -> None:
-        """The process is gone: its stock with it. What is in use is told to the next one when it is ready."""
+        """The gateway process is gone, with its stock. Legs in use are sent to the next one when it is ready."""
         self._stock.clear()
         self._out.clear()
         self._short.clear()
         self._running = False
 
     def to_send(self) -> list[str]:
-        """The lines for the gateway, without their ends, in order; the list is handed over."""
+        """The lines to send to the gateway, in order, without line ends; they are returned once."""
         out, self._out = self._out, []
         return out
 
@@ -242,7 +244,7 @@ class WebrtcLegs:
         return len(self._stock)
 
     def complaint(self, address: str) -> str:
-        """Why it cannot prepare more, a sentence; empty while it can."""
+        """Why the gateway cannot prepare more legs, as a sentence; ``""`` while it can."""
         return self._short.get(address, "")
 
     def _say(self, command: dict[str, object]) -> None:
@@ -258,13 +260,13 @@ class WebrtcLegs:
 
 
 def leg_of(fields: list[Any]) -> Leg:
-    """The leg that these JSON values say. Raises `ValueError`, `TypeError`, `LookupError`."""
+    """The leg in these JSON values. Raises `ValueError`, `TypeError`, `LookupError`."""
     id_, address, port, ufrag, pwd, fingerprint, candidates = fields
     return Leg(id_, address, port, ufrag, pwd, fingerprint, tuple(candidates))
 
 
 def session_of(fields: list[Any]) -> Session:
-    """The session that these JSON values say. Raises `ValueError`, `TypeError`, `LookupError`."""
+    """The session in these JSON values. Raises `ValueError`, `TypeError`, `LookupError`."""
     leg, address, port, ice, controlling, client, browser, phone, to_browser, to_phone = fields
     ufrag, pwd, fingerprints, candidates = browser
     host, rtp, rtcp, via, eager, kind, types = phone
