@@ -1,4 +1,4 @@
-"""What a server learnt from what it was told: of the other servers, and of everybody."""
+"""What a server has learnt about the other nodes of its site from their messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEAD: Final = "dead"
 _MOST_DEATHS: Final = 4
 
 _COMPARED: Final = 8
-"""Words of a node by which its clock is judged: some may be late."""
+"""Messages of a node by which its clock is compared with ours, since some of them may be late."""
 
 
 @dataclass(slots=True)
@@ -29,24 +29,24 @@ class OtherServer:
     well_since: float = NEVER
     """Since when it has been heard without a gap."""
     reach: int = 0
-    """Bitmap of the agents that it reaches."""
+    """Bitmap of the agents that this server reaches."""
     beat: Beat | None = None
-    """What it said last."""
+    """Its last statement."""
     led: Start | None = None
-    """The start of it that was heard to lead last."""
+    """The start in which it last led."""
     death: Death | None = None
-    """How its last start ended, where its supervisor said so and no other was heard since."""
+    """How its last start ended, if its supervisor reported that and no later start was heard."""
 
 
 class VoterStatus(NamedTuple):
-    """What a voter with a vote said of itself, in one message."""
+    """The voting state of a node with a vote, as it stated it in one message."""
 
     generation: int
-    """The list of voters that it lives by."""
+    """The generation of the list of voters that it uses."""
     promised_to_others: int
     """The highest epoch that it granted or adopted to another start than ours."""
     epoch: int
-    """The leadership that it lives by, on its disk; 0 where that takes nothing."""
+    """The epoch of the leadership that it follows, if that is on its disk; 0 where the disk cannot be written."""
 
 
 class ClusterView:
@@ -54,10 +54,10 @@ class ClusterView:
 
     def __init__(self, own: str, epoch: int, promised_epoch: int) -> None:
         self.epoch = epoch
-        """The highest epoch under which somebody is known to lead or to have led by proof."""
+        """The highest epoch under which a server leads or has led, as far as is known by proofs."""
         self.leader = ""
         self.promised_epoch = promised_epoch
-        """The highest epoch that anybody is known to have promised."""
+        """The highest epoch that any node is known to have promised."""
         self.changed_at = NEVER
         """When another server took over by itself."""
         self.peers: dict[str, OtherServer] = {}
@@ -65,7 +65,7 @@ class ClusterView:
         self.deaths: tuple[str, ...] = ()
         """The latest revealed secrets: evidence for the voters."""
         self.leader_died = False
-        """The start that leads has died: its supervisor said so."""
+        """Whether the leading start has died, by its supervisor's report."""
         self.answered: dict[str, float] = {}
         """Agent -> when it last answered."""
         self.generations: dict[str, int] = {}
@@ -80,9 +80,9 @@ class ClusterView:
         self.voting: set[str] = set()
         """Nodes that were seen with a vote."""
         self.without_disk: set[str] = set()
-        """Nodes whose disk takes nothing, by what they said last."""
+        """Nodes whose disk cannot be written, by their last statements."""
         self.draining: set[str] = set()
-        """Agents that take no new calls, by what they said last."""
+        """Agents that take no new calls, by their last statements."""
         self.wall_offset: float | None = None
         """What makes our wall clock of ``now``; None: not known."""
         self.clock_differences: dict[str, float] = {}
@@ -98,11 +98,11 @@ class ClusterView:
         return tuple(self.peers)
 
     def set_servers(self, names: Iterable[str]) -> None:
-        """The servers of the site are these from now on."""
+        """Set the servers of the site."""
         self.peers = {name: self.peers.get(name) or OtherServer() for name in names if name != self._own}
 
     def learn(self, beat: Beat) -> bool:
-        """What every message teaches; whether its sender runs from another site file than we knew."""
+        """Learn from any message. Returns whether its sender uses another site file than was known of it."""
         self.promise(max(beat.promised_epoch, beat.promised_to_others))
         self.generations[beat.node], self.incarnations[beat.node] = beat.voters, beat.incarnation
         if beat.state == AGENT and beat.re is not None and beat.kind == BEAT:
@@ -113,7 +113,7 @@ class ClusterView:
         return True
 
     def learn_disk(self, beat: Beat) -> str:
-        """What is new of the sender's disk, as a sentence; empty: nothing."""
+        """A change of the state of the sender's disk, as a sentence; empty: no change."""
         node, bad = beat.node, beat.disk == FAILED
         if bad is (node in self.without_disk):
             return ""
@@ -133,7 +133,7 @@ class ClusterView:
         self.clock_differences[node] = min(last, key=abs)
 
     def promise(self, epoch: int) -> None:
-        """Somebody may have promised ``epoch``."""
+        """Note that some node may have promised ``epoch``."""
         self.promised_epoch = max(self.promised_epoch, epoch)
 
     def next_epoch(self, own: PersistentState) -> int:
@@ -152,7 +152,7 @@ class ClusterView:
             peer.reach = _bitmap(beat.reach)
 
     def learn_death(self, death: Death, start: Start) -> bool:
-        """``start`` of another server has died; whether it is the one that leads."""
+        """Note that ``start`` of another server has died. Returns whether it is the one that leads."""
         peer = self.peers[start.node]
         self.deaths = (death.secret, *self.deaths)[:_MOST_DEATHS]
         if peer.beat is not None and peer.beat.start == start and peer.state != LEFT:
@@ -166,7 +166,7 @@ class ClusterView:
         self.peers[server].well_since = now
 
     def learn_agent(self, agent: str, now: float) -> None:
-        """An agent answered."""
+        """Note that an agent has answered."""
         self.answered[agent] = now
 
     def learn_leader(self, epoch: int, leader: str, released: bool, now: float) -> bool:
@@ -182,7 +182,7 @@ class ClusterView:
         return True
 
     def lead(self, epoch: int) -> None:
-        """We lead under ``epoch``."""
+        """Note that we lead under ``epoch``."""
         self.epoch, self.leader, self.leader_died = epoch, self._own, False
 
     def learn_vote(self, beat: Beat, voters: Iterable[str]) -> bool:
@@ -202,15 +202,15 @@ class ClusterView:
         return False
 
     def without_vote(self, voters: Iterable[str]) -> list[str]:
-        """Those of ``voters`` that said they have no vote."""
+        """The nodes of ``voters`` that said they have no vote."""
         return sorted(self.non_voting.intersection(voters))
 
     def seen_to_vote(self) -> set[str]:
-        """Nodes that have a vote by what they said last."""
+        """Nodes that have a vote, by their last statements."""
         return self.voting - self.non_voting
 
     def present(self, names: Iterable[str], since: float) -> set[str]:
-        """Those of ``names`` that were heard after ``since``."""
+        """The nodes of ``names`` that were heard after ``since``."""
         heard = {name: peer.heard_at for name, peer in self.peers.items()} | self.answered
         return {name for name in names if heard.get(name, NEVER) > since}
 

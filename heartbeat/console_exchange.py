@@ -33,7 +33,7 @@ WINDOW: Final = 8
 """Pieces of answers requested from one node at a time: an agent's calls use the same connection."""
 MOST_QUESTION: Final = 128 * 1024
 MOST_ANSWER: Final = 4 * 1024 * 1024
-"""Most bytes of a question and of an answer, compressed."""
+"""Most bytes of a question and of an answer, as they are transferred."""
 MOST_TOGETHER: Final = 32 * 1024 * 1024
 """Most bytes of all pending answers."""
 MOST_ASKED: Final = 16
@@ -153,12 +153,12 @@ class ConsoleExchange:
         self._questions: dict[int, _Question] = {}
         self._askers: dict[str, _Asker] = {}
         self._look = float("inf")
-        """When is looked next."""
+        """The next deadline, infinity for none."""
 
     # -- who asks
 
     def ask(self, node: str, question: bytes, now: float) -> int:
-        """Ask another node; the number by which `ConsoleAnswered` names it."""
+        """Send a question to another node. Returns its number, which `ConsoleAnswered` names."""
         self._number += 1
         start = self._participant.incarnation_of(node)
         to_it = sum(1 for one in self._questions.values() if one.node == node)
@@ -181,7 +181,7 @@ class ConsoleExchange:
         return one.number
 
     def answered(self, answer: Beat, now: float) -> None:
-        """What another node says to a question of this start of ours."""
+        """Process another node's statement about a question that was sent in this start of our node."""
         if answer.re is None or answer.re[0] != self._participant.on_disk.incarnation:
             return
         number, kind, offset, size, data = _read(answer.piece)
@@ -189,7 +189,7 @@ class ConsoleExchange:
         if one is None or one.node != answer.node:
             return
         for other in self._questions.values():
-            if other.node == answer.node:  # one that waits for its turn is not unheard
+            if other.node == answer.node:  # so that questions which wait for their turn do not fail
                 other.heard_at = now
         if kind == "gone":
             self._end(one, f"{one.node} was started anew meanwhile, or has forgotten the question: ask again")
@@ -220,7 +220,7 @@ class ConsoleExchange:
         self._fill(one.node, now)
 
     def _fill(self, node: str, now: float) -> None:
-        """Have as many pieces under way from a node as may be, those of the first question first."""
+        """Request further pieces from a node, up to ``WINDOW`` at a time, those of the first question first."""
         of_it = [one for one in self._questions.values() if one.node == node and one.size]
         under_way = sum(len(one.asked) for one in of_it)
         for one in of_it:
@@ -246,14 +246,14 @@ class ConsoleExchange:
         self._do(ConsoleAnswered(one.number, b"", fault))
 
     def _look_at(self, at: float) -> None:
-        """Look then, or before: what is asked again and again puts nothing off."""
+        """Set the deadline to ``at``, unless it is due before."""
         if at < self._look:
             self._look = at
             self.generation += 1
             self._deadlines.set(at, self, _LOOK)
 
     def due(self, cause: str, now: float) -> None:
-        """Ask again what was not answered, look whether answers are there, forget what was asked here long ago."""
+        """Repeat unanswered requests, poll for answers, and forget old questions of other servers."""
         self._look = float("inf")
         for one in list(self._questions.values()):
             if now - one.heard_at >= PATIENCE:
@@ -286,12 +286,12 @@ class ConsoleExchange:
     # -- who is asked
 
     def answer(self, asked: Beat, now: float) -> Beat:
-        """The answer to one statement of another server, signed like it."""
+        """The statement that answers one of another server."""
         re = (asked.incarnation, asked.seq)
         return self._participant.stamp(asked.node, kind=CONSOLE, re=re, piece=self._piece(asked, now))
 
     def serve(self, node: str, number: int, answer: bytes, now: float) -> None:
-        """The answer of this server to a question (`ConsoleAsked`)."""
+        """Set the answer of this node to a question of ``node`` (`ConsoleAsked`), to be fetched from here."""
         asker = self._askers.get(node)
         if asker is not None and (one := asker.known.get(number)) is not None:
             one.answer = answer
@@ -303,7 +303,7 @@ class ConsoleExchange:
         asker = self._askers.get(asked.node)
         newest = known if asker is None else max(known, asker.incarnation)
         if asked.for_incarnation != ours or asked.incarnation < newest or not number:
-            return gone  # not made in this start of ours, or by a former one of theirs
+            return gone  # meant for an earlier start of ours, or sent by an earlier start of theirs
         if asker is None or asker.incarnation < asked.incarnation:
             asker = self._askers[asked.node] = _Asker(asked.incarnation)
         one = asker.known.get(number)
@@ -327,7 +327,7 @@ class ConsoleExchange:
 
 
 def _read(text: str) -> tuple[int, str, int, int, bytes]:
-    """Number, kind, byte, size, data of ``number/kind/byte/size/base64``; what is missing is 0 and empty."""
+    """Number, kind, offset, size and data of ``number/kind/offset/size/base64``; missing parts are 0 or empty."""
     number, _, rest = text.partition("/")
     kind, _, rest = rest.partition("/")
     offset, _, rest = rest.partition("/")

@@ -1,4 +1,4 @@
-"""A planned switchover, as the server that leads sees it, and the policies by which it begins one by itself."""
+"""The leader's side of a planned switchover, and the policies by which the leader begins one by itself."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from heartbeat.participant import Participant
 
 
 class Switchover:
-    """At most one is under way; ``to`` is empty when none is."""
+    """The switchover of a leader, at most one at a time. ``to``: the server that is to take over; empty: none."""
 
     def __init__(self, node: Participant, cluster: ClusterView) -> None:
         self.to = ""
         self.because = ""
         self.limit_at = float("inf")
-        """When it is called off."""
+        """When the switchover is called off."""
         self._said = ""
         self._fewer_since: float | None = None
         """Since when another server reaches agents that we do not."""
@@ -41,17 +41,17 @@ class Switchover:
         self.remind(epoch)
 
     def remind(self, epoch: int) -> None:
-        """Ask again."""
+        """Repeat the request to take over."""
         if self.to:
             self._node.outbox.ask(self.to, HANDOVER, for_epoch=epoch)
 
     def answered(self, answer: Beat) -> None:
-        """What the other server says to it."""
+        """Note the other server's answer to the request."""
         if answer.node == self.to:
             self._said = f"it says {answer.no}" if answer.no else "it asks the voters, and is not ready"
 
     def expire(self, now: float) -> None:
-        """Call it off when it takes too long."""
+        """Call the switchover off when its time is over."""
         if now >= self.limit_at:
             to = self.to
             self._node.outbox.decide(
@@ -60,7 +60,7 @@ class Switchover:
             self.to, self.limit_at = "", float("inf")
 
     def end(self) -> None:
-        """Our leadership began or ended."""
+        """Our leadership began or ended: no switchover is going on."""
         self.to, self.limit_at, self._fewer_since = "", float("inf"), None
 
     def follow_policies(self, reach: int, epoch: int, began_at: float, now: float) -> None:
