@@ -201,24 +201,28 @@ def _others(core: Core, now: float) -> Iterator[Alert]:
         if server.death is not None:
             ended = f"its supervisor saw it end {server.death.how}"
             yield Alert("standby-dead", f"{name} is dead: {ended}; nobody could take over until it runs again")
-        elif server.state == LEFT:
-            without = "nobody could take over" if core.serving else "it is off"
-            yield Alert("server-silent", f"{name} has ended in good order: {without} until it runs again")
-        elif server.beat is None or now - server.heard_at > 3 * core.site.timing.slow_interval:
-            yield _unheard(core, name, now)
+        elif server.state == LEFT or _is_silent(core, server, now):
+            yield _unheard(core, name, server, now)
         elif core.serving:
             yield from _unreached(core, name, server)
 
 
-def _unheard(core: Core, name: str, now: float) -> Alert:
-    """What it means that the other server is silent: no more than what we know."""
+def _is_silent(core: Core, server: OtherServer, now: float) -> bool:
+    return server.beat is None or now - server.heard_at > 3 * core.site.timing.slow_interval
+
+
+def _unheard(core: Core, name: str, server: OtherServer, now: float) -> Alert:
+    """What it means that the other server is silent, or said goodbye: no more than what we know."""
     detector = core.member.detector
-    if detector.subject == name and detector.heard_by_others(now):
+    if _is_silent(core, server, now) and detector.subject == name and detector.heard_by_others(now):
         return Alert(
             "beats-cut", f"{name} is not heard here, but agents hear it: the way between the `beat` addresses is cut"
         )
     bad = core.stack.counters["bad beats"]
     strange = f"; {bad} heartbeats were not signed with the site key: compare the keys" if bad else ""
+    if server.state == LEFT:
+        without = "nobody could take over" if core.serving else "it is off"
+        return Alert("server-silent", f"{name} has ended in good order: {without} until it runs again{strange}")
     off = "it is off, and the site has no stand-by" if core.serving else "it is off"
     return Alert(
         "server-silent", f"{name} is not heard: {off}, or the way between the `beat` addresses is cut{strange}"
@@ -227,7 +231,7 @@ def _unheard(core: Core, name: str, now: float) -> Alert:
 
 def _unreached(core: Core, name: str, server: OtherServer) -> Iterator[Alert]:
     """Agents that the stand-by could not take over, by its own word."""
-    if server.beat is not None and server.beat.reach and server.state != LEFT:
+    if server.beat is not None and server.beat.reach:
         for bit, agent in enumerate(core.site.agents):
             if not server.reach >> bit & 1:
                 yield _unconnected(agent, name)

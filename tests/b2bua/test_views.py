@@ -127,6 +127,9 @@ def test_a_server_that_ended_in_good_order_is_no_stand_by_at_once() -> None:
         said = page(fixture.bench, "status")["warnings"]
         ended = "m2 has ended in good order: nobody could take over until it runs again"
         assert said == ([ended] if state == "left" else [])
+    core.stack.counters["bad beats"] = 7  # it runs again, with another key
+    strange = f"{ended}; 7 heartbeats were not signed with the site key: compare the keys"
+    assert strange in page(fixture.bench, "status")["warnings"]
 
 
 def test_a_server_with_another_key_is_told_from_one_that_is_off() -> None:
