@@ -1,4 +1,6 @@
-"""``application/dialog-info+xml`` (RFC 4235): the calls of a telephone, for those who watch it (busy lamps)."""
+"""The ``dialog`` event package and its body ``application/dialog-info+xml`` (RFC 4235): the calls of a telephone, for
+busy lamp fields and call pickup. Sections named below are of RFC 4235.
+"""
 
 from __future__ import annotations
 
@@ -13,30 +15,32 @@ CONTENT_TYPE: Final = "application/dialog-info+xml"
 NAMESPACE: Final = "urn:ietf:params:xml:ns:dialog-info"
 
 MOST_READ: Final = 65_536
-"""Bytes of a document that is read."""
+"""Bytes of the longest document that is read."""
 MOST_DIALOGS: Final = 64
-"""Of one document."""
+"""Dialogs read from one document; further ones are ignored."""
 
 State = Literal["trying", "early", "confirmed", "terminated"]
 
 
 class WatchedDialog(NamedTuple):
-    """One call, as much of it as a lamp needs: who else is on it is nobody's business."""
+    """One call as it is written into a document: what a lamp needs. The other party is left out for privacy."""
 
     id: str
-    """Unique for the telephone (section 4.1.1)."""
+    """Unique within the telephone's document (section 4.1.1)."""
     direction: Literal["initiator", "recipient"]
-    """Whether the telephone called or was called."""
+    """``initiator``: the telephone called; ``recipient``: it was called."""
     state: State
     """Section 3.7.1."""
     call_id: str = ""
-    """By this and the tags the dialog is named to who would pick the call up (section 4.1.1); ``""``: by nothing."""
+    """With the tags it identifies the dialog, for a pickup by Replaces (section 4.1.1); ``""``: all three are left
+    out."""
     local_tag: str = ""
     remote_tag: str = ""
 
 
 def dialog_info(entity: str, version: int, dialogs: Iterable[WatchedDialog]) -> bytes:
-    """The whole state (section 4.3) of the telephone with that URI; ``version`` rises with each of a subscription."""
+    """A document with the full state (section 4.3) of the telephone ``entity``, a URI. ``version`` is one higher in
+    each document of a subscription."""
     told = "".join(
         f"<dialog id={quoteattr(one.id)}{_ids(one)} direction={quoteattr(one.direction)}>"
         f"<state>{one.state}</state></dialog>"
@@ -57,8 +61,8 @@ def _ids(one: WatchedDialog) -> str:
 
 
 class ToldDialog(NamedTuple):
-    """What a telephone tells of one of its dialogs (section 4.1); local is its side. All fit to stand in a message, a
-    character a byte; ``""``: what it leaves out, or what could not stand there.
+    """One dialog as read from a telephone's document (section 4.1); local is the telephone's side. Each text can be
+    written into a header line, one character a byte; ``""``: it is missing, or holds what no header line can.
     """
 
     call_id: str
@@ -75,8 +79,8 @@ class ToldDialog(NamedTuple):
 
 
 def told_dialogs(body: bytes) -> list[ToldDialog]:
-    """The dialogs of a document. Raises ValueError, with a sentence, for one that cannot be read; a document that
-    declares entities is none (they could be made to grow without end)."""
+    """The dialogs of a document. Raises ValueError, whose text is a sentence, when it is too long, is no XML, or
+    declares a document type or entities, which could expand without bound."""
     if len(body) > MOST_READ:
         raise ValueError(f"a dialog-info document of over {MOST_READ} bytes is not read")
     text = body.decode("utf-8", "replace")
@@ -100,7 +104,7 @@ def _told(element: ElementTree.Element) -> ToldDialog:
 
 
 def _fit(form: re.Pattern[str], text: str | None) -> str:
-    """XML can say what no header line can: any character of Unicode, and ends of lines."""
+    """``text`` if it has the form; ``""`` otherwise: XML may hold line ends and any character of Unicode."""
     found = (text or "").strip().encode().decode("latin-1")
     return found if form.match(found) else ""
 

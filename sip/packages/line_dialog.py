@@ -1,8 +1,9 @@
-"""The line-dialog event package (docs/line-dialog.md): its names, what a SUBSCRIBE asks for, what a NOTIFY tells.
+"""The line-dialog event package (docs/line-dialog.md): its names, the body of its SUBSCRIBE, the body of its NOTIFY.
 
-An agent makes a :class:`DialogRecord` of each of its calls and encodes it, a server decodes it; members with their
-default are left out and unknown ones are passed over, so that either may be older than the other. Everything is seen
-from the server's side. Texts of messages are bytes here and, in JSON, strings of which each character is one byte.
+An agent makes a :class:`DialogRecord` of each of its calls and encodes it, a server decodes it. Members with their
+default are left out and unknown ones are ignored, so that either may be older than the other. Dialogs are described
+from the server's side (its tag is the local one). Whole SIP messages are bytes here and, in JSON, strings of which
+each character is one byte (ISO 8859-1).
 """
 
 from __future__ import annotations
@@ -19,32 +20,33 @@ from sip.wire.message import Request, parse
 
 PACKAGE: Final = "line-dialog"
 LIST_TYPE: Final = "application/line-dialog+json-seq"
-"""Of a NOTIFY's body."""
+"""Content-Type of a NOTIFY."""
 ACCEPT: Final = f"{LIST_TYPE};version=1"
 REQUEST_TYPE: Final = "application/line-dialog-request+json"
-"""Of a SUBSCRIBE's body."""
+"""Content-Type of a SUBSCRIBE."""
 
 OBSERVE: Final = "observe"
 TAKEOVER: Final = "takeover"
 RESET: Final = "reset"
 PURPOSES: Final = (OBSERVE, TAKEOVER, RESET)
-"""Of the SUBSCRIBEs of servers."""
+"""What a server subscribes for."""
 RETURN: Final = "return"
-"""Of the SUBSCRIBE of an agent that has started anew."""
+"""What an agent subscribes for at its server after a restart: its dialogs, line states and subscriptions back."""
 LINE_STATE_TAG: Final = "line-state"
-"""In Supported: this server keeps line states, this agent asks for them."""
+"""Option tag in Supported: a server that stores line states, an agent that wants its line states stored."""
 
 IDLE: Final = "idle"
 OUT_OF_SERVICE: Final = "out-of-service"
 BUSIED_OUT: Final = "busied-out"
-"""Takes no new calls; those that stand are left alone."""
+"""The line takes no new calls; its calls go on."""
 BACK: Final = "back"
-"""The end of that."""
+"""Takes a line out of :data:`BUSIED_OUT`."""
 RESET_STATES: Final = (IDLE, OUT_OF_SERVICE, BUSIED_OUT, BACK)
 RESET_BY: Final = "reset to out of service by "
-"""How the reason begins of a line that an operator took out of service; the server that told it so follows."""
+"""Beginning of the reason of a line that an operator took out of service; the name of the server that passed the
+command on follows."""
 BUSIED_BY: Final = "busied out by "
-"""The same of one that takes no new calls."""
+"""The same for a line that was busied out."""
 
 TRYING: Final = "trying"
 PROCEEDING: Final = "proceeding"
@@ -70,19 +72,20 @@ class ListRequest(NamedTuple):
     """The body of a SUBSCRIBE."""
 
     epoch: int | None = None
-    """That of the proof."""
+    """The epoch in which the proof was given."""
     proof: str | None = None
-    """For ``takeover`` and ``reset`` (docs/heartbeat.md)."""
+    """Proof of leadership, needed for ``takeover`` and ``reset`` (docs/heartbeat.md)."""
     lines: tuple[str, ...] | None = None
-    """Only these; ``None``: all, or for ``reset`` those whose recovery is cold."""
+    """Only these lines; ``None``: all, or for ``reset`` those whose recovery is cold."""
     least_priority: int = 0
+    """Only lines of this priority or a higher one."""
     call_ids: tuple[str, ...] | None = None
     """Only the server dialogs with these Call-IDs, in this order; ``None``: all."""
     state: str = IDLE
-    """For ``reset``: what becomes of the lines."""
+    """For ``reset``: the state that the lines are put into, one of :data:`RESET_STATES`."""
 
     def encode(self) -> bytes:
-        """The JSON object, without what has its default."""
+        """The JSON object; members with their default are left out."""
         value: dict[str, Any] = {}
         if self.epoch is not None:
             value["epoch"] = self.epoch
@@ -100,7 +103,7 @@ class ListRequest(NamedTuple):
 
     @classmethod
     def decode(cls, body: bytes) -> ListRequest:
-        """Read a body, an empty one too; raises :class:`BadRecord`."""
+        """Read a body; an empty one has all defaults. Raises :class:`BadRecord`."""
         if not body:
             return cls()
         try:
@@ -140,16 +143,17 @@ class Head(NamedTuple):
     site: str
     agent: str
     boot: int
-    """Starts of the agent."""
+    """The agent's incarnation: how many times it has started."""
     epoch: int
-    """That of the server that the agent obeys."""
+    """Epoch of the leader that the agent obeys."""
     version: int
-    """Counts the states told in this subscription, from 1; the parts of one list have the same."""
+    """Number of the state reported in this subscription, from 1; all parts of one list have the same."""
     part: int
+    """Number of this part of the list."""
     complete: bool
-    """The last part: what was not told does not exist."""
+    """This is the last part: a dialog in none of the parts does not exist."""
     covered: bool = False
-    """The line state of each dialog of the list was told, or its message has been on its way before."""
+    """The line state of each dialog of the list has been sent, or was sent with an earlier message."""
 
     def encode(self) -> str:
         text = (
@@ -175,7 +179,7 @@ class Head(NamedTuple):
 
 
 class LineRecord(NamedTuple):
-    """How a line is."""
+    """The state of a line."""
 
     line: str
     kind: str
@@ -187,9 +191,9 @@ class LineRecord(NamedTuple):
     busy: int
     contacts: int
     why: str
-    """A sentence when it takes no calls."""
+    """Why it takes no calls, a sentence; ``""`` when it takes them."""
     line_state: str = ""
-    """Its registrations, for the server to keep, opaque; ``""`` where there are none."""
+    """Its registrations for the server to store, opaque; ``""`` when there are none."""
 
     def encode(self) -> str:
         text = (
@@ -216,16 +220,16 @@ class LineRecord(NamedTuple):
 
 
 class SentRequest(NamedTuple):
-    """A request of the agent that no server has finally answered."""
+    """A request of the agent without a final response from a server."""
 
     data: bytes
-    """Whole, as it went, or would have gone, to a server."""
+    """The whole request as it was sent to a server, or would have been."""
     cancelled: bool = False
-    """Its device, or the agent, gave it up."""
+    """The device or the agent has cancelled it."""
 
 
 class ReceivedRequest(NamedTuple):
-    """A request of a server that the agent has not finally answered."""
+    """A request of a server to which the agent has sent no final response."""
 
     data: bytes
     origin: str = ""
@@ -233,18 +237,18 @@ class ReceivedRequest(NamedTuple):
     response: bytes = b""
     """The last provisional response, whole."""
     cancelled: bool = False
-    """A server has cancelled it, and the device's answer to that is still to come."""
+    """A server has cancelled it, and the device has not sent its final response yet."""
 
 
 class EarlyDialog(NamedTuple):
-    """Provisional responses that carry one tag, whole."""
+    """The provisional responses of one To tag, as whole messages."""
 
     tag: str
     responses: tuple[bytes, ...]
 
 
 class Ages(NamedTuple):
-    """Seconds since these came about; ``None`` where they did not."""
+    """Seconds since the INVITE, the first ringing and the answer; ``None`` for what has not happened."""
 
     invite: float | None = None
     ringing: float | None = None
@@ -252,30 +256,30 @@ class Ages(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """How far the ACK of the last 2xx to an INVITE is."""
+    """State of the ACK for the last 2xx to an INVITE."""
 
     state: str = ""
     """:data:`ACK_PENDING`, :data:`ACK_AWAITED`, or ``""``."""
     message: bytes = b""
-    """The last ACK that the agent sent, whole, as long as one may have to send it on."""
+    """The last ACK that the agent sent, whole, as long as it may have to be passed on."""
     cseq: int = 0
-    """Of the INVITE."""
+    """CSeq number of the INVITE."""
     origin: str = ""
-    """Its origin key, for :data:`ACK_AWAITED`."""
+    """Origin key of the INVITE, for :data:`ACK_AWAITED`."""
 
 
 class Ended(NamedTuple):
-    """How a dialog ended, by the word of its agent."""
+    """How a dialog ended, as its agent reports it."""
 
     ago: float = 0.0
-    """Seconds."""
+    """Seconds since it ended."""
     by: str = ""
     """:data:`DEVICE`, :data:`SERVER` or :data:`AGENT`."""
     reason: str = ""
     """A Reason header value, ``""`` without one."""
     status: int = 0
     media: str = ""
-    """What was measured of its media, as Media-Quality has it; ``""`` where nothing was."""
+    """Media measurements in the form of the Media-Quality header; ``""`` when there are none."""
 
 
 NO_AGES: Final = Ages()
@@ -283,7 +287,7 @@ NO_ACK: Final = Ack()
 
 
 class DialogRecord(NamedTuple):
-    """One dialog between an agent and the servers: all that a new server needs to go on with it."""
+    """One dialog between an agent and the servers: all that a new leader needs to take it over."""
 
     dialog: DialogState
     """The server's side."""
@@ -306,11 +310,11 @@ class DialogRecord(NamedTuple):
     held: str = "none"
     """``none``, ``local``, ``remote`` or ``both``, by the directions of the SDP."""
     sdp_sent: bytes = b""
-    """The last description that the agent gave a server."""
+    """The last session description from the agent to a server."""
     sdp_received: bytes = b""
-    """The last that a server gave it."""
+    """The last session description from a server to the agent."""
     ended: Ended | None = None
-    """For :data:`TERMINATED`."""
+    """Set when the state is :data:`TERMINATED`."""
 
     @property
     def key(self) -> str:
@@ -318,7 +322,7 @@ class DialogRecord(NamedTuple):
 
     @property
     def opened_by_server(self) -> bool:
-        """The server sent the INVITE: this is a callee's leg."""
+        """Whether the server sent the INVITE: this is the leg of a callee."""
         return self.dialog.direction == UAC
 
     @property
@@ -328,7 +332,7 @@ class DialogRecord(NamedTuple):
         return int(number) if number.isascii() and number.isdigit() and len(number) < 6 else 0
 
     def encode(self) -> str:
-        """The JSON object (some 15 microseconds): without white space, what an index needs first."""
+        """The JSON object, without white space; the members that an index needs come first. Takes some 15 µs."""
         dialog = self.dialog
         text = (
             f'{{"call-id":{_quote(dialog.call_id)},"local-tag":{_quote(dialog.local_tag)},'
@@ -408,14 +412,14 @@ class DialogRecord(NamedTuple):
 
 
 class ReturnRecord(NamedTuple):
-    """One dialog with an agent, as its server gives it back: what it kept for it, and how far it is itself."""
+    """One dialog as a server returns it to its agent after a restart: the stored line state and the server's own."""
 
     record: DialogRecord
-    """Seen from the server. ``sent`` are requests of the agent that it has not finally answered, ``early`` has the
-    last provisional response to them; ``received`` are its own requests that the agent has not finally answered."""
+    """From the server's side. ``sent``: requests of the agent without a final response from the server, ``early``:
+    the last provisional responses to them; ``received``: the server's requests without a final response."""
     line_state: str
     age: float
-    """Seconds since the agent said it."""
+    """Seconds since the agent sent ``line_state``."""
 
     def encode(self) -> str:
         """The JSON object."""
@@ -429,11 +433,12 @@ class ReturnRecord(NamedTuple):
 
 
 class LineStateRecord(NamedTuple):
-    """What a server has kept of a line: its registrations."""
+    """The registrations of a line as a server has stored them."""
 
     line: str
     line_state: str
     age: float
+    """Seconds since the agent sent ``line_state``."""
 
     def encode(self) -> str:
         """The JSON object."""
@@ -443,11 +448,11 @@ class LineStateRecord(NamedTuple):
 
 
 class StateRecord(NamedTuple):
-    """The line state of a dialog, told by itself: where only the device's side has changed, and behind a list."""
+    """The line state of a dialog without its record: sent when only the device's side changed, and after a list."""
 
     line_state: str
     call_id: str
-    """Of a subscription of a device the Call-ID and, behind a space, the agent's tag."""
+    """Call-ID of the dialog; for a device's subscription followed by a space and the agent's tag."""
     lasts: float = 0.0
     """Seconds until a subscription ends; 0 for a call."""
 
@@ -458,12 +463,13 @@ class StateRecord(NamedTuple):
 
 
 class SubscriptionRecord(NamedTuple):
-    """What a server has kept of a subscription of a device."""
+    """The line state of a device's subscription as a server has stored it."""
 
     dialog: str
-    """Call-ID and, behind a space, the agent's tag."""
+    """Call-ID, a space, and the agent's tag."""
     line_state: str
     age: float
+    """Seconds since the agent sent ``line_state``."""
 
     def encode(self) -> str:
         """The JSON object."""
@@ -472,19 +478,19 @@ class SubscriptionRecord(NamedTuple):
 
 
 def body_of(texts: Iterable[str]) -> bytes:
-    """The body of a NOTIFY, a JSON text sequence (RFC 7464), from encoded records, the head first."""
+    """The body of a NOTIFY, a JSON text sequence (RFC 7464), from encoded records, first a :class:`Head`."""
     return "".join(f"\x1e{text}\n" for text in texts).encode("latin-1")
 
 
 def split(body: bytes) -> list[bytes]:
-    """The records of a body: each begins with a record separator."""
+    """The records of a JSON text sequence, without their record separators (RFC 7464 section 2)."""
     return [piece for piece in (part.strip(b"\n") for part in body.split(b"\x1e")) if piece]
 
 
 def members_of(piece: bytes) -> dict[str, Any]:
-    """The members of a record of whatever kind; raises :class:`BadRecord`."""
+    """The members of a record of any kind; raises :class:`BadRecord`."""
     try:
-        value = json.loads(piece.decode())  # of bytes it would try all encodings of JSON
+        value = json.loads(piece.decode())  # given bytes, json would guess among the UTF encodings
     except (ValueError, RecursionError):  # UnicodeDecodeError is a ValueError
         raise BadRecord("a record that is no JSON") from None
     if not isinstance(value, dict):
@@ -493,7 +499,7 @@ def members_of(piece: bytes) -> dict[str, Any]:
 
 
 def request_of(data: bytes) -> Request | None:
-    """The request that such bytes are; ``None`` when they are none."""
+    """The request in ``data``; ``None`` when it is none that can be read."""
     try:
         message = parse(data)
     except SipError:

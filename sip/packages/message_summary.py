@@ -1,4 +1,4 @@
-"""Waiting messages of a mailbox (RFC 3842); what is said of them crosses as it is."""
+"""The ``message-summary`` event package (RFC 3842), message waiting indication; bodies are passed on unchanged."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ PACKAGE: Final = "message-summary"
 
 
 def is_of_messages(message: Message) -> bool:
-    """Whether it is about waiting messages."""
+    """Whether the Event header of ``message`` names this package."""
     return package_of(message) == PACKAGE

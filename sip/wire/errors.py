@@ -1,11 +1,11 @@
-"""What can be wrong, and whose fault it is.
+"""The errors of this package, by whose fault they are.
 
 ::
 
     SipError
-    └── Malformed           theirs: the message cannot be used; carries the status to answer with
+    └── Malformed           the remote's fault: the message cannot be used; has the status to answer with
         ├── FaultyRequest   a request that can be answered (``sip.wire.message``)
-        └── Unanswerable    what cannot even be answered (no Via, no Call-ID, …): counted and dropped
+        └── Unanswerable    no answer can be addressed (no Via, no Call-ID, …): to be counted and dropped
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class SipError(Exception):
 
 
 class Malformed(SipError):
-    """The remote sent what cannot be used."""
+    """The remote sent a message or value that cannot be used."""
 
     def __init__(self, because: str, status: int = 400) -> None:
         super().__init__(because)
@@ -25,4 +25,4 @@ class Malformed(SipError):
 
 
 class Unanswerable(Malformed):
-    """Not even an answer can be addressed: drop it."""
+    """No answer can be addressed to the sender: the message is to be dropped."""

@@ -1,7 +1,7 @@
-"""The pieces of RFC 3261 section 25.1 that many headers share: tokens, quoted strings, lists, parameters.
+"""The rules of RFC 3261 section 25.1 that many headers share: tokens, quoted strings, lists, parameters.
 
-Text here is ISO 8859-1, a character a byte, already unfolded or not: line ends count as white space. All patterns use
-possessive quantifiers, so that no input, however odd, takes more than linear time.
+Text is ISO 8859-1, one character a byte, folded or unfolded: line ends count as white space. All patterns use
+possessive quantifiers, so that no input takes more than linear time.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ WS: Final = "[ \t\r\n]"
 TOKEN: Final = r"[A-Za-z0-9\-.!%*_+`'~]"
 QUOTED: Final = r'"(?:[^"\\]++|\\.)*+"'
 QUOTED_OR_OPEN: Final = r'"(?:[^"\\]++|\\.?)*+"?+'
-"""Also one that never closes, to the end. For searches: they would else begin anew at each of its escaped quotes."""
+"""Also an unterminated one, to the end of the text. For searches, which would else restart at each escaped quote."""
 HOST: Final = r"(?:\[[0-9A-Fa-f:.]++\]|[A-Za-z0-9_.\-]++)"
 
 _TOKEN_SET: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~")
 _LWS: Final = " \t\r\n"
-# A quoted string or an angle bracket that does not close reaches to the end.
+# An unterminated quoted string or angle bracket reaches to the end.
 _ELEMENT: Final = re.compile(rf'(?:[^,"<]++|{QUOTED_OR_OPEN}|<[^>]*+>?+)*+', re.DOTALL)
 _PARAM: Final = re.compile(rf'(?:[^;"]++|{QUOTED_OR_OPEN})++', re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
@@ -39,7 +39,7 @@ def quote(text: str) -> str:
 
 
 def unquote(text: str) -> str:
-    """The meaning of a quoted-string; any other text as it is."""
+    """The content of a quoted-string with its escapes resolved; any other text unchanged."""
     if len(text) < 2 or text[0] != '"' or text[-1] != '"':
         return text
     inner = text[1:-1]
@@ -69,7 +69,7 @@ def top(value: str) -> str:
 
 
 def parse_params(text: str) -> Params:
-    """What follows the ``;`` of a value: ``;name=value;flag``. Empty parameters are passed over."""
+    """The parameters of ``;name=value;flag``. Empty ones are skipped."""
     parts = _PARAM.findall(text) if '"' in text else text.split(";")
     params: list[tuple[str, str | None]] = []
     for part in parts:
@@ -81,7 +81,7 @@ def parse_params(text: str) -> Params:
 
 
 def format_params(params: Params) -> str:
-    """``;name=value;flag`` of parameters, ``""`` of none."""
+    """Parameters as ``;name=value;flag``; ``""`` without any."""
     return "".join(f";{name}" if value is None else f";{name}={value}" for name, value in params)
 
 
@@ -94,7 +94,7 @@ def param(params: Params, name: str) -> str | None:
 
 
 def number(text: str, most: int = 0xFFFFFFFF) -> int | None:
-    """A number of ASCII digits, cut to ``most`` when larger; ``None`` when it is not one."""
+    """A number of ASCII digits, ``most`` at most; ``None`` when ``text`` has anything else."""
     if not (text.isascii() and text.isdigit()):
         return None
     return most if len(text) > 20 else min(int(text), most)

@@ -1,9 +1,9 @@
 """Header values as frozen values: ``X.parse(value)`` reads one, ``str(x)`` writes one.
 
-A value is what stands behind the colon; where a header may hold a list,
-:func:`sip.wire.grammar.split_commas` comes first.
-Reading is forgiving where RFC 4475 allows it (empty parameters, odd spacing): what must be refused is refused by
-:func:`sip.wire.validation.validate`. All errors are :class:`~sip.wire.errors.Malformed`.
+``value`` is the text after the colon; where a header may hold a list, it is one element, see
+:func:`sip.wire.grammar.split_commas`. Reading tolerates what RFC 4475 shows to be harmless (empty parameters, odd
+spacing); what must be refused is refused by :func:`sip.wire.validation.validate`. All errors are
+:class:`~sip.wire.errors.Malformed`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _VIA_PARAMS: Final = re.compile(rf'(?:[^,"]++|{QUOTED_OR_OPEN})*+', re.DOTALL)
 _RPORT: Final = re.compile(rf";{WS}*+rport(?:{WS}*+={WS}*+[^;, \t\r\n]*+)?(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
 _KEEP: Final = re.compile(rf"(;{WS}*+keep)(?=[;, \t\r\n]|\Z)", re.IGNORECASE)
 KEPT: Final = 120
-"""Seconds for which a stream may be quiet before a NAT forgets it."""
+"""Seconds between keep-alives that we recommend for a stream (RFC 6223 section 4.3); few NATs drop it sooner."""
 _QUOTED: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 _RECEIVED: Final = re.compile(rf";{WS}*+received{WS}*+={WS}*+([^;, \t\r\n]*+)", re.IGNORECASE)
 _SCHEME: Final = re.compile(rf"{TOKEN}++(?:{WS}++[^= \t\r\n]|\Z)")
-"""How a challenge begins, and none of its parameters: a scheme, alone or with something behind a space."""
+"""The beginning of a challenge, as no parameter begins: a scheme, alone or followed by a space and a parameter."""
 _LEADING_NUMBER: Final = re.compile(rf"{WS}*+([0-9]++)")
 _NAME_ADDR: Final = re.compile(rf'{WS}*+({QUOTED}|[^"<]*+){WS}*+<([^<>"]*+)>{WS}*+((?:;.*+)?)\Z', re.DOTALL)
 
@@ -87,25 +87,25 @@ class Via:
 
     @property
     def received(self) -> str:
-        """The address the request really came from, ``""`` when no one noted it."""
+        """The source address of the request; ``""`` when no element has added it."""
         return (param(self.params, "received") or "").strip("[]")
 
     @property
     def rport(self) -> int | None:
-        """The port the request really came from (RFC 3581); ``None`` when not asked for, or not yet filled in."""
+        """The source port of the request (RFC 3581); ``None`` when not asked for, or not filled in yet."""
         port = number(param(self.params, "rport") or "")
         return port if port is not None and 0 < port < 65536 else None
 
 
 def stamp_received(line: str, source: Address) -> str:
-    """The topmost Via line, as it came from the network, with the address that it came from.
+    """The topmost Via line of a request from ``source`` with its ``received`` and ``rport`` parameters.
 
     ``received`` is added when the host of sent-by is not the source address (RFC 3261 section 18.2.1) or when
-    ``rport`` was asked for, which is then filled in (RFC 3581 section 4). What the sender itself wrote into either is
-    overwritten when it is wrong. All other bytes stay.
+    ``rport`` was asked for, which is then filled in (RFC 3581 section 4). Values that the sender wrote itself are
+    overwritten. All other bytes stay.
 
     Raises:
-        Malformed: the sent-by cannot be read, so no answer can be addressed.
+        Malformed: the Via cannot be read, so no answer can be addressed.
     """
     if ";rport" in line and (stamped := _stamp_plain(line, source)) is not None:
         return stamped
@@ -131,7 +131,7 @@ def stamp_received(line: str, source: Address) -> str:
 
 
 def keep_answered(line: str) -> str:
-    """The topmost Via line with what a ``keep`` that has no value yet is answered: how long a stream may be quiet, in
+    """The topmost Via line with a value in its ``keep`` parameter, if it has one without a value: :data:`KEPT`
     seconds (RFC 6223 section 4.3)."""
     found = _VIA.match(line, line.find(":") + 1)
     if found is None:
@@ -141,7 +141,8 @@ def keep_answered(line: str) -> str:
 
 
 def _stamp_plain(line: str, source: Address) -> str | None:
-    """The usual case at half the price: one Via with an empty ``rport``, nothing quoted, no ``received``."""
+    """:func:`stamp_received` for the usual line at half the cost: one Via with an empty ``rport``, nothing quoted,
+    no ``received``. None for any other line."""
     at = line.find(";rport")
     after = line[at + 6 : at + 7]
     if (after and after != ";") or "," in line or '"' in line or "received" in line.lower():
@@ -152,12 +153,12 @@ def _stamp_plain(line: str, source: Address) -> str | None:
 
 
 def _masked(text: str) -> str:
-    """Quoted strings blanked out, so that a search cannot find anything inside them; the length stays."""
+    """``text`` with its quoted strings overwritten, so that a search finds nothing in them; the length stays."""
     return text if '"' not in text else _QUOTED.sub(lambda found: "x" * len(found[0]), text)
 
 
 def same_address(one: str, other: str) -> bool:
-    """Whether two numeric addresses are the same one, whatever the spelling of an IPv6 address."""
+    """Whether two numeric addresses are equal, however an IPv6 address is spelled."""
     if one == other:
         return True
     if ":" not in one or ":" not in other:
@@ -169,7 +170,7 @@ def same_address(one: str, other: str) -> bool:
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands in URIs and Via: IPv6 in brackets."""
+    """A host as URIs and Via have it: IPv6 addresses in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -217,7 +218,7 @@ class NameAddr:
 
     @property
     def q(self) -> float:
-        """The q value of a Contact, 1 when it is not one; of three digits at most (RFC 3261 section 25.1)."""
+        """The q value of a Contact, 0 to 1 with three digits (RFC 3261 section 25.1); 1 if absent or invalid."""
         text = param(self.params, "q")
         try:
             value = float(text) if text and len(text) < 8 else 1.0
@@ -226,7 +227,7 @@ class NameAddr:
         return round(value, 3) if 0.0 <= value <= 1.0 else 1.0
 
     def number(self, name: str) -> int | None:
-        """A header parameter that is a number, such as ``expires``; ``None`` when absent or none."""
+        """A numeric header parameter, such as ``expires``; ``None`` when it is absent or no number."""
         return number(param(self.params, name) or "")
 
 
@@ -295,12 +296,12 @@ class SubscriptionState:
 
     @property
     def expires(self) -> int | None:
-        """Seconds left of the subscription."""
+        """Seconds until the subscription expires; ``None`` when absent."""
         return number(param(self.params, "expires") or "")
 
     @property
     def reason(self) -> str:
-        """Why it was terminated: ``deactivated``, ``probation``, …, in lower case; ``""`` when unsaid."""
+        """Why it was terminated: ``deactivated``, ``probation``, …, in lower case; ``""`` when absent."""
         return (param(self.params, "reason") or "").lower()
 
     @property
@@ -359,7 +360,7 @@ def retry_after(value: str | None) -> int | None:
 
 
 def tokens(values: list[str] | str | None) -> tuple[str, ...]:
-    """The tokens of Allow, Supported, Require, Allow-Events…: one header value, or those of all its lines."""
+    """The tokens of one header value, or of the values of several lines: Allow, Supported, Require, Allow-Events…"""
     if values is None:
         return ()
     lines = [values] if isinstance(values, str) else values
@@ -370,7 +371,7 @@ def tokens(values: list[str] | str | None) -> tuple[str, ...]:
 class AuthParams:
     """A challenge or credentials: a scheme and its parameters (RFC 3261 sections 20.7, 20.27, 20.28, 20.44).
 
-    Its ``repr`` leaves the parameters out: they can be worth stealing.
+    Its ``repr`` leaves the parameters out, as they may hold secrets.
     """
 
     scheme: str
@@ -395,8 +396,8 @@ class AuthParams:
 
     @classmethod
     def parse_all(cls, value: str) -> list[AuthParams]:
-        """The challenges of one header line, which may have several (RFC 7235 section 4.1). One that cannot be read
-        is left out; a bare scheme has no parameters."""
+        """The challenges of one header value, which may hold several (RFC 7235 section 4.1). One that cannot be read
+        is left out; a scheme alone has no parameters."""
         pieces: list[str] = []
         for part in grammar.split_commas(value):
             if _SCHEME.match(part) is not None or not pieces:

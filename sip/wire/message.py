@@ -1,7 +1,7 @@
-"""A SIP message, split but hardly parsed (RFC 3261 section 7).
+"""A SIP message, split into lines but parsed only as far as routing needs (RFC 3261 section 7).
 
-The head is kept as the lines in which it came, one character a byte (ISO 8859-1), so that what nobody changes leaves
-byte for byte as it came: ``Identity``, unknown headers, odd spacing, compact names. Only the fields that routing a
+The head is kept as the lines in which it came, one character a byte (ISO 8859-1), so that whatever is not changed is
+sent on byte for byte: ``Identity``, unknown headers, odd spacing, compact names. Only the fields that routing a
 message needs are read, once, when it is made.
 """
 
@@ -17,10 +17,10 @@ from sip.wire.grammar import split_commas as split_commas
 from sip.wire.grammar import top as top
 
 MAGIC: Final = "z9hG4bK"
-"""How a branch of RFC 3261 begins (section 8.1.1.7)."""
+"""The magic cookie: beginning of a branch by RFC 3261 (section 8.1.1.7)."""
 
 MAX_HEADERS: Final = 400
-"""A request with more header lines than this is answered 513, a response dropped; real ones have some thirty."""
+"""A request with more header lines is answered 513, such a response dropped; usual ones have some thirty."""
 
 _KNOWN: Final = (
     "Via From To Call-ID CSeq Contact Max-Forwards Record-Route Route Content-Type Content-Length Expires Allow "
@@ -65,14 +65,14 @@ _NAMES.update({letter.upper(): name for letter, name in _COMPACT.items()})
 _NAMES.update(_COMPACT)
 
 _METHODS: Final = frozenset("INVITE ACK BYE CANCEL OPTIONS REGISTER INFO SUBSCRIBE NOTIFY MESSAGE".split())
-"""Methods that need no second look."""
+"""Methods that need no check for being a token."""
 
 _END: Final = re.compile("[;,> \t]")
 _BARE: Final = re.compile(r"(?:(?<!\r)\n|\r(?!\n))")
 _SPACED: Final = re.compile(r"[ \t]")
 _QUOTES: Final = re.compile(QUOTED_OR_OPEN, re.DOTALL)
 
-# Lines of the usual shapes, a part of what `sip.wire.validation` allows: one match reads one and proves it readable.
+# Lines of the usual form, a subset of what `sip.wire.validation` allows: one match reads a line and proves it valid.
 _NAME: Final = r"[^:]++:[ \t]*+"
 _WORD: Final = r"[A-Za-z0-9.!%*_+`'~\-]"
 _PLAIN_VIA: Final = re.compile(
@@ -84,7 +84,7 @@ _TAGGED: Final = (
     rf"(?:;tag=({_WORD}++))?+"
 )
 PLAIN_ADDRESS: Final = re.compile(rf"{_NAME}{_TAGGED}[ \t]*+\Z")
-"""A From, To or Contact line of the usual shape: its value without the tag, and the tag."""
+"""A From, To or Contact line of the usual form: its value without the tag, and the tag."""
 _PLAIN_CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,9}}) ([A-Z]++)\Z")
 _CSEQ: Final = re.compile(rf"{_NAME}([0-9]{{1,40}})[ \t]++({TOKEN}++)[ \t]*+\Z")
 
@@ -99,7 +99,7 @@ def canonical(name: str) -> str:
 
 
 class Message:
-    """What requests and responses share. Make one with :func:`parse`, or by the constructors of the subclasses."""
+    """Base of :class:`Request` and :class:`Response`; make one with :func:`parse` or their constructors."""
 
     __slots__ = (
         "body",
@@ -119,7 +119,7 @@ class Message:
     names: list[str]
     """The canonical name of each header line."""
     lines: list[str]
-    """Each header line as it came, folds included, without its end."""
+    """Each header line as it came, folds included, without its line end."""
     body: bytes
 
     first: dict[str, str]
@@ -140,9 +140,9 @@ class Message:
         else:
             self.sent_by, self.branch = _via_of(line)
             plain = False
-        """Who sent the topmost Via: its ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
-        branch, ``""`` when it has none (RFC 2543 elements), or nothing behind the magic cookie, which tells no
-        requests apart (RFC 4475 section 3.2.1)."""
+        """Sent-by of the topmost Via, ``host`` or ``host:port`` in lower case (RFC 3261 section 18.1.1); and its
+        branch, ``""`` when it has none (RFC 2543) or nothing after the magic cookie, which does not distinguish
+        requests (RFC 4475 section 3.2.1)."""
         value = first.get("call-id", "").partition(":")[2].strip(" \t\r\n")
         self.call_id = _unfolded_value(value) if "\r\n" in value else value
         found = _PLAIN_CSEQ.match(first.get("cseq", ""))
@@ -154,10 +154,10 @@ class Message:
         self.to_untagged, self.to_tag = found.groups("") if found is not None else _address_of(recipient)
         """The value of To without its tag; the tag, ``""`` without one (RFC 2543)."""
         self.plain = plain and found is not None
-        """Whether these are of the usual shapes, and so were read for certain."""
+        """Whether these lines have the usual form and so need no further validation."""
 
     def get(self, name: str) -> str | None:
-        """The value of the first header of that canonical name, unfolded and trimmed; ``None`` without one."""
+        """The value of the first header line of that canonical name, unfolded and trimmed; ``None`` without one."""
         line = self.first.get(name)
         if line is None:
             return None
@@ -169,16 +169,16 @@ class Message:
         return self.first.get(name, "")
 
     def all(self, name: str) -> list[str]:
-        """The values of every header of that canonical name, a line each, in order."""
+        """The values of all header lines of that canonical name, in order, unfolded and trimmed."""
         return [value_of(line) for key, line in zip(self.names, self.lines, strict=True) if key == name]
 
     def __contains__(self, name: str) -> bool:
         return name in self.first
 
     def set(self, name: str, line: str) -> None:
-        """Put the header line ``line`` in the place of the first one of that name, or at the end.
+        """Replace the first header line of that canonical name by ``line``, or append it.
 
-        What was read of the message when it was made stays.
+        The attributes that were read when the message was made are not changed.
         """
         if name in self.first:
             self.lines[self.names.index(name)] = line
@@ -208,7 +208,7 @@ class Request(Message):
         return f"{self.method} {self.uri} SIP/2.0"
 
     def to_bytes(self) -> bytes:
-        """The request as it came, or goes out. Content-Length is the caller's to keep true."""
+        """The request as bytes. The caller keeps Content-Length true."""
         return _joined(self.start, self)
 
     def __repr__(self) -> str:
@@ -227,7 +227,7 @@ class Response(Message):
 
     @property
     def from_untagged(self) -> str:
-        """The value of From without its tag; read when it is asked for, which is seldom."""
+        """The value of From without its tag; parsed on access, since it is seldom needed."""
         return _address_of(self.line("from"))[0]
 
     @property
@@ -241,7 +241,7 @@ class Response(Message):
         return f"SIP/2.0 {self.status} {self.reason}"
 
     def to_bytes(self) -> bytes:
-        """The response as it came, or goes out. Content-Length is the caller's to keep true."""
+        """The response as bytes. The caller keeps Content-Length true."""
         return _joined(self.start, self)
 
     def __repr__(self) -> str:
@@ -249,7 +249,7 @@ class Response(Message):
 
 
 class FaultyRequest(Malformed):
-    """A request that cannot be used, but answered: by what ``request`` has of it."""
+    """A request that cannot be used but can be answered, by the header lines that ``request`` has of it."""
 
     def __init__(self, because: str, status: int, request: Request) -> None:
         super().__init__(because, status)
@@ -257,11 +257,11 @@ class FaultyRequest(Malformed):
 
 
 def parse(data: bytes) -> Request | Response:
-    """Split one whole message: a datagram, or what a framer cut from a stream.
+    """Split one whole message: a datagram, or a message that a framer cut from a stream.
 
     Raises:
-        Unanswerable: garbage, a faulty response, or nothing that an answer could be sent to.
-        FaultyRequest: what is to be answered with the error's status.
+        Unanswerable: no SIP, a faulty response, or a request to which no answer can be addressed.
+        FaultyRequest: a request to be answered with the error's status.
     """
     head, end, body = data.partition(b"\r\n\r\n")
     fault = ""
@@ -274,7 +274,7 @@ def parse(data: bytes) -> Request | Response:
         fault = "a bare CR or LF in the headers"
     status = 400
     if len(lines) > MAX_HEADERS and len(lines := _unfolded(lines)) > MAX_HEADERS:
-        del lines[MAX_HEADERS:]  # RFC 3261 section 21.5.7; it is answered by those that are read
+        del lines[MAX_HEADERS:]  # RFC 3261 section 21.5.7; the answer is made from those that were read
         status, fault = 513, f"more than {MAX_HEADERS} header lines"
     try:
         names = [_NAMES[line[: line.index(":")]] for line in lines]
@@ -323,7 +323,7 @@ def without_tag(value: str) -> str:
 
 
 def elements(message: Message, name: str) -> list[str]:
-    """All elements of a header that may come in several lines or with commas, in order."""
+    """All elements of a header, from several lines and comma-separated lists, in order."""
     return [element for value in message.all(name) for element in split_commas(value) if element]
 
 
@@ -342,7 +342,7 @@ def _unfolded_value(value: str) -> str:
 
 
 def _via_of(line: str) -> tuple[str, str]:
-    """Sent-by and branch of the first Via of a line that is not of the plain shape."""
+    """Sent-by and branch of the first Via of a line that does not have the usual form."""
     value = top(value_of(line)) if line else ""
     branch = _parameter(value, "branch")
     sent_by = value.partition(";")[0].rpartition(" ")[2].lower()
@@ -357,13 +357,13 @@ def _cseq_of(line: str) -> tuple[int, str]:
 
 
 def _address_of(line: str) -> tuple[str, str]:
-    """The value of a From or To line without its tag, and the tag, where it is not of the plain shape."""
+    """The value of a From or To line that does not have the usual form, without its tag, and the tag."""
     value = value_of(line) if line else ""
     return without_tag(value), tag_of(value)
 
 
 def _odd_names(lines: list[str]) -> tuple[list[str], str]:
-    """The names of lines of which not all are usual, and what is wrong with them, if anything."""
+    """The names of lines of which not all are in the table, and the fault of one that has no name, else ``""``."""
     names, fault = [], ""
     for line in lines:
         name, colon, _ = line.partition(":")
@@ -374,7 +374,7 @@ def _odd_names(lines: list[str]) -> tuple[list[str], str]:
 
 
 def _unfolded(lines: list[str]) -> list[str]:
-    """Join folded lines (RFC 3261 section 7.3.1) to the line they continue, keeping every byte."""
+    """Join folded lines (RFC 3261 section 7.3.1) to the lines that they continue, keeping every byte."""
     joined: list[list[str]] = []
     for line in lines:
         if line[:1] in (" ", "\t"):
@@ -387,7 +387,7 @@ def _unfolded(lines: list[str]) -> list[str]:
 
 
 def _named(names: list[str], lines: list[str]) -> tuple[list[str], list[str]]:
-    """The names and lines of those header lines that can be told apart, for an answer to a faulty message."""
+    """The names and lines of those header lines that have a name, to answer a faulty message by."""
     pairs = [(name, line) for name, line in zip(names, lines, strict=True) if ":" in line and name]
     return [name for name, _ in pairs], [_BARE.sub(" ", line) for _, line in pairs]
 
@@ -410,7 +410,7 @@ def _started(start: str, names: list[str], lines: list[str], body: bytes) -> Req
 
 
 def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], body: bytes) -> Request:
-    """RFC 3261 section 7.1 broken: decide whether the request line is good enough to be answered."""
+    """A start line that violates RFC 3261 section 7.1: decide whether it is a request that can be answered."""
     uri, _, version = rest.strip(" \t").rpartition(" ")
     if not is_token(method) or not version.upper().startswith("SIP/"):
         raise Unanswerable("neither a request line nor a status line")
@@ -423,7 +423,7 @@ def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], b
 
 
 def _cut_body(message: Request | Response, length: str) -> None:
-    """RFC 3261 section 18.3: bytes beyond Content-Length are dropped, fewer than that are an error."""
+    """RFC 3261 section 18.3: bytes beyond Content-Length are dropped; too few are an error."""
     if not (length.isascii() and length.isdigit()) or len(length) > 12:
         raise refusal(message, "Content-Length is no number")
     size = int(length)
@@ -434,14 +434,15 @@ def _cut_body(message: Request | Response, length: str) -> None:
 
 
 def refusal(message: Request | Response, because: str, status: int = 400) -> Malformed:
-    """What to raise for a message that cannot be taken: a request is to be answered, a response dropped."""
+    """The error to raise for a message that cannot be used: a request is to be answered, a response dropped."""
     if isinstance(message, Request):
         return FaultyRequest(because, status, message)
     return Unanswerable(because)
 
 
 def _parameter(value: str, name: str) -> str:
-    """The value of a parameter behind ``;``, name in any case, white space allowed (RFC 3261 section 7.3.1)."""
+    """The value of a parameter after ``;``, name in any case, white space allowed (RFC 3261 section 7.3.1); ``""``
+    without it."""
     at = value.find(f";{name}=")
     if at >= 0 and '"' not in value:
         return _until_end(value, at + len(name) + 2)

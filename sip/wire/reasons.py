@@ -1,4 +1,4 @@
-"""The reason phrases of RFC 3261 section 21 and of the RFCs after it, as the registry of response codes has them."""
+"""The reason phrases of RFC 3261 section 21 and later RFCs, from the IANA registry of SIP response codes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Keys of SRTP in session descriptions (SDES, RFC 4568): read, taken away, and put in.
+"""SRTP keys in session descriptions (SDES, RFC 4568): reading, removing and inserting them.
 
-Of the suites there are the two that all who speak SDES know, AES_CM_128_HMAC_SHA1_80 and _32, with keys for a whole
-session: no MKI, no second key, no session parameters but those that may be passed over.
+Supported are the two suites that every SDES implementation has, AES_CM_128_HMAC_SHA1_80 and _32, with one key for a
+whole session: no MKI, no second key, no session parameters but those that may be ignored.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Final, NamedTuple
 from sip.wire.sdp import MediaAddress, SdpError, endpoints, sections
 
 SUITES: Final = ("AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32")
-"""In the order in which we like them."""
+"""In our order of preference."""
 KEY_OCTETS: Final = 30
 """Master key of 16, master salt of 14 octets (RFC 4568 section 6.1)."""
 
 _CRYPTO: Final = re.compile(rb"(?m)^a=crypto:(\d{1,9})[ \t]+(\S+)[ \t]+(\S+)[ \t]*([^\r\n]*)\r?\n?")
 _KEY: Final = re.compile(rb"(?i)inline:([A-Za-z0-9+/=]+)(?:\|(?:2\^\d{1,2}|\d{1,15}))?")
-"""A key and its lifetime, which is far longer than a call."""
+"""A key and its lifetime, which is ignored: it is far longer than a call."""
 _PASSED_OVER: Final = re.compile(rb"(?i)(?:-\S+|WSH=\d+)")
 _SECURED: Final = re.compile(rb"^(m=\S+ \S+ )RTP/SAVP(F?)(?= )", re.IGNORECASE)
 _PLAIN: Final = re.compile(rb"^(m=\S+ \S+ )RTP/AVP(F?)(?= )", re.IGNORECASE)
 
 
 class Crypto(NamedTuple):
-    """One ``a=crypto`` line: the key by which he who describes himself sends."""
+    """One ``a=crypto`` line: the key with which the sender of the description encrypts its media."""
 
     tag: str
     suite: str
@@ -39,18 +39,18 @@ class Crypto(NamedTuple):
 
 
 def is_secured(place: MediaAddress) -> bool:
-    """Whether a section is RTP whose keys SDES tells."""
+    """Whether a section is SRTP keyed by SDES."""
     return place.proto.upper() in ("RTP/SAVP", "RTP/SAVPF")
 
 
 def is_plain(place: MediaAddress) -> bool:
-    """Whether a section is RTP that nothing secures."""
+    """Whether a section is unencrypted RTP."""
     return place.proto.upper() in ("RTP/AVP", "RTP/AVPF")
 
 
 def keys(body: bytes) -> list[Crypto | None]:
-    """The line of each ``m=`` section by which its media is to be sent; None for what is no RTP, or is refused.
-    Raises `SdpError` for RTP without a line that we can follow."""
+    """For each ``m=`` section the first ``a=crypto`` line that we support; None for one that is no RTP, or refused.
+    Raises `SdpError` for RTP without such a line."""
     found: list[Crypto | None] = []
     for place, part in zip(endpoints(body), sections(body)[1], strict=True):
         if place.rejected or not place.is_rtp:
@@ -66,13 +66,14 @@ def keys(body: bytes) -> list[Crypto | None]:
 
 
 def plain(body: bytes) -> bytes:
-    """``body`` as of a device that secures nothing: RTP/AVP, and no key in it. Raises `SdpError`."""
+    """``body`` without encryption: RTP/AVP in place of RTP/SAVP, and no keys. Raises `SdpError`."""
     head, parts = sections(body)
     return head + b"".join(_SECURED.sub(rb"\1RTP/AVP\2", _CRYPTO.sub(b"", part)) for part in parts)
 
 
 def secured(body: bytes, cryptos: Sequence[Sequence[Crypto]]) -> bytes:
-    """``body`` as of a device that secures its RTP, with the lines of each ``m=`` section. Raises `SdpError`."""
+    """``body`` with RTP/SAVP and the ``cryptos`` of each ``m=`` section; an empty list leaves a section's
+    ``a=crypto`` out. Raises `SdpError`."""
     head, parts = sections(body)
     return head + b"".join(_with_lines(part, lines) for part, lines in zip(parts, cryptos, strict=True))
 

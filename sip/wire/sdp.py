@@ -1,8 +1,8 @@
-"""Session descriptions (RFC 8866), changed without being understood.
+"""Session descriptions (RFC 8866), edited line by line.
 
-A description that crosses us belongs to the two ends. We read from it what a call needs to know (who is on hold,
-where media is wanted) and replace single lines (``o=``, ``c=``, ports) in place: what is not replaced leaves as it
-came, byte for byte. A body that we cannot read raises `SdpError`, one sentence, and nothing else.
+A description that passes through belongs to the two ends. We read from it what a call needs (hold, media addresses)
+and replace single lines (``o=``, ``c=``, ports) in place; all else stays byte for byte. A body that cannot be read
+raises `SdpError`, whose text is a sentence, and no other error.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 
 
 class SdpError(SipError):
-    """The body is no session description that we can read; the text says what is wrong with it."""
+    """The body is no session description that can be read; the text says why."""
 
 
 class Origin(NamedTuple):
@@ -39,7 +39,7 @@ class Origin(NamedTuple):
 
 
 class MediaAddress(NamedTuple):
-    """Where one ``m=`` section wants its media."""
+    """Where one ``m=`` section wants to receive its media, and of which kind it is."""
 
     address: str
     """As written in the ``c=`` line in force: a numeric address, or a name. Empty where none is given."""
@@ -55,23 +55,23 @@ class MediaAddress(NamedTuple):
     ports: int = 1
     """Pairs of ports asked for."""
     formats: tuple[str, ...] = ()
-    """What stands behind the protocol in ``m=``: for RTP the payload types."""
+    """The formats of ``m=``; for RTP the payload types."""
     clocks: tuple[tuple[int, int], ...] = ()
-    """Payload types whose clock is not that of telephony, 8000 Hz, and theirs."""
+    """Payload types with a clock rate other than 8000 Hz, and that rate in Hz."""
 
     @property
     def is_rtp(self) -> bool:
-        """Whether it is RTP over UDP, however it is secured."""
+        """Whether it is RTP over UDP, secured or not."""
         return self.proto.upper().startswith(("RTP/", "UDP/TLS/RTP/"))
 
     @property
     def is_datagrams(self) -> bool:
-        """Whether its media are UDP datagrams of whatever kind (RFC 8866 section 8.2.3): RTP, UDPTL, BFCP, DTLS, …"""
+        """Whether its media are UDP datagrams of any kind (RFC 8866 section 8.2.3): RTP, UDPTL, BFCP, DTLS, …"""
         return self.proto.upper().partition("/")[0] in ("RTP", "UDP", "UDPTL")
 
     @property
     def is_dtls(self) -> bool:
-        """Whether its keys are agreed on by DTLS (RFC 5764, RFC 8841)."""
+        """Whether its keys are exchanged by DTLS (RFC 5764, RFC 8841)."""
         return "TLS" in self.proto.upper().split("/") or "DTLS" in self.proto.upper().split("/")
 
 
@@ -83,7 +83,7 @@ def origin_of(body: bytes) -> Origin:
 
 def parse_origin(value: bytes) -> Origin:
     """Read what ``bytes(origin)`` wrote. Raises `SdpError`."""
-    # From the right: the user names of some devices have spaces in them, and there may be one at the end.
+    # From the right: some devices put spaces into the user name, or one at the end of the line.
     fields = value.rstrip(b" \t\r").rsplit(b" ", 5)
     if len(fields) != 6 or not (fields[1] and fields[3] and fields[4] and fields[5]):
         raise SdpError("the o= line has not its six fields")
@@ -100,7 +100,7 @@ def with_origin(body: bytes, origin: Origin) -> bytes:
 
 
 def same_but_origin(a: bytes, b: bytes) -> bool:
-    """Whether two descriptions say the same, whoever and whichever version they come from. Never raises."""
+    """Whether two descriptions are equal apart from their ``o=`` lines. Never raises."""
     try:
         (a_start, a_stop), (b_start, b_stop) = _origin_line(a), _origin_line(b)
     except SdpError:
@@ -109,9 +109,9 @@ def same_but_origin(a: bytes, b: bytes) -> bool:
 
 
 def continued(last: bytes, new: bytes) -> bytes:
-    """``new``, made the successor of ``last``, the description sent before to the same device.
+    """``new`` with an ``o=`` line that continues ``last``, the description sent before to the same device.
 
-    The session stays the one which that device knows; the version grows by one exactly when anything else changed
+    The session id stays the one that the device knows; the version grows by one if and only if anything else changed
     (RFC 3264 section 8). Raises `SdpError` when either cannot be read.
     """
     origin = origin_of(last)
@@ -148,9 +148,9 @@ _WITHOUT_SENDING_BACK: dict[Direction, Direction] = {"sendrecv": "sendonly", "re
 
 
 def direction(body: bytes) -> Direction:
-    """The direction of the audio as its sender sees it: that of the first audio section, else of the first section.
+    """The direction of the first audio section, else of the first section, as the sender of ``body`` sees it.
 
-    An address of all zeros, the hold of RFC 2543, takes away the way back to the sender; a rejected section is
+    An address of all zeros, the hold of RFC 2543, means that the sender does not receive; a rejected section is
     ``inactive``. Raises `SdpError`.
     """
     first = _first_section(body)
@@ -172,7 +172,7 @@ def direction(body: bytes) -> Direction:
 
 
 def is_hold(body: bytes) -> bool:
-    """Whether the sender of this description wants to hear nothing: it holds the other. Raises `SdpError`."""
+    """Whether the sender of this description puts the other side on hold: it does not receive. Raises `SdpError`."""
     return direction(body) in ("sendonly", "inactive")
 
 
@@ -191,7 +191,7 @@ _ICE = re.compile(
     rb"^a=(?:candidate:|remote-candidates:|end-of-candidates|ice-|source-filter:)[^\n]*(?:\n|\Z)", re.MULTILINE
 )
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
-"""A line with its end, which is a line feed, whatever else some take for one (RFC 8866 section 9)."""
+"""A line with its line feed, the only line end, with or without a CR before it (RFC 8866 section 9)."""
 _MID = re.compile(rb"^a=mid:([^\s]+)[ \t]*\r?$", re.MULTILINE)
 _GROUP = re.compile(rb"^(a=group:[^ \r\n]+)((?: +[^ \r\n]+)*)", re.MULTILINE)
 _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
@@ -199,20 +199,20 @@ _KEPT_WHEN_INACTIVE = (b"a=rtpmap:", b"a=fmtp:", b"a=mid:")
 
 
 def endpoints(body: bytes) -> list[MediaAddress]:
-    """The place of each ``m=`` section's media, in order. Raises `SdpError`."""
+    """The media address of each ``m=`` section, in order. Raises `SdpError`."""
     head, parts = sections(body)
     inherited = _address(head)
     return [_endpoint(part, inherited) for part in parts]
 
 
 def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, keep_ice: bool = False) -> bytes:
-    """``body`` with its media wanted elsewhere: an (address, RTP port) for each ``m=`` section, in order.
+    """``body`` with other media addresses: ``places`` has an (address, RTP port) for each ``m=`` section, in order.
 
     ``c=``, the port in ``m=`` and ``a=rtcp`` are rewritten and, unless ``keep_ice``, all ICE attributes dropped (a
-    candidate would lead the media around the new place, and ICE without candidates is a mismatch, RFC 8839); no
-    other byte changes. A place with port 0 refuses its section (RFC 3264 section 6), of which nothing is left then
-    but ``m=`` and its name. Sections with None stay as they are, rejected ones but for the address. An address of all
-    zeros stays one, since it is a hold. Raises `SdpError` for the body, `ValueError` for a wrong number of places.
+    candidate would lead the media past the new address, and ICE without candidates is a mismatch, RFC 8839); no
+    other byte changes. Port 0 refuses a section (RFC 3264 section 6), of which only ``m=`` and ``a=mid`` are left.
+    None leaves a section as it is; a section that is rejected already only gets another address. An address of all
+    zeros stays, since it means hold. Raises `SdpError` for the body, `ValueError` for a wrong number of places.
     """
     head, parts = sections(body)
     if len(places) != len(parts):
@@ -228,7 +228,7 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
 
 
 def lines(body: bytes) -> list[list[str]]:
-    """The lines of the session's part and of each ``m=`` section, without their ends. Raises `SdpError`."""
+    """The lines of the session level, then of each ``m=`` section, without line ends. Raises `SdpError`."""
     head, parts = sections(body)
     return [
         [line.decode("utf-8", "replace").rstrip("\r\n") for line in _LINE.findall(part)] for part in (head, *parts)
@@ -236,7 +236,7 @@ def lines(body: bytes) -> list[list[str]]:
 
 
 def refused(body: bytes) -> bytes:
-    """``body`` with all of its media refused and no address of it left; empty when it cannot be read."""
+    """``body`` with all of its media refused and its addresses removed; empty when it cannot be read."""
     try:
         return with_endpoints(body, [("0.0.0.0", 0)] * len(sections(body)[1]))
     except SdpError:
@@ -244,8 +244,8 @@ def refused(body: bytes) -> bytes:
 
 
 def inactive(offer: bytes) -> bytes:
-    """An answer (RFC 3264 section 6) by which nothing flows yet: plain RTP is ``inactive``, with all that was offered
-    of it, and any other media is refused. Raises `SdpError`, also where nothing but those is offered."""
+    """An answer (RFC 3264 section 6) that starts no media: unencrypted RTP is ``inactive`` with all offered formats,
+    other media is refused. Raises `SdpError`, also when no unencrypted RTP is offered."""
     _, parts = sections(offer)
     answered, flows = [], False
     for part in parts:
@@ -269,9 +269,9 @@ def count(body: bytes) -> int:
 
 
 def padded(body: bytes, known: bytes) -> bytes:
-    """``body`` with the ``m=`` sections that ``known`` has beyond its own: refused (port 0), of their media and in
-    their order (RFC 3264 section 8.2). Each keeps its name, unless ``body`` has that or one of its groups does, for a
-    refused section is in none (RFC 9143 section 7.3.3). Raises `SdpError`.
+    """``body`` with as many ``m=`` sections as ``known``: those of ``known`` that it lacks are appended, refused
+    (port 0; RFC 3264 section 8.2). Each keeps its ``a=mid`` unless a section or group of ``body`` has the same, since
+    a refused section is in no group (RFC 9143 section 7.3.3). Raises `SdpError`.
     """
     head, parts = sections(body)
     named = set(_MID.findall(body))
@@ -289,7 +289,7 @@ def padded(body: bytes, known: bytes) -> bytes:
 
 
 def shortened(body: bytes, number: int) -> bytes:
-    """``body`` with its first ``number`` of ``m=`` sections; no group names another one. Raises `SdpError`."""
+    """``body`` with its first ``number`` ``m=`` sections; groups no longer name the others. Raises `SdpError`."""
     head, parts = sections(body)
     gone = {name for part in parts[number:] for name in _MID.findall(part)}
     if gone:
@@ -298,13 +298,13 @@ def shortened(body: bytes, number: int) -> bytes:
 
 
 def _named(names: bytes, gone: set[bytes]) -> list[bytes]:
-    """The names of a group that are not gone, each with the space before it."""
+    """The names of a group without those in ``gone``, each with a space before it."""
     return [b" " + name for name in names.split() if name not in gone]
 
 
 def outline(body: bytes) -> bytes:
-    """The ``m=`` lines alone, each refused and with one format: what has to be known of a session so that an offer
-    can have all of its sections. Raises `SdpError`."""
+    """The ``m=`` lines alone, each refused and with one format: the least that has to be kept of a session so that a
+    later offer has all of its sections, see :func:`padded`. Raises `SdpError`."""
     lines = []
     for part in sections(body)[1]:
         media = _media(part)
@@ -313,7 +313,7 @@ def outline(body: bytes) -> bytes:
 
 
 def sections(body: bytes) -> tuple[bytes, list[bytes]]:
-    """The session's part and the ``m=`` sections; joined they are the body. Raises `SdpError`."""
+    """The session level and the ``m=`` sections; joined they are the body. Raises `SdpError`."""
     first = _first_section(body)
     parts = body[first:].split(b"\nm=", MAX_SECTIONS)
     if len(parts) > MAX_SECTIONS:
@@ -347,8 +347,8 @@ def _clocks(section: bytes) -> tuple[tuple[int, int], ...]:
 def _moved(
     section: bytes, place: tuple[str, int] | None, inherited: str | None, shared: str | None, ours: str | None
 ) -> bytes:
-    """One section, rewritten. The session's own address was ``inherited`` and is now ``shared``; ``ours`` is where
-    the media of others goes."""
+    """One section with ``place`` as its address. The address of the session level was ``inherited`` and is now
+    ``shared``; ``ours``, the first of the new addresses, is written into rejected sections."""
     media = _media(section)
     own = _address(section)
     if place is not None and place[1] == 0 and int(media[2]) != 0:
@@ -364,7 +364,7 @@ def _moved(
     address, port = _zeros_or(place[0], old or ""), place[1]
     rtcp = _RTCP.search(section)
     if rtcp:
-        # On one port with RTP (RFC 5761) it stays there.
+        # RTCP on the RTP port (RFC 5761) stays on it.
         there = port if rtcp[1] == media[2] else port + 1
         where = b" " + _connection(place[0])[2:] if rtcp[2] else b""
         section = b"%ba=rtcp:%d%b%b" % (section[: rtcp.start()], there, where, section[rtcp.end() :])
@@ -387,8 +387,9 @@ def _media(section: bytes) -> re.Match[bytes]:
 
 
 def _address(part: bytes) -> str | None:
-    """The address in the ``c=`` line of the session's part or of one section; one that is repeated counts once, and a
-    TTL, which some write behind any address, is passed over."""
+    """The address in the ``c=`` line of the session level or of one section. A repeated line counts once; a TTL,
+    which some devices write after unicast addresses too, is ignored. Raises `SdpError` for multicast and for
+    different addresses."""
     address = None
     at = part.find(b"\nc=") + 1
     while at > 0:
@@ -415,7 +416,7 @@ def _zeros_or(address: str, old: str) -> str:
 
 
 def _with_connection(section: bytes, address: str) -> bytes:
-    """The section with a ``c=`` line where RFC 8866 section 5 wants it: after ``m=`` and ``i=``."""
+    """The section with a ``c=`` line added after ``m=`` and ``i=`` (RFC 8866 section 5)."""
     at = section.find(b"\n") + 1
     if at == 0:
         return section + b"\r\n" + _connection(address)

@@ -1,4 +1,4 @@
-"""Where the session description of a message is in its body: it is the body, or a part of it (RFC 5621, RFC 2046)."""
+"""Finding the session description in a message body: it is the body, or a part of it (RFC 5621, RFC 2046)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import Final
 
 TYPE: Final = "application/sdp"
-"""The usual Content-Type of a description."""
+"""Content-Type of a session description."""
 MAX_PARTS: Final = 32
-"""Parts of a multipart body that are looked at."""
+"""Parts of a multipart body that are searched."""
 MAX_NESTING: Final = 3
-"""Multipart bodies within each other that are looked into."""
+"""Levels of nested multipart bodies that are searched."""
 
 _TYPE = re.compile(r"\s*([\w!#$&^.+-]+)\s*/\s*([\w!#$&^.+-]+)\s*(?:;|$)")
 _BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
@@ -19,7 +19,7 @@ _PART_FIELD = re.compile(rb"^(content-[a-z-]+)[ \t]*:[ \t]*([^\r\n]*(?:\r?\n[ \t
 
 
 def find_sdp(content_type: str, body: bytes) -> slice | None:
-    """Where the session description of a message is in its body (RFC 5621), or None; never raises.
+    """Where the session description is in ``body`` (RFC 5621), or None; never raises.
 
     ``content_type`` is the value of Content-Type. In a multipart body it is the first part of type application/sdp
     that is meant for the session (not ``early-session`` and the like) and not encoded.
@@ -28,7 +28,7 @@ def find_sdp(content_type: str, body: bytes) -> slice | None:
 
 
 def is_untold(body: bytes) -> bool:
-    """Whether a body of which nothing is said must be a description: some devices leave Content-Type out."""
+    """Whether a body without Content-Type is a session description, as some devices send it."""
     return body.startswith(b"v=0")
 
 
@@ -63,7 +63,8 @@ def _find(content_type: str, body: bytes, start: int, stop: int, nesting: int) -
 
 
 def _parts(body: bytes, start: int, stop: int, mark: bytes) -> Iterator[tuple[int, int]]:
-    """Each part between two delimiter lines; the line end before a delimiter belongs to it (RFC 2046 5.1.1)."""
+    """Begin and end of each part between two delimiter lines; the line end before a delimiter line belongs to the
+    delimiter (RFC 2046 section 5.1.1)."""
     delimiter = re.compile(rb"(?:^|(?<=\n))" + re.escape(mark) + rb"(--)?[ \t]*(?:\r?\n|\Z)")
     begin = None
     for count, found in enumerate(delimiter.finditer(body, start, stop)):
@@ -76,7 +77,7 @@ def _parts(body: bytes, start: int, stop: int, mark: bytes) -> Iterator[tuple[in
 
 
 def _part(body: bytes, begin: int, end: int) -> tuple[dict[bytes, bytes], int]:
-    """The fields of a part, names in lower case, and where its content begins."""
+    """The header fields of a part, names in lower case, and the offset at which its content begins."""
     if body.startswith((b"\r\n", b"\n"), begin):
         return {}, begin + (2 if body[begin] == 13 else 1)
     blank = re.compile(rb"\r?\n\r?\n").search(body, begin, end)

@@ -30,12 +30,12 @@ _CACHED: Final = 256
 
 
 class NumberParams(NamedTuple):
-    """What a URI says of a telephone number besides its digits, as it came, each with its ``;``."""
+    """The parameters of a telephone number in a URI, as they came, each with its ``;``."""
 
     user: str
     """Parameters of the user part: ``;npdi;rn=+33177`` (RFC 4694, RFC 4904), ``;isub=1``, ``;phone-context=…``."""
     uri: str
-    """``;user=phone`` where it is said to be a number."""
+    """``;user=phone``, or ``""``."""
 
 
 NO_PARAMS: Final = NumberParams("", "")
@@ -43,7 +43,7 @@ NO_PARAMS: Final = NumberParams("", "")
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """A URI in its parts, each as it came, escapes included; ``str()`` puts them together again."""
+    """A URI split into its parts, escapes not resolved; ``str()`` joins them."""
 
     scheme: str
     """``sip``, ``sips`` or ``tel``, in lower case."""
@@ -54,7 +54,7 @@ class Uri:
     port: int | None = None
     params: Params = ()
     headers: Params = ()
-    """What stands behind ``?``."""
+    """The headers after ``?``."""
     password: str | None = None
 
     @classmethod
@@ -62,7 +62,7 @@ class Uri:
         """Read a URI without angle brackets.
 
         Raises:
-            Malformed: with status 416 when only the scheme is not spoken here, else 400.
+            Malformed: with status 416 for a scheme other than sip, sips and tel, else 400.
         """
         return _parse_cached(text) if len(text) <= _CACHED else _parse(text)
 
@@ -93,15 +93,15 @@ class Uri:
 
     @property
     def dialled(self) -> str:
-        """The user part with its escapes resolved, without separators and parameters when it is a number.
+        """The user part with its escapes resolved; without visual separators and parameters when it is a number.
 
-        Escaped controls stay as they are: a number goes into header lines, logs and on screens.
+        Escaped control characters stay escaped, since it is written into header lines, logs and screens.
         """
         return plain_number(_PERCENT.sub(_resolved, self.user) if "%" in self.user else self.user)
 
     @property
     def number_params(self) -> NumberParams:
-        """What is said of the number besides its digits; nothing of a name."""
+        """The parameters of the number; :data:`NO_PARAMS` when the user part is no number."""
         if self.scheme == "tel":  # RFC 3261 section 19.1.6
             return NumberParams(format_params(self.params), ";user=phone")
         user, uri = "", ""
@@ -112,9 +112,9 @@ class Uri:
         return NumberParams(user, uri) if user or uri else NO_PARAMS
 
     def matches(self, other: Uri) -> bool:
-        """Whether two URIs mean the same resource (RFC 3261 section 19.1.4; tel: RFC 3966 section 4).
+        """Whether two URIs are equivalent (RFC 3261 section 19.1.4; tel: RFC 3966 section 4).
 
-        Not an equivalence: a parameter that only one of them has is passed over, unless it is a significant one.
+        Not transitive: a parameter that only one of them has is ignored, unless it is a significant one.
         """
         if self.scheme != other.scheme:
             return False
@@ -135,8 +135,8 @@ class Uri:
         return _header_key(self.headers) == _header_key(other.headers)
 
     def names_what(self, other: Uri, hosts: frozenset[str] = frozenset()) -> bool:
-        """Whether two URIs name the same user of the same host, whatever way to it they describe: port and parameters
-        do not count. All of ``hosts``, in lower case, are one host."""
+        """Whether two URIs have the same user and host; port and parameters do not count. All of ``hosts``, in lower
+        case, are taken for one host. tel URIs are compared by :meth:`matches`."""
         if "tel" in (self.scheme, other.scheme):
             return self.matches(other)
         mine, theirs = _host_key(self.host), _host_key(other.host)
@@ -152,18 +152,18 @@ class Uri:
 
 
 def plain_number(user: str) -> str:
-    """An unescaped user part, without separators and parameters when it is a number."""
+    """An unescaped user part; without visual separators and parameters when it is a number."""
     return _digits(user) or user
 
 
 def _digits(user: str) -> str:
-    """The number in an unescaped user part, without separators and parameters; ``""`` when it is none."""
+    """The number in an unescaped user part, without visual separators and parameters; ``""`` when it is none."""
     digits = user.partition(";")[0].translate(_SEPARATORS)
     return digits if digits.isascii() and digits.lstrip("+").isdigit() else ""
 
 
 def as_user(number: str) -> str:
-    """A number or user name, such as :attr:`Uri.dialled`, escaped to stand in a URI (RFC 3261 section 19.1.2)."""
+    """A number or user name, such as :attr:`Uri.dialled`, escaped for a URI (RFC 3261 section 19.1.2)."""
     if number.isascii() and number.isalnum():
         return number
     return "".join(
@@ -173,7 +173,7 @@ def as_user(number: str) -> str:
 
 
 def with_params(uri: str, params: NumberParams) -> str:
-    """A SIP URI with a user part, and what is said of its number besides."""
+    """The SIP URI ``uri``, which has a user part, with the parameters of its number."""
     user, at, rest = uri.partition("@")
     return f"{user}{params.user}@{rest}{params.uri}" if at else uri
 
@@ -233,7 +233,7 @@ def _resolved(found: re.Match[str]) -> str:
 
 
 def _unescaped(text: str, plain: frozenset[str]) -> str:
-    """Escapes of characters that need none are resolved; all others are written in upper case."""
+    """``text`` with escapes of characters in ``plain`` resolved, and all others in upper case."""
     if "%" not in text:
         return text
 

@@ -1,4 +1,4 @@
-"""What every element must be able to rely on in a request (RFC 3261 section 8.1.1)."""
+"""Validation of incoming requests (RFC 3261 section 8.1.1)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sip.wire.uri import Uri
 _SINGLE: Final = ("call-id", "cseq", "from", "to", "max-forwards", "content-length")
 _NEEDED: Final = frozenset({"via", "from", "to", "call-id", "cseq"})
 
-# Values that are unfolded. Linear: each quantifier that could backtrack is
-# possessive. Display names may hold more than the grammar's tokens (UTF-8, dots), but not what would be ambiguous.
-# An empty parameter (`;tag=x;`, `;;rport`) is read over, as other stacks do.
+# For unfolded values. Linear: each quantifier that could backtrack is possessive. Display names may hold more than
+# the grammar's tokens (UTF-8, dots), but nothing ambiguous. Empty parameters (`;tag=x;`, `;;rport`) are ignored, as
+# other stacks do.
 _PARAMS: Final = rf'(?:{WS}*+;(?:{WS}*+{TOKEN}++(?:{WS}*+={WS}*+(?:{QUOTED}|[^ \t;,"<>]*+))?)?)*+{WS}*+'
 _ADDRESS: Final = (
     rf'{WS}*+(?:(?:{QUOTED}{WS}*+|[^"<>,;]*+)<[A-Za-z][A-Za-z0-9+.\-]*+:[^ \t<>"]++>'
@@ -34,10 +34,10 @@ _READABLE: Final = (("via", _VIAS), ("from", _ONE_ADDRESS), ("to", _ONE_ADDRESS)
 
 
 def validate(request: Request) -> None:
-    """Check what every element must be able to rely on (RFC 3261 section 8.1.1); raises :class:`Malformed`.
+    """Check the mandatory fields of a request (RFC 3261 section 8.1.1); raises :class:`FaultyRequest`.
 
-    That is: the fields that an answer and a dialog are made of, each there, single and readable, and a Request-URI
-    that can be routed. What else a message holds is judged by whoever uses it.
+    The fields that a response and a dialog are made of must be present, single and readable, and the Request-URI
+    must be one that can be routed. All other fields are judged where they are used.
     """
     names, present = request.names, request.first.keys()
     if not present >= _NEEDED:
@@ -63,12 +63,12 @@ def validate(request: Request) -> None:
     except Malformed as error:
         raise FaultyRequest(f"the Request-URI: {error}", error.status, request) from None
     if uri.headers:
-        # RFC 4475 section 3.1.2.11: headers in a Request-URI would be injected if anyone took them for real.
+        # RFC 4475 section 3.1.2.11: whoever honoured headers in a Request-URI would let them be injected.
         raise refusal(request, "headers in the Request-URI")
 
 
 def _read_oddly(request: Request) -> None:
-    """One of the fields that every request must have is not of the plain shape."""
+    """Validate the mandatory fields where one does not have the usual form."""
     for name, pattern in _READABLE:
         if pattern.match(request.get(name) or "") is None:
             raise refusal(request, f"the {name} header cannot be read")
