@@ -1,4 +1,4 @@
-"""Streams that others open to us: how many there may be, of whom, and how many that are in their handshake."""
+"""Accepting streams, within limits: of all streams, of one remote host, and of handshakes under way."""
 
 from __future__ import annotations
 
@@ -21,69 +21,69 @@ from sip.peers import network_of
 logger = logging.getLogger(__name__)
 
 RESERVED: Final = 512
-"""Descriptors that accepted streams leave for connections of ours and for files: votes, call records."""
-_ACCEPTS: Final = 16  # connections taken at one wake-up
+"""File descriptors that accepted streams leave for outgoing connections and files: votes, call records."""
+_ACCEPTS: Final = 16  # connections accepted at one wake-up
 _BACKLOG: Final = 1024
-_PAUSE: Final = 0.05  # seconds for which no handshake begins when there were too many
+_PAUSE: Final = 0.05  # seconds without accepting when handshakes begin too fast
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What strangers may cost. Bytes, seconds and counts."""
+    """Limits on what remote hosts may take of a transport. Bytes, seconds and counts."""
 
     connections: int = 8192
-    """Accepted streams in all (fewer where descriptors are scarce), and as many of ours besides. Each listener has an
-    equal part of them, so that devices' streams leave agents' theirs."""
+    """Accepted streams in all (fewer where descriptors are scarce), and as many outgoing ones besides. Each listener
+    has an equal share, so that devices cannot take the streams of agents."""
     connections_of_one: int = 1024
     """Accepted streams of one remote host, or of 64 bits of IPv6."""
     waiting: int = 32 * 1024 * 1024
-    """Bytes that may wait on one stream; a reader slower than that is cut off."""
+    """Unsent bytes of one stream; a slower reader is disconnected."""
     waiting_in_all: int = 256 * 1024 * 1024
-    """Bytes that may wait on all streams together."""
+    """Unsent bytes of all streams together."""
     connect_s: float = 5.0
-    """A connect takes no longer, its handshake counted."""
+    """Longest time for an outgoing connection, its handshake included."""
     handshake_s: float = 5.0
-    """The handshake of an accepted stream takes no longer."""
+    """Longest time for the handshake of an accepted stream."""
     handshakes: int = 512
-    """Accepted streams that are in their handshake; the one that takes longest gives way to the next."""
+    """Accepted streams in their handshake; beyond, the oldest of them is closed for a new one."""
     handshakes_of_one: int = 64
     """The same of one remote host, or of 64 bits of IPv6; further ones are refused."""
     handshakes_per_s: float = 200.0
-    """Streams with a handshake that are taken in a second: each costs about a millisecond, which calls shall not
-    lack. Further ones wait in the kernel."""
+    """Streams with a handshake accepted in a second, as each takes about a millisecond of CPU from the calls. Further
+    ones wait in the kernel's backlog."""
     handshakes_of_one_per_s: float = 50.0
     """The same of one remote host; further ones are refused, so that others have their turn."""
     ping_s: float = 30.0
-    """A WebSocket peer that was silent for so long is asked whether it is there, and has as long to answer."""
+    """A WebSocket peer that was silent for so long gets a ping, and has as long to answer."""
     first_byte_s: float = 30.0
-    """An accepted stream that says nothing for so long is closed."""
+    """An accepted stream that sends nothing for so long is closed."""
     idle_s: float = 7200.0
-    """A stream on which nothing moved for so long is closed."""
+    """A stream without traffic for so long is closed."""
     stalled_s: float = 30.0
-    """A stream that takes nothing of what waits for so long is closed."""
+    """A stream whose peer reads none of the waiting bytes for so long is closed."""
     linger_s: float = 5.0
-    """After our end of a stream is closed the peer may take so long to close its own."""
+    """Time that the peer has to close its end after we closed ours."""
 
 
 class AcceptorOwner(StreamOwner, Protocol):
-    """What an acceptor asks of its transport."""
+    """What an acceptor needs of its transport."""
 
     limits: Limits
     counters: Counters
 
     def accepted(self, sock: socket.socket, flow: Flow) -> Stream:
-        """Make a stream of a connection."""
+        """Make a stream of an accepted connection."""
 
 
 class Acceptor:
     """All listeners for streams of one transport."""
 
     def __init__(self, owner: AcceptorOwner, loop: asyncio.AbstractEventLoop, listeners: int) -> None:
-        """``listeners``: among so many the streams are shared out."""
+        """``listeners``: the number of listeners that share the streams."""
         self._owner = owner
         self._loop = loop
         self._listening: list[socket.socket] = []
-        self._in_handshake: dict[Stream, None] = {}  # in their order
+        self._in_handshake: dict[Stream, None] = {}  # oldest first
         self._handshakes_of: Counter[str] = Counter()
         rate = owner.limits.handshakes_per_s
         self._pace = TokenBucket(rate, max(1.0, rate), owner.clock())
@@ -97,11 +97,11 @@ class Acceptor:
 
     @property
     def taken(self) -> int:
-        """How many streams there are."""
+        """The number of accepted streams."""
         return self._taken.total()
 
     def listen(self, endpoint: ListenerAddress, inherited: socket.socket | None = None) -> socket.socket:
-        """Listen there, by a socket that listens already where there is one; the socket. Raises `OSError`."""
+        """Listen at ``endpoint``, or on ``inherited``, which listens already; the socket. Raises `OSError`."""
         sock = inherited or socket.socket(family_of(endpoint.host), socket.SOCK_STREAM)
         self._listening.append(sock)
         sock.setblocking(False)
@@ -115,20 +115,20 @@ class Acceptor:
         return sock
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close all listening sockets."""
         for sock in self._listening:
             self._loop.remove_reader(sock.fileno())
             sock.close()
         self._listening.clear()
 
     def handshake_over(self, stream: Stream) -> None:
-        """A stream is open."""
+        """The handshake of an accepted stream has ended."""
         if stream in self._in_handshake:
             del self._in_handshake[stream]
             _take_off(self._handshakes_of, network_of(stream.flow.remote[0]))
 
     def lost(self, stream: Stream) -> None:
-        """An accepted stream is closed."""
+        """An accepted stream was closed."""
         self.handshake_over(stream)
         self._taken[stream.flow.local.partition("#")[0]] -= 1
         _take_off(self._of_host, network_of(stream.flow.remote[0]))
@@ -145,8 +145,8 @@ class Acceptor:
             except BlockingIOError:
                 return
             except ConnectionError:
-                continue  # gone before it was taken
-            except OSError as error:  # no descriptors left: the listener stays readable, so look away for a while
+                continue  # closed by the peer before it was accepted
+            except OSError as error:  # no descriptors left: the listener would stay readable, so pause
                 owner.counters.connections_refused += 1
                 logger.warning("%s:%s: no connection taken for a second: %s", endpoint.transport, local, error)
                 self._look_away(listener, endpoint, 1.0)

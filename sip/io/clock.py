@@ -1,4 +1,4 @@
-"""The clock of every shell: seconds since the machine started, suspended time included."""
+"""The clock of all shells: seconds since the machine was booted, time in suspension included."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 
 boottime: Final[Callable[[], float]] = (
-    # Monotonic time stands still while a machine sleeps, but its peers do not: leases must run on.
+    # CLOCK_MONOTONIC stands still while a machine is suspended, and then a lease would seem valid for too long.
     partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
 )
 """Read CLOCK_BOOTTIME (monotonic time where there is none): some 100 ns a call, never set back."""

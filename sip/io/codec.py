@@ -1,4 +1,4 @@
-"""What may stand between the socket of a stream and SIP: TLS, WebSocket, or one over the other. Pure bytes."""
+"""The interface of what lies between the socket of a stream and SIP: TLS, WebSocket, or both. Bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sip.wire.errors import SipError
 
 
 class CodecError(SipError):
-    """The stream is of no use any more; why. What is still to be said to the peer is `Codec.pending`."""
+    """The stream cannot be used any longer; the text says why. `Codec.pending` has what is still to be sent."""
 
 
 class Codec(Protocol):
@@ -20,55 +20,55 @@ class Codec(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether the peer has said that it says nothing more."""
+        """Whether the peer has announced that it sends nothing more."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the peer has proved to be, once it is ready: see `sip.certificate_names.identities`."""
+        """The identities in the peer's verified certificate, once `ready`: see `sip.certificate_names.identities`."""
 
     def begin(self) -> None:
-        """The connection is there: say the first word, where it is ours."""
+        """The connection is established: start the handshake if this end has to."""
 
     def receive(self, data: bytes) -> list[bytes]:
-        """Take what the socket brought: pieces of what the peer says; whole messages where it marks them. Raises
+        """Decode bytes from the socket: parts of the peer's stream, or whole messages by WebSocket. Raises
         :class:`CodecError`."""
 
     def send(self, pieces: list[bytes]) -> bytes:
-        """What is to be written so that the peer reads these messages."""
+        """The encoded bytes of these messages, to be written to the socket. Raises :class:`CodecError`."""
 
     def pending(self) -> bytes:
-        """What is to be written besides: of handshakes, answers to pings."""
+        """Bytes of the codec's own to be written to the socket: handshake, answers to pings."""
 
     def ping(self) -> None:
-        """Ask whether the peer is there, where that can be asked."""
+        """Prepare a ping for `pending`, if the protocol has one."""
 
     def close(self) -> bytes:
-        """The last word."""
+        """The bytes that announce the end of this side's stream."""
 
     def end(self) -> None:
-        """The stream is gone."""
+        """The stream is closed: release what is accounted for it."""
 
 
 class Codecs(Protocol):
     """Makes the codecs of a program's streams."""
 
     def missing(self, transport: str) -> str:
-        """Why a listener of that transport can take no streams, half a sentence; ``""`` when it can."""
+        """Why a listener of that transport cannot accept streams, half a sentence; ``""`` when it can."""
 
     def accept(self, transport: str) -> Codec:
-        """For a stream that was accepted by such a listener."""
+        """The codec of an accepted stream."""
 
     def connect(self, transport: str, names: tuple[str, ...], shown: str, authority: str) -> Codec:
-        """For a stream of ours, see :class:`sip.actions.Open`. Raises :class:`CodecError`."""
+        """The codec of an outgoing stream, see :class:`sip.actions.Open`. Raises :class:`CodecError`."""
 
 
 class Layered:
-    """A codec over another one, as WebSocket over TLS."""
+    """A codec inside another one, as WebSocket over TLS."""
 
     __slots__ = ("_begun", "_inner", "_outer")
 
     def __init__(self, outer: Codec, inner: Codec) -> None:
-        """``outer`` is that at the socket."""
+        """``outer`` is the one next to the socket."""
         self._outer = outer
         self._inner = inner
         self._begun = False

@@ -1,4 +1,4 @@
-"""The codecs of a program's streams, from its certificates; a reload replaces what they are made of."""
+"""Makes the codecs of a program's streams from its certificates; a reload replaces the certificates."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ class StreamCodecs:
     def __init__(
         self, credentials: Credentials, origins: Sequence[str] = (), clock: Callable[[], float] = boottime
     ) -> None:
-        """``origins`` of the pages whose browsers may connect by WebSocket; none: nobody may."""
+        """``origins``: those of web pages that may connect by WebSocket (RFC 6455 section 10.2); none: no one may."""
         self.credentials = credentials
-        """For streams to come: those that are there keep what they began with."""
+        """Used for new streams; existing ones keep those they began with."""
         self._clock = clock
         self._web_sockets: WebSocketPolicy | None = None
         self.pages: Pages | None = None
-        """What browsers get that ask for a page where WebSockets are listened for, from the next `allow` on."""
+        """Pages served to browsers on the WebSocket listeners; takes effect with the next `allow`."""
         self.allow(origins)
 
     def allow(self, origins: Sequence[str]) -> None:
-        """Let browsers with pages of these origins connect from now on; none: nothing changes."""
+        """Allow WebSocket connections from pages of these origins from now on; none: nothing changes."""
         if not origins:
             return
-        from sip.io.websocket import WebSocketPolicy  # some megabytes that most programs need not have
+        from sip.io.websocket import WebSocketPolicy  # takes some megabytes, which most programs can save
 
         self._web_sockets = WebSocketPolicy(origins, self._clock, self.pages)
 

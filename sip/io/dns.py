@@ -1,4 +1,4 @@
-"""RFC 3263: the places of URIs from a cache that is refreshed ahead of need."""
+"""Resolving SIP URIs (RFC 3263) from a cache that is refreshed before its entries expire."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TICK: Final = 1.0  # seconds between two looks at what is due
-_AT_ONCE: Final = 64  # questions under way
+TICK: Final = 1.0  # seconds between two searches for entries to refresh
+_AT_ONCE: Final = 64  # concurrent questions to DNS
 _HOSTS: Final = Path("/etc/hosts")
 _HOSTS_TTL: Final = 60.0
 
 
 class Resolver:
-    """Answers from memory; asks DNS in the background. Nothing here raises for what DNS or a URI does."""
+    """Answers from its cache and asks DNS in the background. Raises for no fault of DNS or of a URI."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class Resolver:
         hosts: Path = _HOSTS,
         clock: Callable[[], float] = boottime,
     ) -> None:
-        """``nameserver`` stands for those of /etc/resolv.conf; ``supported`` are our transports and ``families`` our
-        kinds of addresses, the preferred ones first; a question takes ``timeout_s`` at most.
+        """``nameserver`` replaces those of /etc/resolv.conf; ``supported``: our transports, ``families``: record
+        types of our addresses, each with the preferred ones first; ``timeout_s``: limit for one question, in seconds.
         """
         self._rng = rng
         self._supported = tuple(supported)
@@ -56,25 +56,25 @@ class Resolver:
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._nameserver = nameserver
         self._client: DnsClient | None = None
-        """Loaded with the first question: many a program has none, and is to start without delay."""
+        """Made with the first question, since loading dnspython takes time and many programs ask none."""
         self._ticking: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin to refresh, on the running loop, what is in use and soon too old."""
+        """Begin, on the running loop, to refresh entries in use before they expire."""
         self._tick()
 
     def close(self) -> None:
-        """Ask nothing any more."""
+        """Stop refreshing and cancel the questions under way."""
         if self._ticking is not None:
             self._ticking.cancel()
         for task in self._asking.values():
             task.cancel()
 
     def look(self, uri: str, now: float) -> list[Place] | str | None:
-        """The places of ``uri`` as far as memory has them, in the order to try them; None: `resolve` it first.
+        """The places of ``uri`` from the cache, in the order to try them; None: not cached, so `resolve` it.
 
-        Never asks and never waits: some µs for a numeric host, some tens for a name. Empty: there is none; a
-        sentence: DNS did not answer when it was asked last, and why.
+        Never asks DNS: takes some µs for a numeric host, some tens for a name. An empty list: there are none; a
+        string: DNS did not answer the last time, with the reason.
         """
         search = self._search(uri)
         if search is None:
@@ -95,7 +95,7 @@ class Resolver:
             return self._found(end.value, asked)
 
     async def resolve(self, uri: str) -> list[Place] | str:
-        """As `look`, asking DNS for what is not known. Never raises."""
+        """As `look`, but asks DNS for what is not cached. Never raises."""
         search = self._search(uri)
         if search is None:
             return []
@@ -110,13 +110,13 @@ class Resolver:
             return self._found(end.value, asked)
 
     def refresh(self, now: float) -> None:
-        """Ask again for what is in use and soon too old."""
+        """Ask again for entries that are in use and expire soon."""
         for question in self._cache.due(now):
             if question not in self._asking:
                 self._ask(question)
 
     def _found(self, places: list[Place], asked: list[Question]) -> list[Place] | str:
-        """The places, or why there may be some that DNS does not tell of."""
+        """The places; without any, the reason why a question had no answer, if one had none."""
         if not places:
             for question in asked:
                 if because := self._cache.why(question):
@@ -138,7 +138,7 @@ class Resolver:
         known = self._cache.get(question, self._clock())
         if known is not None:
             return known
-        # Shielded: one who gives up must not take the answer from the others who wait for it.
+        # Shielded: a caller that is cancelled must not cancel the question for others.
         return await asyncio.shield(self._asking.get(question) or self._ask(question))
 
     def _ask(self, question: Question) -> asyncio.Task[Answer]:
@@ -170,7 +170,7 @@ class Resolver:
         return await self._client.ask(question)
 
     def _from_hosts(self, question: Question) -> Answer:
-        """Names of this machine's own file, which DNS need not know: ``localhost`` above all."""
+        """Addresses of a name from /etc/hosts, which DNS need not know, such as ``localhost``."""
         if question.kind not in ("A", "AAAA"):
             return ()
         try:

@@ -1,4 +1,4 @@
-"""Single questions to DNS, over dnspython."""
+"""Single questions to DNS, by dnspython."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ class DnsClient:
     """Asks one name server, or those of /etc/resolv.conf."""
 
     def __init__(self, nameserver: Address | None, timeout_s: float) -> None:
-        """A question takes ``timeout_s`` at most."""
+        """``timeout_s``: limit for one question, in seconds."""
         self._resolver = _resolver(nameserver)
         self._timeout = timeout_s
 
     async def ask(self, question: Question) -> tuple[Answer, float]:
-        """The records, none where there are none, and for how many seconds that holds. Raises `NoAnswer`."""
+        """The records, perhaps none, and their TTL in seconds (without records the negative TTL, RFC 2308). Raises
+        `NoAnswer`."""
         try:
             return await self._ask(question)
         except (dns.exception.DNSException, OSError) as error:

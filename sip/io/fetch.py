@@ -1,8 +1,8 @@
-"""Files of public web servers that strangers name: certificates of STIR.
+"""Fetching files from URLs that strangers give: certificates of STIR (RFC 8224 section 7.1).
 
-A stranger who names a URL must not have us speak to what he cannot reach himself: only https, no redirects, and only
-addresses that are public, looked at when the connection is made and not before (so that a name cannot change in
-between). What comes is bounded in size and time.
+A URL must not make us connect to hosts that the sender cannot reach himself (SSRF): no redirects, and public
+addresses only, checked when the connection is made, so that the name cannot change in between (DNS rebinding). Size
+and time are limited.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sip.io.tls import for_the_web
 LARGEST: Final = 65_536
 """Bytes of a file."""
 LONGEST: Final = 5.0
-"""Seconds for all of it."""
+"""Seconds for the whole request."""
 MOST_AT_ONCE: Final = 16
 
 
 def is_public(host: str) -> bool:
-    """Whether a numeric address is one that everybody can reach."""
+    """Whether a numeric address is global unicast."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -39,7 +39,7 @@ def is_public(host: str) -> bool:
 
 
 class _PublicOnly(AbstractResolver):
-    """Leaves of a name's addresses those that may be connected to; those written as numbers come by here as well."""
+    """Resolves names to those of their addresses that are allowed."""
 
     def __init__(self, allowed: Callable[[str], bool]) -> None:
         self._allowed = allowed
@@ -59,7 +59,7 @@ class _PublicOnly(AbstractResolver):
 
 
 class Fetcher:
-    """One for each process; it is opened by its first use."""
+    """Fetches files; one for each process. Its HTTP session is opened with the first request."""
 
     def __init__(self, allowed: Callable[[str], bool] = is_public, context: ssl.SSLContext | None = None) -> None:
         self._allowed = allowed
@@ -68,13 +68,13 @@ class Fetcher:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fetch(self, url: str, then: Callable[[bytes | str], Any]) -> None:
-        """Fetch it; ``then`` is given the bytes, or a sentence that says why there are none."""
+        """Fetch ``url``; ``then`` is called with its bytes, or with a sentence that says why there are none."""
         task = asyncio.get_running_loop().create_task(self._go(url, then))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Cancel all requests and close the session."""
         for task in self._tasks:
             task.cancel()
         if self._session is not None:
@@ -93,7 +93,7 @@ class Fetcher:
     async def _get(self, url: str) -> bytes | str:
         session = self._opened()
         host = ipaddress_of(url)
-        if host is not None and not self._allowed(host):  # no name, so no resolver is asked
+        if host is not None and not self._allowed(host):  # a numeric host does not reach the resolver
             return f"{url} is at an address that is not public"
         async with session.get(url, allow_redirects=False) as answer:
             if answer.status != 200:
@@ -114,7 +114,7 @@ class Fetcher:
 
 
 def ipaddress_of(url: str) -> str | None:
-    """The host of a URL where it is a number in any of its spellings, as the system would read it."""
+    """The host of a URL if it is a numeric address in any spelling that the system accepts; else None."""
     host = urlsplit(url).hostname or ""
     try:
         return str(ipaddress.ip_address(host))

@@ -1,17 +1,16 @@
-"""Python's cycle collector, tuned for a server that holds 100,000s of objects for hours.
+"""Python's cycle collector, tuned for a server that holds hundreds of thousands of objects for hours.
 
-A full collection looks at every object there is, while all calls wait: with the memories of 6,000 calls that ended in
-the last half minute it takes some 0.1 s, and Python makes one each time that the heap has grown by a quarter. So
-automatic ones see young objects only. Python's own threshold is no bound for these, for it counts what was made less
-what was freed: under a steady load, where one call's memory is given back for each that is new, 100,000 objects have
-gathered before it is passed, and the loop stands still for 80 ms. So it is done by the number of inputs: often enough
-that each time takes a few milliseconds, and seldom enough that most of what a message makes is gone by itself by
-then. After each tick it cost 5 % of a server's time. The threshold is there for the bursts.
+A full collection visits every object while all calls wait: with the transactions of 6,000 calls that ended in the
+last half minute it takes some 0.1 s, and Python starts one each time that the heap has grown by a quarter. So
+automatic collections are limited to the youngest generation. Python's threshold does not bound these, as it counts
+allocations less deallocations: under a steady load, where as much is freed as allocated, 100,000 objects gather
+before it is exceeded, and the loop then stands still for 80 ms. So young collections are started by the number of
+inputs: often enough that each takes a few milliseconds, and seldom enough that most objects of a message have been
+freed by reference counting. (One at each tick took 5 % of a server's time.) The threshold remains for bursts.
 
-Full ones are made here, when nothing is going on and little is held, and ever more seldom as long as they find
-little: a core that breaks its cycles at the end of a call is freed by reference counts. Only a heap that stays
-several times as large as it was for an hour is looked through whatever is going on: it may be full of what nothing
-else frees.
+Full collections are started here when no message comes and the heap is small, and at longer intervals as long as they
+find little: the cores break their cycles at the end of a call. Only a heap that for an hour stays several times as
+large as after the last full collection is collected under load, since it may be full of cycles.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ logger = logging.getLogger(__name__)
 
 # (objects before a young collection, young ones before a middle one: never, middle ones before a full one: never)
 _THRESHOLDS: Final = (5_000, 2**31 - 1, 2**31 - 1)
-_INPUTS: Final = 1_000  # between two young collections; a message leaves some five objects behind
+_INPUTS: Final = 1_000  # between two young collections; a message leaves some five objects
 _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
-_WORTH_IT: Final = 10_000  # objects found; fewer are not worth a standstill
-_GROWN: Final = 50  # young collections behind which something may have grown old
-_LITTLE: Final = 25_000  # blocks of memory since the start, at half a microsecond each
-_SWOLLEN: Final = 4  # times what there was after the last full collection
+_WORTH_IT: Final = 10_000  # objects found by a full collection; with fewer the interval is doubled
+_GROWN: Final = 50  # young collections after which a full one may find anything
+_LITTLE: Final = 25_000  # memory blocks allocated since the start, at half a microsecond each
+_SWOLLEN: Final = 4  # times the memory blocks after the last full collection
 
 
 class Garbage:
-    """Decides when to look for cycles among old objects."""
+    """Starts the collections of a process."""
 
     def __init__(self) -> None:
         self._inputs = self._young_at = 0
@@ -46,10 +45,10 @@ class Garbage:
         self._at_start = 0
         self._left = _LITTLE
         self.longest_s = 0.0
-        """The longest full collection so far."""
+        """Seconds that the longest full collection took."""
 
     def start(self, now: float) -> None:
-        """Call it once everything is loaded: what is there now is never looked at again."""
+        """Call once all is loaded: the objects of now are exempt from all further collections (`gc.freeze`)."""
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_THRESHOLDS)
@@ -58,9 +57,9 @@ class Garbage:
         self._look_at = now + self._interval
 
     def collect(self, inputs: int, now: float) -> bool:
-        """To be called at each tick; ``inputs``: how many came since the start. Look at what is young after so many,
-        or make a full collection when one is due, in a quiet moment, when none came, if it is short. Returns whether
-        it made a full one.
+        """Call at each tick; ``inputs`` counts those since the start. Makes a young collection after every so many
+        inputs, and a full one when it is due, no input came since the last tick and it would be short. Returns
+        whether it made a full one.
         """
         quiet, self._inputs = inputs == self._inputs, inputs
         if inputs - self._young_at >= _INPUTS:
@@ -70,7 +69,7 @@ class Garbage:
         if now < self._look_at or not (quiet or late):
             return False
         self._look_at = now + _SHORTEST_S
-        if gc.get_count()[1] < _GROWN:  # hardly anything grew old since the last full one
+        if gc.get_count()[1] < _GROWN:  # hardly any object was promoted since the last full one
             return False
         held = sys.getallocatedblocks() - self._at_start
         if not (quiet and held <= _LITTLE) and not (late and held >= self._left * _SWOLLEN):

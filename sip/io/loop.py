@@ -1,4 +1,4 @@
-"""Running a program: on uvloop when it is installed, else on asyncio's own loop."""
+"""Running a program on uvloop if it is installed, else on asyncio's own loop."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sip.io.huge_pages import HugePages
 T = TypeVar("T")
 
 _TURN_S: Final = 0.0005
-"""How long a thread beside the loop may keep the interpreter when a message has come: Python's own 5 ms are more than
-two calls take."""
+"""Seconds that another thread may keep the interpreter's lock when the loop wants it. Python's default of 5 ms is
+longer than two calls take."""
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the fastest loop that there is here."""
+    """A factory for the fastest event loop that is installed."""
     try:
         from uvloop import new_event_loop
     except ImportError:
@@ -27,7 +27,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def loop_class() -> type[asyncio.AbstractEventLoop]:
-    """What it makes, for who needs a loop with a difference."""
+    """The class of that event loop, for subclasses."""
     try:
         from uvloop import Loop
     except ImportError:
@@ -36,8 +36,8 @@ def loop_class() -> type[asyncio.AbstractEventLoop]:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a program's main coroutine on such a loop, with as many descriptors as the system allows, in huge pages
-    where it allows them, and with other threads in the way of the loop for less than a millisecond.
+    """Run a program's main coroutine on such a loop, with the hard limit of file descriptors, with memory in huge
+    pages where the kernel supports it, and with a short switch interval for other threads.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

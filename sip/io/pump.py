@@ -1,4 +1,4 @@
-"""The shell that drives one core: sockets, the clock, names and storage on the outside, its verbs on the inside."""
+"""The shell that drives one core: it has the sockets, the clock, the resolver and storage, and calls the core."""
 
 from __future__ import annotations
 
@@ -25,47 +25,47 @@ from sip.message_ring import Note
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_ROUNDS: Final = 100  # of to_do and next_event after one input; more is a core that feeds itself
+_ROUNDS: Final = 100  # of to_do and next_event after one input; more is an endless loop in the core
 _WAIT_AFTER_FAILURE: Final = 0.1
 
 
 class PumpedCore(Protocol):
-    """What a pump drives: the verbs of `sip.actions`."""
+    """The interface of a core, see `sip.actions`."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """The network spoke."""
+        """A datagram, or bytes of a stream."""
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> None:
-        """``open`` or ``lost``."""
+        """A flow is ``open``, ``lost`` or ``unreachable``."""
 
     def done(self, request: Any, result: Any, now: float) -> None:
-        """Something asked for is there."""
+        """The result of an action."""
 
     def handle_timer(self, now: float) -> None:
-        """Time passed."""
+        """The time of :meth:`get_timer` has come."""
 
     def get_timer(self) -> float | None:
-        """When to wake it."""
+        """When :meth:`handle_timer` is to be called; None: not at all."""
 
     def to_do(self) -> list[Any]:
-        """Actions, handed over."""
+        """The actions since the last call."""
 
     def next_event(self) -> Any:
-        """Something to know, or None."""
+        """The next event for the program, or None."""
 
 
 class Names(Protocol):
-    """What a pump asks for `Resolve`; `sip.io.dns.Resolver` is one."""
+    """What carries out `Resolve`; `sip.io.dns.Resolver` is one."""
 
     def look(self, uri: str, now: float) -> list[Place] | str | None:
-        """What is known already; None when DNS has to be asked."""
+        """The result from the cache; None when DNS has to be asked."""
 
     async def resolve(self, uri: str) -> list[Place] | str:
-        """Ask; never raises. An empty list says that there is none, a sentence why DNS does not tell."""
+        """Ask DNS. An empty list: there are no places; a string: why DNS did not answer. Never raises."""
 
 
 class Pump:
-    """Drives one core on one loop. A failure inside the core costs the input that caused it, never the process."""
+    """Drives one core on one loop. An exception in the core loses the input that caused it, never the process."""
 
     def __init__(
         self,
@@ -86,10 +86,10 @@ class Pump:
         """``listeners`` are spelled ``udp:host:port``, ``tcp:host:port``; see `sip.io.transport`. ``codecs`` are
         needed for TLS and WebSocket.
 
-        ``store(name, value)`` writes durably, runs in a thread of its own, one at a time and in order, and raises
-        to refuse. ``on_event`` is given what `next_event` yields; ``others`` says who does actions of further types.
-        ``on_reload`` is told by `reload`; ``on_stop`` by `terminate`, and calls `stop` when it is ready for it (a
-        second time stops at once). Raises `BadEndpoint`.
+        ``store(name, value)`` writes durably; it runs in a thread, one call at a time and in order, and raises when
+        it fails. ``on_event`` is called with each event of `next_event`; ``others`` carries out actions of further
+        types. ``on_reload`` is called by `reload`, ``on_stop`` by `terminate`: it calls `stop` when the program may
+        end. Raises `BadEndpoint`.
         """
         self.core = core
         self.clock = clock
@@ -99,9 +99,9 @@ class Pump:
         self.inputs = 0
         """Datagrams, stream pieces and timers handed to the core."""
         self.note: Note | None = None
-        """Told of each message that leaves, but for urgent ones."""
+        """Called for each message that is sent, except urgent ones."""
         self.waited: Callable[[str, float, float], None] = _unheard
-        """Told of a source, how long something of it has waited, and when."""
+        """Called with a source (a listener, or ``loop``), how many seconds its input has waited, and the time."""
         self._loop = loop
         self._names = names
         self._store = store
@@ -109,7 +109,7 @@ class Pump:
         self._on_reload = on_reload
         self._on_stop = on_stop
         self.others = dict(others or {})
-        """Who does actions of further types."""
+        """Functions that carry out actions of further types."""
         self._writer: ThreadPoolExecutor | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
@@ -121,7 +121,7 @@ class Pump:
         self._garbage = Garbage()
 
     def start(self) -> None:
-        """Open the sockets and let the core begin. Raises `TransportError` when an address cannot be had."""
+        """Open the sockets and start the core. Raises `TransportError` when an address cannot be bound."""
         self.transport.open()
         now = self.clock()
         self._garbage.start(now)
@@ -142,7 +142,7 @@ class Pump:
         self._stopped.set()
 
     def close(self) -> None:
-        """Give the core's last words to the network, then close everything."""
+        """Send what the core still has to send, then close everything."""
         self.flush()
         self._ticker.stop()
         for task in self._tasks:
@@ -152,23 +152,23 @@ class Pump:
             self._writer.shutdown()
 
     def ask(self, verb: Callable[..., T], *args: Any) -> T:
-        """Call a method of the core for a command: ``verb(*args, now)``, then do what it wants. It may raise."""
+        """Call a method of the core, ``verb(*args, now)``, then carry out its actions. Raises what it raises."""
         try:
             return verb(*args, self.clock())
         finally:
             self.flush()
 
     def take_longest_stall(self) -> float:
-        """Seconds that the loop stood still at most since the last call (a SIGSTOP counts)."""
+        """The longest stall of the loop since the last call, in seconds (a SIGSTOP counts)."""
         return self._ticker.take_longest_stall()
 
     def figures(self) -> dict[str, float]:
-        """The state of the rim by name, in counts, bytes and seconds: for a status page. The stall is not taken."""
+        """Figures of pump and transport by name, in counts, bytes and seconds. Does not reset the longest stall."""
         own = {"inputs": self.inputs, "failures": self.failures, "longest_stall_s": self._ticker.longest_stall_s}
         return own | {"longest_collection_s": self._garbage.longest_s} | self.transport.figures()
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """For the transport."""
+        """Called by the transport: pass a datagram or bytes of a stream to the core."""
         self.inputs += 1
         try:
             self.core.receive(data, flow, now)
@@ -176,7 +176,7 @@ class Pump:
             self._failed("receive", flow, error)
 
     def flow_changed(self, flow: Flow, state: str, now: float, names: tuple[str, ...] = ()) -> None:
-        """For the transport."""
+        """Called by the transport: pass a change of a flow to the core."""
         try:
             if names:
                 self.core.done(Certified(flow), names, now)
@@ -185,8 +185,8 @@ class Pump:
             self._failed("flow_changed", flow, error)
 
     def flush(self) -> None:
-        """Do what the core wants done, tell what it wants known, and look at the clock when it is time to."""
-        if self._draining:  # a listener to an event called `ask`; the loop below goes round once more
+        """Carry out the core's actions, pass on its events, and serve its deadlines when they are due."""
+        if self._draining:  # a handler of an event called `ask`: the loop below continues
             return
         self._draining = True
         try:
@@ -201,7 +201,7 @@ class Pump:
         self._ticker.awake()
 
     def _drain(self) -> bool:
-        """One round; whether there may be more to do already."""
+        """One round of actions and events; returns whether another one is needed."""
         more = False
         note, now = self.note, 0.0
         for action in self.core.to_do():
@@ -233,7 +233,7 @@ class Pump:
         return more
 
     def _resolve(self, request: Resolve) -> bool:
-        """Whether the core was answered at once."""
+        """Carry out `Resolve`; returns whether the result was in the cache."""
         if self._names is None:
             logger.error("no resolver for %s", request.uri)
             return False
@@ -272,7 +272,7 @@ class Pump:
         task.add_done_callback(self._tasks.discard)
 
     def _look(self, now: float) -> float | None:
-        """A tick: serve what is due, and collect garbage in a quiet moment. When to look next, as the ticker asks."""
+        """A tick: serve deadlines and the garbage collector. Returns the next deadline, for the ticker."""
         at: float | None = now
         try:
             at = self._serve_deadlines(now)
@@ -282,7 +282,7 @@ class Pump:
         return at
 
     def _serve_deadlines(self, now: float) -> float | None:
-        """The next deadline."""
+        """Let the core serve its deadlines that have come; returns the next one."""
         at = self.core.get_timer()
         if at is None or at > now or now < self._not_before:
             return at
@@ -294,7 +294,7 @@ class Pump:
         return self.core.get_timer()
 
     def terminate(self) -> None:
-        """SIGTERM's and SIGINT's: end in good order; the second time at once."""
+        """On SIGTERM and SIGINT: end in an orderly way; the second time at once."""
         if self._stopping or self._on_stop is None:
             self.stop()
             return
@@ -303,7 +303,7 @@ class Pump:
         self.flush()
 
     def reload(self) -> None:
-        """SIGHUP's: read again what the core lives by."""
+        """On SIGHUP: read the configuration again."""
         if self._on_reload is not None:
             self._guarded("reload", None, self._on_reload)
             self.flush()
@@ -315,7 +315,7 @@ class Pump:
             self._failed(verb, subject, error)
 
     def _failed(self, verb: str, subject: object, error: Exception) -> None:
-        """One line for each, but at most one a second once there are many."""
+        """Log a failure, after the first 20 at most one a second."""
         self.failures += 1
         now = self.clock()
         if self.failures > 20 and now - self._logged_at < 1.0:
@@ -335,7 +335,7 @@ def _unheard(source: str, wait: float, now: float) -> None:
 
 @contextmanager
 def obey_signals(loop: asyncio.AbstractEventLoop, pumps: Sequence[Pump]) -> Iterator[None]:
-    """SIGTERM and SIGINT end all ``pumps``, SIGHUP has them reload, as long as the context lasts."""
+    """While the context lasts, SIGTERM and SIGINT end all ``pumps``, and SIGHUP reloads them."""
 
     def all_of(act: Callable[[Pump], None]) -> None:
         for pump in pumps:

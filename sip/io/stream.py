@@ -1,4 +1,4 @@
-"""One connection on a raw non-blocking socket, in clear or by a codec, with urgent messages ahead of what waits."""
+"""One stream connection on a raw non-blocking socket, in clear or by a codec. Urgent messages overtake others."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from sip.io.codec import Codec, CodecError
 logger = logging.getLogger(__name__)
 
 HANDED: Final = 256 * 1024
-"""Bytes handed to the socket at a time; an urgent message waits behind no more than these and the kernel's."""
+"""Bytes handed to the socket at a time; an urgent message waits for no more than these and the kernel's."""
 _UNSENT: Final = 128 * 1024
-_UNSAID: Final = 128 * 1024  # of handshakes and pongs; what is more is of a peer that reads none of it
-_READ: Final = 64 * 1024  # from 128 KiB on, malloc maps fresh pages for each read
+_UNSAID: Final = 128 * 1024  # bytes of handshakes and pongs; more wait only for a peer that reads nothing
+_READ: Final = 64 * 1024  # from 128 KiB on, malloc maps new pages for each read
 
 CONNECTING: Final = "connecting"
 HANDSHAKE: Final = "handshake"
-"""Connected; the codec is not ready."""
+"""Connected, but the codec is not ready."""
 OPEN: Final = "open"
 CLOSING: Final = "closing"
 CLOSED: Final = "closed"
 
 
 class StreamOwner(Protocol):
-    """What a stream asks of its transport."""
+    """What a stream needs of its transport."""
 
     clock: Callable[[], float]
     ticks: int
     waiting: int
 
     def stream_opened(self, stream: Stream) -> None:
-        """It is connected, and its handshake over."""
+        """It is connected, and its handshake has ended."""
 
     def stream_received(self, stream: Stream, data: bytes) -> None:
-        """Bytes came; what is to be answered goes out at once."""
+        """Bytes of the peer, decoded."""
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
-        """It is closed, after `Stream.close` too. Never called from within `send`, `flush` or `close`."""
+        """It is closed, also after `Stream.close`. Never called from within `send`, `flush` or `close`."""
 
 
 class Stream:
-    """A connection of ours or of a peer. It never raises for what a peer or the network does."""
+    """An outgoing or accepted connection. Raises for no fault of a peer or of the network."""
 
     __slots__ = (
         "_codec",
@@ -81,10 +81,10 @@ class Stream:
         accepted: bool,
         codec: Codec | None = None,
     ) -> None:
-        """``sock`` is non-blocking; accepted, or with a connect of ours under way."""
+        """``sock`` is non-blocking, and accepted or connecting."""
         self._codec = codec
         self._codec_closed = False
-        self._raw = b""  # of the codec itself; goes before the next message
+        self._raw = b""  # of the codec itself; written before the next message
         self._sock = sock
         self._fd = sock.fileno()
         self._owner = owner
@@ -99,10 +99,10 @@ class Stream:
         self.heard = False
         """Whether the peer ever sent a byte."""
         self.since_tick = self.taken_tick = self.spoke_tick = self.asked_tick = owner.ticks
-        """When this state began, when the peer last took bytes (or there were none for it), when it last said some,
-        and when it was last asked whether it is there."""
+        """The owner's tick at which this state began; the peer last took bytes (or none waited); it last sent some;
+        it was last sent a ping."""
         self.opened = False
-        """Whether the owner was told that it is open."""
+        """Whether the owner was notified that it is open."""
         self.accepted = accepted
         """Whether the peer connected to us."""
         if accepted:
@@ -113,17 +113,17 @@ class Stream:
             self._want_write()
 
     def send(self, data: bytes, urgent: bool) -> None:
-        """Line ``data`` up; `flush` writes."""
+        """Queue ``data``; `flush` writes it."""
         (self._urgent if urgent else self._waits).append(data)
         self._awaits(len(data))
 
     def flush(self) -> None:
-        """Write what the kernel takes now; the rest follows by itself."""
+        """Write what the kernel takes now; the rest is written when the socket is writable."""
         if not self._writing and self.state in (OPEN, CLOSING):
             self._write()
 
     def close(self) -> None:
-        """Close, after what waits was written."""
+        """Close once all queued data is written."""
         if self.state in (CONNECTING, HANDSHAKE):
             self._end_soon("closed before it was connected")
         elif self.state == OPEN:
@@ -134,7 +134,7 @@ class Stream:
                 self._finish()
 
     def abort(self, reason: str) -> None:
-        """Close at once; what waits is lost."""
+        """Close at once; queued data is lost."""
         if self.state != CLOSED:
             self._release()
             self._owner.stream_lost(self, reason)
@@ -143,7 +143,7 @@ class Stream:
         self._loop.add_reader(self._fd, self._readable)
 
     def _readable(self) -> None:
-        """Read once, which may bring any number of messages, and answer them; what is more wakes us again."""
+        """Read once and pass on what came, which may be several messages; the loop calls again if there is more."""
         if self.state == CLOSED:
             return
         try:
@@ -164,7 +164,7 @@ class Stream:
             self._owner.stream_received(self, data)
 
     def _decode(self, codec: Codec, data: bytes) -> None:
-        """What the codec makes of bytes; it may have something to say itself."""
+        """Decode bytes of the peer, and send what the codec itself answers."""
         if self.state == CLOSING:
             return
         try:
@@ -184,10 +184,10 @@ class Stream:
         if codec.closed and self.state != CLOSED:
             self.abort("closed by the peer")
         elif not self._writing and self.state in (OPEN, CLOSING):
-            self._write()  # what waited for the end of the handshake
+            self._write()  # messages that waited for the end of the handshake
 
     def ping(self) -> None:
-        """Ask whether the peer is there, where the codec can."""
+        """Send a ping, if the codec has one."""
         self.asked_tick = self._owner.ticks
         if self._codec is not None and self.state == OPEN:
             self._codec.ping()
@@ -195,11 +195,11 @@ class Stream:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the peer has proved to be by its certificate."""
+        """The identities in the peer's verified certificate."""
         return self._codec.names if self._codec is not None else ()
 
     def _say(self, data: bytes) -> None:
-        """Write what is the codec's own, behind what is under way."""
+        """Write bytes of the codec itself, after the piece that is being written."""
         if data and self.state != CLOSED:
             self._raw += data
             self._awaits(len(data))
@@ -209,7 +209,7 @@ class Stream:
                 self._end_soon("it asks, and does not read what it is answered")
 
     def _awaits(self, size: int) -> None:
-        """So many bytes more wait."""
+        """Account for ``size`` more waiting bytes."""
         if not self.waiting:
             self.taken_tick = self._owner.ticks
         self.waiting += size
@@ -264,7 +264,7 @@ class Stream:
             self._finish()
 
     def _gather(self) -> bytes:
-        """Whole messages for one system call, urgent ones first."""
+        """The next messages for one system call, urgent ones first."""
         if self._raw:
             raw, self._raw = self._raw, b""
             return raw
@@ -289,7 +289,7 @@ class Stream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _finish(self) -> None:
-        """All is written: say so, and wait for the peer's end lest a reset overtakes our last words."""
+        """All is written: shut down our side and wait for the peer's end, lest a reset discards what we sent last."""
         if self._codec is not None and not self._codec_closed:
             self._codec_closed = True
             if last := self._codec.close():
@@ -301,7 +301,7 @@ class Stream:
             self._end_soon(str(error))
 
     def _end_soon(self, reason: str) -> None:
-        # Never within a call of the owner's: it is handing out actions of a core just then.
+        # Not within a call of the owner, which is carrying out actions of a core at that time.
         self._want_no_write()
         self._loop.call_soon(self.abort, reason)
 
@@ -330,16 +330,16 @@ class Stream:
 
 
 def tune(sock: socket.socket) -> None:
-    """Options of every SIP connection: no delay, dead peers found, little unsent data in the kernel."""
+    """Set the socket options of a SIP connection: no delay, keep-alive, little unsent data in the kernel."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", 30),
         ("TCP_KEEPINTVL", 10),
         ("TCP_KEEPCNT", 3),
-        # Else what was sent to a peer that vanished is repeated for a quarter of an hour before it counts as lost.
+        # Without it the kernel repeats data to a vanished peer for a quarter of an hour before it reports the loss.
         ("TCP_USER_TIMEOUT", 30_000),
-        # Without it megabytes of answers may stand in the kernel before a beat.
+        # Without it megabytes of responses may be queued in the kernel before a heartbeat.
         ("TCP_NOTSENT_LOWAT", _UNSENT),
     ):
         option = getattr(socket, name, None)

@@ -1,7 +1,7 @@
-"""When a loop looks at the clock: seldom, together for all that is due, and whether it came late.
+"""The tick of a loop: serves the core's deadlines together, and measures how late the loop is.
 
-Ends of transactions come by the hundred a second, and one wake-up serves many. The loop's own timers would know
-nothing of a machine's sleep, so deadlines are the core's, by `sip.io.clock.boottime`.
+Timers of transactions expire by the hundred a second, and one tick serves many of them. The loop's own timers do not
+count the time that a machine is suspended, so deadlines are kept by the core in `sip.io.clock.boottime`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-TICK: Final = 0.02  # seconds between two looks whether the loop stood still, and whether deadlines have come
+TICK: Final = 0.02  # seconds between two ticks
 IDLE: Final = 0.1  # the same while nothing happens
-_EARLY: Final = TICK / 5  # so much before its time a tick is taken along when the loop is awake anyway
+_EARLY: Final = TICK / 5  # seconds by which a tick is advanced when the loop is awake anyway
 
 
 class Ticker:
-    """Calls ``serve(now)`` when it is time to; that returns the next deadline, None when there is none."""
+    """Calls ``serve(now)`` at each tick, which returns the next deadline, or None."""
 
     def __init__(
         self,
@@ -25,9 +25,10 @@ class Ticker:
         serve: Callable[[float], float | None],
         waited: Callable[[float, float], None],
     ) -> None:
-        """``waited`` is told how long one round of the loop took, and when: what is ready waits so long."""
+        """``waited(seconds, now)`` is called with the time that one round of the loop took, which is how long a ready
+        event waits."""
         self.longest_stall_s = 0.0
-        """Seconds that the loop stood still at most (a SIGSTOP counts)."""
+        """The longest time that the loop stood still, in seconds (a SIGSTOP counts)."""
         self._loop = loop
         self._clock = clock
         self._serve = serve
@@ -44,18 +45,18 @@ class Ticker:
             self._ticking = None
 
     def take_longest_stall(self) -> float:
-        """The longest since the last call."""
+        """The longest stall since the last call, in seconds."""
         longest, self.longest_stall_s = self.longest_stall_s, 0.0
         return longest
 
     def awake(self) -> None:
-        """The loop has just worked: look at the clock now when it is nearly time to, and soon in any case."""
+        """The loop has just served an input: tick now if the next tick is near, else within `TICK` seconds."""
         if self._ticking is None:
             return
         now = self._clock()
         if now > self._tick_at - _EARLY:
             self._tick()
-        elif now + TICK < self._tick_at:  # what was done may have set a deadline before that
+        elif now + TICK < self._tick_at:  # the input may have set an earlier deadline
             self._ticking.cancel()
             self._tick_after(TICK, now)
 
@@ -65,7 +66,7 @@ class Ticker:
         self.stop()
         at = self._serve(now)
         done_at = self._clock()
-        self.longest_stall_s = max(self.longest_stall_s, done_at - now)  # what is done here holds up the loop, too
+        self.longest_stall_s = max(self.longest_stall_s, done_at - now)  # serving deadlines holds up the loop, too
         self._loop.call_soon(self._round, done_at)
         self._tick_after(IDLE if at is None else min(IDLE, max(TICK, at - done_at)), done_at)
 

@@ -1,5 +1,4 @@
-"""TLS by the standard library: certificates from files, and one connection as bytes in, bytes out. The one home of
-``ssl``."""
+"""TLS by the standard library: certificates from files, and one connection as bytes in, bytes out."""
 
 from __future__ import annotations
 
@@ -19,34 +18,34 @@ from sip.wire.errors import SipError
 
 Clients = Literal["ignored", "asked", "required"]
 _READ: Final = 64 * 1024
-_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME: an expired certificate is to be read, too
-_PASSPHRASE: Final = b"\0"  # else OpenSSL would ask for one at the terminal
+_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, to read expired certificates too
+_PASSPHRASE: Final = b"\0"  # without one OpenSSL would ask at the terminal
 _EXPECT: Final = MappingProxyType(
     {"ignored": ssl.CERT_NONE, "asked": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 )
 
 
 class TlsError(SipError):
-    """A certificate, key or list of authorities cannot be used; a half sentence that begins with its path."""
+    """A certificate, key or list of authorities cannot be used; the text begins with its path."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateFiles:
-    """A certificate of ours."""
+    """The files of one of our certificates."""
 
     certificate: Path
-    """PEM: the program's own first, then those that lead to the authority."""
+    """PEM: the certificate itself first, then the intermediate ones."""
     key: Path
-    """PEM, without a passphrase; nobody else may read it."""
+    """PEM, without a passphrase, not readable by others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate of ours says."""
+    """What one of our certificates contains."""
 
     path: Path
     names: tuple[str, ...]
-    """For whom it speaks, in lower case; empty: for nobody by RFC 5922."""
+    """Its identities by RFC 5922 section 7.1, in lower case; empty: it has none."""
     not_before: float
     """Epoch seconds."""
     not_after: float
@@ -54,8 +53,8 @@ class Certificate:
 
 
 class Credentials:
-    """What a program shows and whom it trusts, as of one reading of its files. A reload makes another one: streams
-    that are there go on by the old one."""
+    """The certificates and trusted authorities of a program as read from their files. A reload makes another object;
+    existing streams go on with the old one."""
 
     def __init__(
         self,
@@ -64,13 +63,13 @@ class Credentials:
         clients: Clients = "ignored",
         authorities: Iterable[Path] = (),
     ) -> None:
-        """``shown``: the first one is shown to who asks for no name, or for one that none is for. ``ca``: PEM, the
-        authorities by which peers are believed; None: those of the system. ``clients``: whether who connects is asked
-        for a certificate, and must have one. ``authorities`` are the lists that single peers are believed by. Raises
-        :class:`TlsError`.
+        """``shown``: our certificates; the first one is used when a client names no server, or one that no
+        certificate is for. ``ca``: PEM file of the authorities that peers are verified by; None: those of the system.
+        ``clients``: whether connecting clients are asked for a certificate, and must have one. ``authorities``: the
+        files that single peers are verified by. Raises :class:`TlsError`.
         """
         self.certificates = tuple(map(read_certificate, shown))
-        # Whether clients are asked, and whom they are believed by, goes with the first: see SSL_set_SSL_CTX(3).
+        # Client verification stays that of the first context when SNI selects another: see SSL_set_SSL_CTX(3).
         self._servers = [_server_context(files, clients, ca) for files in shown]
         for context in self._servers:
             context.sni_callback = self._choose
@@ -83,13 +82,13 @@ class Credentials:
         }
 
     def accept(self) -> TlsCodec:
-        """The server's end of a connection. Only where there is something to show."""
+        """The server's end of a connection. Requires a certificate."""
         return TlsCodec(self._servers[0], True)
 
     def connect(self, wanted: Sequence[str], shown: str = "", authority: str = "") -> TlsCodec:
-        """Our end of a connection that we open: the peer must have a certificate for one of the names ``wanted``,
-        of which the first is asked for; ``shown`` is the name of ours to show, ``authority`` the list by which it is
-        believed, one of those that were given. Raises :class:`CodecError` for what cannot be the name of a host.
+        """The client's end of a connection: the peer must have a certificate for one of the names ``wanted``, of
+        which the first that is no address is sent as SNI; ``shown`` selects our certificate by one of its names;
+        ``authority`` is one of the given files to verify the peer by. Raises :class:`CodecError` for an invalid name.
         """
         trust = Path(authority) if authority else self._default_trust
         return TlsCodec(self._clients[self._index(shown), trust], False, tuple(wanted))
@@ -114,7 +113,7 @@ class TlsCodec:
     __slots__ = ("_incoming", "_object", "_outgoing", "_wanted", "closed", "names", "ready")
 
     def __init__(self, context: ssl.SSLContext, server: bool, wanted: tuple[str, ...] = ()) -> None:
-        """``wanted``: see `Credentials.connect`. Raises :class:`CodecError`."""
+        """``wanted``: as for `Credentials.connect`. Raises :class:`CodecError`."""
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._wanted = wanted
@@ -160,15 +159,15 @@ class TlsCodec:
         return self._outgoing.read()
 
     def ping(self) -> None:
-        """TLS has none (RFC 6520 is best left alone)."""
+        """TLS has no ping that is in use (the one of RFC 6520 is not)."""
 
     def end(self) -> None:
-        """Nothing is kept elsewhere."""
+        """There is nothing to release."""
 
     def close(self) -> bytes:
         try:
             self._object.unwrap()
-        except ssl.SSLError:  # the peer has not said its close_notify, and need not
+        except ssl.SSLError:  # the peer has not sent its close_notify, and need not
             pass
         return self._outgoing.read()
 
@@ -179,7 +178,7 @@ class TlsCodec:
             return
         except ssl.SSLError as error:
             raise CodecError(_said(error)) from None
-        certificate = self._object.getpeercert()  # that is empty where the peer was not asked to prove itself
+        certificate = self._object.getpeercert()  # empty when it was not verified
         self.names = identities(certificate) if certificate else ()
         if self._wanted and not speaks_for(self.names, self._wanted):
             raise CodecError(
@@ -190,7 +189,7 @@ class TlsCodec:
 
 
 def believing() -> ssl.SSLContext:
-    """For our end where it matters to nobody who is there: a ping, a notice that proves itself."""
+    """A client context that verifies nothing, for a ping, or a message that is authenticated by other means."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -198,11 +197,10 @@ def believing() -> ssl.SSLContext:
 
 
 def for_the_web(authorities: Path | None = None) -> ssl.SSLContext:
-    """For requests to https servers, signed by the machine's authorities, or by these.
+    """A client context for https, with the system's authorities or those of the file.
 
-    It believes the same under each version of Python: since 3.13 the default (VERIFY_X509_STRICT) refuses
-    certificates without extensions of RFC 5280 that only say which key signed, and operators' own authorities leave
-    them out.
+    It verifies alike under all versions of Python: the default since 3.13 (VERIFY_X509_STRICT) refuses certificates
+    without the key identifier extensions of RFC 5280, which operators' own authorities often leave out.
     """
     context = ssl.create_default_context(cafile=authorities)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -211,8 +209,8 @@ def for_the_web(authorities: Path | None = None) -> ssl.SSLContext:
 
 
 def say(stream: socket.socket, data: bytes, shown: Sequence[str]) -> None:
-    """Write ``data`` to a connected blocking socket by TLS, whoever is there. ``shown``: the paths of certificate and
-    key, or none. Raises `OSError`."""
+    """Write ``data`` to a connected blocking socket by TLS without verifying the peer. ``shown``: the paths of
+    certificate and key, or nothing. Raises `OSError`."""
     context = believing()
     if shown:
         certificate, key = shown
@@ -223,14 +221,14 @@ def say(stream: socket.socket, data: bytes, shown: Sequence[str]) -> None:
         try:
             secure.unwrap()
         except OSError:
-            pass  # who does not say goodbye has read all the same
+            pass  # a peer without close_notify has read the data all the same
 
 
 def read_certificate(files: CertificateFiles) -> Certificate:
-    """What the certificate says, expired or not; that its key fits is seen to. Raises :class:`TlsError`.
+    """Read a certificate, expired or not, and check that its key belongs to it. Raises :class:`TlsError`.
 
-    The standard library decodes only what a peer has shown and it has verified: so one end shows the certificate to
-    the other, which trusts it and nothing else.
+    The standard library decodes only a verified certificate of a peer, so a handshake is made in memory with a client
+    that trusts this certificate alone.
     """
     path = files.certificate
     server = _server_context(files)
@@ -250,7 +248,7 @@ def read_certificate(files: CertificateFiles) -> Certificate:
 
 
 def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str, Any]:
-    """The certificate that one end shows to the other."""
+    """The server's certificate as the client gets it in a handshake in memory."""
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
     callee = server.wrap_bio(there, back, server_side=True)
     caller = client.wrap_bio(back, there)
@@ -269,7 +267,7 @@ def _shown(server: ssl.SSLContext, client: ssl.SSLContext) -> Mapping[str, Any]:
 
 def _server_context(files: CertificateFiles, clients: Clients = "ignored", ca: Path | None = None) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_SERVER)
-    # A connection lasts for days: a ticket to resume it would be made for nothing.
+    # Connections last for days: session tickets would not be used.
     context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     context.verify_mode = _EXPECT[clients]
@@ -281,7 +279,7 @@ def _server_context(files: CertificateFiles, clients: Clients = "ignored", ca: P
 
 def _client_context(files: CertificateFiles | None, authority: Path | None) -> ssl.SSLContext:
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False  # it would take wildcards and knows no SIP domains: see TlsCodec
+    context.check_hostname = False  # OpenSSL's check takes wildcards and knows no SIP domains: see TlsCodec
     _trust(context, authority, ssl.Purpose.SERVER_AUTH)
     if files is not None:
         _show(context, files)
@@ -342,7 +340,7 @@ def _read(path: Path) -> str:
 
 
 def _said(error: ssl.SSLError) -> str:
-    """What went wrong, without the places in OpenSSL's sources."""
+    """The reason of an error, without the position in OpenSSL's sources."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not believed: {error.verify_message}"
     return (error.reason or str(error)).lower().replace("_", " ")

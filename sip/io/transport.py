@@ -1,5 +1,4 @@
-"""UDP, TCP, and what goes over it (TLS, WebSocket), IPv4 and IPv6: the sockets of a program, on whatever loop runs
-(uvloop where there is one)."""
+"""The sockets of a program: UDP, TCP, TLS and WebSocket, by IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -20,19 +19,19 @@ from sip.wire.errors import SipError
 
 logger = logging.getLogger(__name__)
 
-TICK: Final = 1.0  # seconds between two looks at the age of connections
+TICK: Final = 1.0  # seconds between two checks of the age of connections
 CODED: Final = frozenset({"tls", "ws", "wss"})
-"""Transports that are more than a socket."""
+"""Transports that need a codec."""
 PINGED: Final = frozenset({"ws", "wss"})
-"""Transports with a ping of their own."""
+"""Transports with a ping that peers must answer."""
 
 
 class TransportError(SipError):
-    """A listener cannot be had; the sentence says which and what to do."""
+    """A listener cannot be opened; the text says which one and what to do."""
 
 
 class Transport:
-    """All sockets of one program. It does not raise once it is open, whatever peers do."""
+    """All sockets of one program. Once open, it raises for no fault of a peer."""
 
     def __init__(
         self,
@@ -43,8 +42,8 @@ class Transport:
         clock: Callable[[], float] = boottime,
         codecs: Codecs | None = None,
     ) -> None:
-        """Nothing is bound yet: see `open`. ``codecs`` are needed for TLS and WebSocket. Raises `BadEndpoint` for a
-        listener that cannot be read.
+        """Binds nothing yet: see `open`. ``codecs`` are needed for TLS and WebSocket. Raises `BadEndpoint` for an
+        invalid listener.
         """
         self._codecs = codecs
         self.limits = limits or Limits()
@@ -53,7 +52,7 @@ class Transport:
         self.ticks = 0
         """Counts `TICK`s: the coarse clock of streams."""
         self.waiting = 0
-        """Bytes that wait on all streams."""
+        """Unsent bytes of all streams."""
         self._endpoints = {spec: ListenerAddress.parse(spec) for spec in listeners}
         self._receiver = receiver
         self._loop = loop
@@ -69,8 +68,8 @@ class Transport:
         self._inherited: dict[str, socket.socket] = {}
 
     def inherit(self, sockets: Mapping[str, socket.socket]) -> None:
-        """Take these for the listeners whose specifications they are named by, when `open` is called, instead of
-        binding others: a process before this one bound them."""
+        """Use these sockets, by the specifications of their listeners, instead of binding new ones in `open`: the
+        process before this one has bound them."""
         self._inherited = dict(sockets)
 
     def listening(self) -> dict[str, socket.socket]:
@@ -78,7 +77,7 @@ class Transport:
         return dict(self._sockets)
 
     def open(self) -> None:
-        """Bind all listeners. Raises `TransportError`, and then none is open."""
+        """Bind all listeners. Raises `TransportError`; then no listener is open."""
         for spec, endpoint in self._endpoints.items():
             if endpoint.transport in CODED and (missing := self._missing(endpoint.transport)):
                 self.close()
@@ -99,38 +98,38 @@ class Transport:
         return self._codecs.missing(transport) if self._codecs is not None else "nothing here speaks it"
 
     def close(self) -> None:
-        """Close every socket at once. Nothing is reported."""
+        """Close all sockets at once, without reporting lost flows."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for listener in self._udp.values():
             listener.close()
         self._acceptor.close()
         streams = list(self._streams.values())
-        self._ours.update(self._streams)  # closed by us: not reported
+        self._ours.update(self._streams)  # so that they are not reported
         for stream in streams:
             stream.abort("the transport is closed")
 
     def address(self, spec: str) -> Address:
-        """The host and port that the listener ``spec`` is bound to (a port 0 became a real one)."""
+        """Host and port that the listener ``spec`` is bound to, with the port chosen by the system for port 0."""
         return self._addresses[spec]
 
     def addresses(self) -> dict[str, Address]:
-        """Every listener by its specification."""
+        """The addresses of all listeners by their specifications."""
         return dict(self._addresses)
 
     @property
     def streams(self) -> int:
-        """How many connections there are."""
+        """The number of stream connections."""
         return len(self._streams)
 
     def figures(self) -> dict[str, int]:
-        """Counts since the start, and what is there now, by name: for a status page."""
+        """Counts since the start and present figures, by name."""
         overflows = sum(listener.overflows for listener in self._udp.values())
         now = {"udp_overflows": overflows, "streams": len(self._streams), "stream_bytes_waiting": self.waiting}
         return self.counters.as_dict() | now
 
     def send(self, action: Send) -> None:
-        """Write to a flow. Streams write at `flush`; a flow that is not there (any more) is counted."""
+        """Send on a flow; streams write at `flush`. A message for an unknown flow is counted and dropped."""
         flow = action.flow
         if flow.transport == "udp":
             listener = self._udp.get(flow.local)
@@ -154,15 +153,15 @@ class Transport:
         stream.send(action.data, action.urgent)
 
     def _make_room(self) -> None:
-        """Too much waits on all streams: not who is spoken to just now pays for it, but the slowest reader."""
+        """Too many bytes wait on all streams: abort the streams with the most, not the one just written to."""
         while self.waiting > self.limits.waiting_in_all:
             slowest = max(self._streams.values(), key=lambda stream: stream.waiting)
             slowest.abort("it reads too slowly: too much waits on all streams, and most of it here")
 
     def connect(self, action: Open) -> None:
-        """Begin to connect; `flow_changed` follows in any case. What is sent meanwhile waits.
+        """Begin to connect; the result is reported by `flow_changed`. Messages sent meanwhile are queued.
 
-        A ``local`` of the form ``name@host`` binds the connection to that host first.
+        A flow whose ``local`` has the form ``name@host`` is bound to the address ``host`` first.
         """
         flow = action.flow
         old = self._streams.get(flow)
@@ -176,7 +175,7 @@ class Transport:
             self._loop.call_soon(self._report_lost, flow)
 
     def disconnect(self, action: Close) -> None:
-        """Close a stream after what waits was written. Unless it wants to be told, the core has let go of it."""
+        """Close a stream once its queued data is written; its loss is reported only if ``action.told``."""
         stream = self._streams.get(action.flow)
         if stream is not None:
             if not action.told:
@@ -184,26 +183,26 @@ class Transport:
             stream.close()
 
     def flush(self) -> None:
-        """Write what `send` lined up: one system call a stream."""
+        """Write what `send` has queued, with one system call a stream."""
         if self._dirty:
             for stream in self._dirty:
                 stream.flush()
             self._dirty.clear()
 
     def stream_opened(self, stream: Stream) -> None:
-        """Called by a stream."""
+        """Called by a stream: report that it is open."""
         stream.opened = True
         self._acceptor.handshake_over(stream)
         self._receiver.flow_changed(stream.flow, "open", self.clock(), stream.names)
         self._receiver.flush()
 
     def stream_received(self, stream: Stream, data: bytes) -> None:
-        """Called by a stream."""
+        """Called by a stream: pass on bytes of its peer."""
         self._receiver.receive(data, stream.flow, self.clock())
         self._receiver.flush()
 
     def stream_lost(self, stream: Stream, reason: str) -> None:
-        """Called by a stream."""
+        """Called by a stream: report its loss, unless we closed it or it was never reported as open."""
         flow = stream.flow
         del self._streams[flow]
         if stream.accepted:
@@ -237,13 +236,13 @@ class Transport:
         self._addresses[spec] = sock.getsockname()[:2]
 
     def accepted(self, sock: socket.socket, flow: Flow) -> Stream:
-        """Called by the acceptor."""
+        """Called by the acceptor: make a stream of an accepted connection."""
         codec = self._codecs.accept(flow.transport) if flow.transport in CODED and self._codecs is not None else None
         stream = self._streams[flow] = Stream(sock, flow, self, self._loop, accepted=True, codec=codec)
         return stream
 
     def _connect(self, action: Open) -> str:
-        """Why it is hopeless; an empty string when the connect is under way."""
+        """Start a connect; returns ``""``, or why it cannot succeed."""
         flow = action.flow
         host, port = flow.remote
         if not is_numeric(host):

@@ -1,9 +1,10 @@
-"""One UDP listener on a raw non-blocking socket: cheaper per datagram than a protocol, measured with uvloop.
+"""One UDP listener on a raw non-blocking socket, cheaper per datagram than an asyncio protocol (measured with
+uvloop).
 
-ICMP errors are read from the socket's error queue (ip(7), ``IP_RECVERR``), which names the address that cannot be
-reached. As long as one is pending, a read or a send to whomever fails once with it, and epoll says so at each look:
-uvloop stops watching the socket then. So whoever meets an error drains the queue and has the socket watched anew, and
-a send is repeated.
+ICMP errors are read from the socket's error queue (ip(7), ``IP_RECVERR``), which has the address that cannot be
+reached. While one is pending, the next read or send to any address fails with it, and epoll reports EPOLLERR, at
+which uvloop stops watching the socket. So each error drains the queue and registers the socket anew, and a failed
+send is repeated once.
 """
 
 from __future__ import annotations
@@ -26,18 +27,19 @@ from sip.overload.token_bucket import TokenBucket
 logger = logging.getLogger(__name__)
 
 _KNOWN_FLOWS: Final = 16_384
-_SO_TIMESTAMPNS: Final = 35  # Linux: when the kernel got a datagram, beside it; seconds and nanoseconds
-_TIMESPEC: Final = struct.Struct("=qq")
+_SO_TIMESTAMPNS: Final = 35  # Linux: the time at which the kernel received a datagram, as ancillary data
+_TIMESPEC: Final = struct.Struct("=qq")  # seconds and nanoseconds
 _SAMPLED: Final = 0.02
-"""Seconds between two looks at how long a datagram has waited."""
-_MOST_AT_ONCE: Final = 32  # datagrams of one wake-up, before answers go out and other sockets get their turn
+"""Seconds between two measurements of how long a datagram has waited."""
+_MOST_AT_ONCE: Final = 32  # datagrams read at one wake-up, before answers are sent and other sockets served
 _AT_ONCE_AGAIN: Final = 0.0002
-"""Seconds: woken again so soon, there is probably more than one datagram. To find nothing costs an exception."""
+"""Seconds: when woken again sooner, several datagrams are probably there. Otherwise a second read would most often
+only raise BlockingIOError."""
 _RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
 _MAX_WAITING: Final = 8 * 1024 * 1024
 _SO_MEMINFO: Final = 55  # Linux: nine 32-bit figures, the last one counts drops
-_SO_RCVBUFFORCE: Final = 33  # Linux: beyond net.core.rmem_max, for CAP_NET_ADMIN
+_SO_RCVBUFFORCE: Final = 33  # Linux: exceeds net.core.rmem_max, needs CAP_NET_ADMIN
 _IP_RECVERR: Final = 11
 _IPV6_RECVERR: Final = 25
 _EXTENDED_ERROR: Final = struct.Struct("=IBBB")  # the head of sock_extended_err: errno, origin, ICMP type, code
@@ -45,32 +47,32 @@ _UNREACHABLE_TYPES: Final = {2: 3, 3: 1}
 """The ICMP type of "destination unreachable" by the origin of an error: ICMP, ICMPv6 (RFC 792, RFC 4443 section 3.1).
 """
 _UNREACHABLE: Final = {errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENOPROTOOPT}
-"""Port, host, network, protocol. EMSGSIZE says that a router wants smaller packets, and no more."""
-_MOST_ERRORS: Final = 256  # of one look at the error queue
+"""Port, host, network and protocol unreachable. EMSGSIZE is left out: it only asks for smaller packets."""
+_MOST_ERRORS: Final = 256  # read from the error queue at a time
 _MOST_REPORTS: Final = 100
-"""Unreachable places told of in a second: each costs a look at all requests under way, and ICMP can be forged."""
+"""Unreachable addresses reported in a second: each report searches all transactions, and ICMP can be forged."""
 
 
 class NetworkListener(Protocol):
-    """Who is told what the network brought; `sip.io.pump.Pump` is one."""
+    """Receives what comes from the network; `sip.io.pump.Pump` is one."""
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """A datagram, or bytes of a stream."""
 
     def flow_changed(self, flow: Flow, state: str, now: float, names: tuple[str, ...] = ()) -> None:
-        """A stream is ``open`` or ``lost``, a UDP peer ``unreachable``. ``names``: what the peer of a stream that is
-        open has proved to be by its certificate.
+        """A stream is ``open`` or ``lost``, a UDP peer ``unreachable``. ``names``: the identities in the verified
+        certificate of an open stream's peer.
         """
 
     def flush(self) -> None:
-        """The batch ends here: now is the time to answer."""
+        """The end of a batch of input: send the answers."""
 
     def waited(self, source: str, wait: float, now: float) -> None:
-        """Something was read ``wait`` seconds after it had come to ``source``."""
+        """An input was read ``wait`` seconds after the kernel had received it at the listener ``source``."""
 
 
 class Counters:
-    """What went wrong at the rim, by number; every field is a count since the start."""
+    """Counts of faults at the sockets since the start."""
 
     __slots__ = (
         "connections_refused",
@@ -92,7 +94,7 @@ class Counters:
         self.unknown_flows = 0
 
     def as_dict(self) -> dict[str, int]:
-        """All counts by name, for a status page."""
+        """All counts by name."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -102,7 +104,7 @@ def family_of(host: str) -> socket.AddressFamily:
 
 
 class UdpListener:
-    """Reads what is there when it is woken, and writes at once or when the socket has room again."""
+    """Reads when the socket is readable, and writes at once or, when its buffer is full, as soon as there is room."""
 
     def __init__(
         self,
@@ -113,7 +115,7 @@ class UdpListener:
         clock: Callable[[], float],
         counters: Counters,
     ) -> None:
-        """``local`` names the listener in flows; ``sock`` is one of `bound`."""
+        """``local`` names the listener in flows; ``sock`` was made by `bound`."""
         self._receiver = receiver
         self._loop = loop
         self._clock = clock
@@ -124,14 +126,14 @@ class UdpListener:
         self._waiting_bytes = 0
         self._reports = TokenBucket(_MOST_REPORTS, _MOST_REPORTS, clock())
         self._read_at = self._sampled_at = 0.0
-        """When the last wake-up was over, and when a wait was looked at."""
+        """When the last wake-up ended, and when a wait was last measured."""
         self.sock = sock
         self.address: Address = sock.getsockname()[:2]
-        """Where it listens: host and the port that was bound."""
+        """Host and port that it is bound to."""
         loop.add_reader(sock.fileno(), self._readable)
 
     def send(self, data: bytes, remote: Address) -> None:
-        """Write one datagram. What cannot be sent is counted, and lost as datagrams are."""
+        """Send one datagram; one that cannot be sent is counted and dropped."""
         if not is_numeric(remote[0]):
             self._counters.send_errors += 1
             logger.warning("not sent to %s:%s: a host must be numeric here", *remote)
@@ -147,7 +149,7 @@ class UdpListener:
 
     @property
     def overflows(self) -> int:
-        """Datagrams that the kernel dropped because we did not read them in time (0 where it cannot tell)."""
+        """Datagrams that the kernel dropped because its buffer was full (0 where it does not count them)."""
         try:
             memory = self.sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)
         except OSError:
@@ -155,14 +157,14 @@ class UdpListener:
         return int.from_bytes(memory[32:36], sys.byteorder)
 
     def close(self) -> None:
-        """Stop listening; what waits is dropped."""
+        """Stop listening; queued datagrams are dropped."""
         if self.sock.fileno() >= 0:
             self._loop.remove_reader(self.sock.fileno())
             self._loop.remove_writer(self.sock.fileno())
             self.sock.close()
 
     def _readable(self) -> None:
-        """Read what is there and answer it; what is left wakes us again."""
+        """Read datagrams and have them answered; the loop calls again if there are more."""
         receive_from, receive, flows, clock = self.sock.recvfrom, self._receiver.receive, self._flows, self._clock
         now = clock()
         sampled = now - self._sampled_at < _SAMPLED
@@ -182,7 +184,7 @@ class UdpListener:
                 continue
             flow = flows.get(source)
             if flow is None:
-                if len(flows) >= _KNOWN_FLOWS:  # spoofed sources are free of charge
+                if len(flows) >= _KNOWN_FLOWS:  # source addresses can be forged without limit
                     flows.clear()
                 flow = flows[source] = Flow("udp", self._local, (source[0], source[1]))
             receive(data, flow, clock())
@@ -190,7 +192,8 @@ class UdpListener:
         self._read_at = clock()
 
     def _sample(self, now: float) -> tuple[bytes, Address]:
-        """Read one datagram, and tell how long it has waited here. A wall clock that steps spoils one sample."""
+        """Read one datagram and report how long it has waited. The kernel stamps by the wall clock, so a step of it
+        spoils one sample."""
         data, ancillary, _, source = self.sock.recvmsg(65_535, 64)
         self._sampled_at = now
         for level, kind, value in ancillary:
@@ -200,7 +203,7 @@ class UdpListener:
         return data, source
 
     def _send(self, data: bytes, remote: Address) -> None:
-        """Write now. Raises `BlockingIOError` when there is no room."""
+        """Send now. Raises `BlockingIOError` when the buffer is full."""
         try:
             self.sock.sendto(data, remote)
             return
@@ -209,7 +212,7 @@ class UdpListener:
         except (OSError, OverflowError):
             unreachable = self._drain_errors()
         try:
-            self.sock.sendto(data, remote)  # the error was one of a datagram sent before
+            self.sock.sendto(data, remote)  # the error was that of an earlier datagram
         except BlockingIOError:
             raise
         except (OSError, OverflowError) as error:
@@ -217,11 +220,11 @@ class UdpListener:
             if isinstance(error, OSError) and error.errno in _UNREACHABLE:
                 unreachable.add(remote)
         finally:
-            if unreachable:  # not now: whoever sends is in the middle of something
+            if unreachable:  # later, since the core is being served now
                 self._loop.call_soon(self._report_sent, unreachable)
 
     def _drain_errors(self) -> set[Address]:
-        """Empty the error queue: the addresses that nobody can be reached at."""
+        """Empty the error queue; returns the addresses that are unreachable."""
         found: set[Address] = set()
         for _ in range(_MOST_ERRORS):
             try:
@@ -269,7 +272,7 @@ class UdpListener:
     def _failed(self, remote: Address, error: Exception) -> None:
         self._counters.send_errors += 1
         count = self._counters.send_errors
-        # A dead network would fill the log: the first ones, then each thousandth.
+        # The first ones, then each thousandth, since a dead network would fill the log.
         if count <= 10 or count % 1000 == 0:
             logger.warning("udp:%s to %s:%s: %s (%d so far)", self._local, *remote, error, count)
 
@@ -295,7 +298,7 @@ def bound(address: Address) -> socket.socket:
 
 
 def _enlarge(sock: socket.socket) -> None:
-    """Room for the messages that come while Python is busy: a takeover, a garbage collection."""
+    """Enlarge the buffers for the messages that come while Python is busy: a takeover, a garbage collection."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
     try:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)

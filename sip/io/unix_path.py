@@ -14,7 +14,7 @@ _ROOM: Final = 107
 
 @contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """A name by which ``path`` can be bound or connected to, whatever its length, while the context lasts."""
+    """A path by which ``path`` can be bound or connected to, however long it is, while the context lasts."""
     if len(os.fsencode(path)) <= _ROOM:
         yield str(path)
         return

@@ -1,4 +1,4 @@
-"""SIP over WebSocket (RFC 7118), the server's end, on the sans-I/O core of ``websockets``: its one home."""
+"""The server's end of SIP over WebSocket (RFC 7118), by the sans-I/O part of ``websockets``."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from sip.overload.token_bucket import TokenBucket
 
 SIP: Final = Subprotocol("sip")  # RFC 7118 section 4.1
 LARGEST: Final = 64 * 1024
-"""Bytes of a message: no more than fits into a datagram."""
+"""Bytes of a message, as many as fit into a datagram."""
 LONGEST: Final = 30.0
-"""Seconds in which a message has to be whole (RFC 4475 section 3.1.2.2)."""
+"""Seconds in which a message has to be complete (RFC 4475 section 3.1.2.2)."""
 RATE: Final = 200.0
-"""Frames a second that a peer may send, pings counted, ..."""
+"""Frames a second that a peer may send, pings included, beyond :data:`BURST`."""
 BURST: Final = 1000.0
-"""... after so many at once."""
+"""Frames that a peer may send at once."""
 MOST_HALF_READ: Final = 32 * 1024 * 1024
-"""Bytes of messages that are not whole yet, of all peers together; beyond, one is cut off that has more than ..."""
+"""Bytes of incomplete messages of all peers together; beyond, a peer with more than :data:`SMALL` is disconnected."""
 SMALL: Final = 4096
-"""... these: so that who fills it up does not cut off all whose messages come in two pieces."""
+"""Bytes of an incomplete message that are tolerated then, so that ordinary peers are not disconnected for others."""
 _QUIET: Final = logging.getLogger("websockets")
-_QUIET.setLevel(logging.WARNING)  # else a line for each connection
+_QUIET.setLevel(logging.WARNING)  # below, it logs each connection
 
 
 class Page(NamedTuple):
-    """What a browser gets that asks for a page."""
+    """A web page, as served to browsers."""
 
     kind: str
     """Content-Type."""
@@ -47,21 +47,21 @@ Pages = Callable[[str], Page | None]
 
 
 class WebSocketPolicy:
-    """What is the same for all WebSocket streams of a program."""
+    """What all WebSocket streams of a program share."""
 
     __slots__ = ("clock", "half_read", "origins", "pages")
 
     def __init__(self, origins: Sequence[str], clock: Callable[[], float], pages: Pages | None = None) -> None:
-        """``origins`` of the pages whose browsers may connect, like ``https://phone.example``; ``*``: all. Who is no
-        browser says none, and is taken: the check keeps pages of others from using a visitor's browser (RFC 6455
-        section 10.2).
+        """``origins`` of web pages that may connect, like ``https://phone.example``; ``*``: all. Clients that send no
+        Origin are accepted, as they are no browsers: the check keeps foreign pages from using a visitor's browser
+        (RFC 6455 section 10.2).
         """
         self.origins = None if "*" in origins else [*map(Origin, origins), None]
         self.clock = clock
         self.pages = pages
-        """For who asks for no WebSocket; left out, he is refused."""
+        """Served to requests without Upgrade; None: these are refused."""
         self.half_read = 0
-        """Bytes of what is not whole yet."""
+        """Bytes of incomplete messages of all streams."""
 
 
 class WebSocketCodec:
@@ -82,7 +82,7 @@ class WebSocketCodec:
         self.names: tuple[str, ...] = ()
 
     def begin(self) -> None:
-        """The first word is the browser's."""
+        """The client begins the handshake."""
 
     def receive(self, data: bytes) -> list[bytes]:
         now, protocol = self._policy.clock(), self._protocol
@@ -127,7 +127,7 @@ class WebSocketCodec:
             messages.append(bytes(frame.data))
 
     def _count(self, size: int, moved: bool, now: float) -> None:
-        """What is not whole yet, of this peer and of all."""
+        """Account for incomplete messages, of this peer and of all. Raises :class:`CodecError` beyond the limits."""
         before = self._waiting
         self._waiting = len(self._fragments) + (0 if moved else max(0, before - len(self._fragments)) + size)
         self._policy.half_read += self._waiting - before
@@ -141,7 +141,7 @@ class WebSocketCodec:
             raise CodecError("too much is half-read of all peers")
 
     def send(self, pieces: list[bytes]) -> bytes:
-        """A frame for each: text where it is UTF-8, as browsers like it best (RFC 7118 section 4.2)."""
+        """A frame for each message: a text frame if it is UTF-8, else a binary one (RFC 7118 section 4.2)."""
         protocol = self._protocol
         try:
             for piece in pieces:
@@ -171,7 +171,8 @@ class WebSocketCodec:
 
 
 def _page(pages: Pages, path: str) -> Response:
-    """The page runs what came from us, talks with us and with WebSockets, and is shown in no page of others."""
+    """The response with a page, or 404. Its policy allows scripts of this origin only, connections to it and to
+    WebSockets, and no embedding into other pages."""
     found = pages(path.partition("?")[0])
     kind, body = found or Page("text/plain; charset=utf-8", b"There is no such page.\n")
     headers = Headers(
