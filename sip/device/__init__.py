@@ -1,5 +1,5 @@
-"""The side of a program that meets devices: carriers, PBXs and phones that we did not write.
+"""The side of a program towards devices: carriers, PBXs and phones.
 
-Agents use it for their lines and servers for the trunks that they own, each given a plain
+Agents use it for their lines and servers for their own trunks and telephones, each with a
 :class:`~sip.device.policy.LinePolicy`.
 """

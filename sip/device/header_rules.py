@@ -1,4 +1,4 @@
-"""Header rules of a line: single fields are added, taken away or changed in all that crosses it, each way."""
+"""Header rules of a line: single header fields are added, removed or changed in its messages, in each direction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ PROTECTED = DEVICE_HOP | frozenset("content-length content-type content-encoding
 
 
 class HeaderRule(Protocol):
-    """One of ``to_device.headers`` or ``from_device.headers``: it does one of the three."""
+    """One of ``to_device.headers`` or ``from_device.headers``: exactly one of ``remove``, ``add`` and ``replace`` is
+    set."""
 
     @property
     def remove(self) -> str: ...
@@ -34,7 +35,8 @@ class HeaderRule(Protocol):
 
 
 def ruled(rules: Sequence[HeaderRule], lines: Iterable[str]) -> list[str]:
-    """Header lines as the rules have them, one after the other."""
+    """Header lines with the rules applied, one after the other. ``add`` adds no second field of a name; ``remove``
+    and ``replace`` apply to values in which the pattern ``match`` is found."""
     found = list(lines)
     for rule in rules:
         if rule.add:
@@ -56,7 +58,7 @@ def field_of(line: str) -> str:
 
 
 def without(lines: Iterable[str], field: str) -> list[str]:
-    """All lines but those of that field."""
+    """All lines except those of that field."""
     return [line for line in lines if field_of(line) != field]
 
 

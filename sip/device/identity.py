@@ -1,8 +1,8 @@
-"""Who calls whom, on the way through a line: what is believed of its devices, and what they are told.
+"""The identities of caller and callee as a message passes a line: what its devices may assert, and what they get.
 
-One policy a line and direction for every header that says so: From, P-Asserted-Identity and P-Preferred-Identity
-(RFC 3325), Remote-Party-ID (the draft before it), Diversion (RFC 5806), History-Info (RFC 7044), Referred-By (RFC
-3892). Between agents and servers numbers have the site's form, and identities are asserted ones.
+One policy for each line and direction, for all headers with identities: From, P-Asserted-Identity and
+P-Preferred-Identity (RFC 3325), Remote-Party-ID (draft-ietf-sip-privacy-04), Diversion (RFC 5806), History-Info (RFC
+7044), Referred-By (RFC 3892). Between agents and servers numbers have the site's form, and identities are asserted.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from sip.wire.message import Message, Request, Response, split_commas
 from sip.wire.uri import NO_PARAMS, NumberParams, Uri, as_user
 
 ANONYMOUS: Final = "anonymous.invalid"
-"""RFC 3323 section 4.1.1.3: the host of a From that tells nothing."""
+"""RFC 3323 section 4.1.1.3: the host of an anonymous From."""
 _NOBODY: Final = f'"Anonymous" <sip:anonymous@{ANONYMOUS}>'
 
 NOTHING: Final[frozenset[str]] = frozenset()
 IDENTITIES: Final = frozenset(
     "p-asserted-identity p-preferred-identity remote-party-id diversion history-info referred-by".split()
 )
-"""Header fields with addresses of who calls, or called before."""
+"""Header fields with addresses of the caller, or of those who diverted or transferred the call."""
 _TOLD_ANEW: Final = frozenset({"from", "to"})
 _CLAIMS: Final = IDENTITIES - {"referred-by"}
 _NETWORK: Final = frozenset(
     "p-charging-vector p-charging-function-addresses p-access-network-info p-visited-network-id p-called-party-id "
     "p-associated-uri p-profile-key p-served-user p-user-database".split()
 )
-"""What networks tell each other (RFC 7315, RFC 5502): from a device it is worth nothing."""
+"""Fields exchanged between networks (RFC 7315, RFC 5502), which a device may not assert."""
 UNTRUSTED: Final = _CLAIMS | _NETWORK
-"""What only a trusted network may assert (RFC 3325 section 5, RFC 7044 section 10.3)."""
+"""Fields that only a trusted network may assert (RFC 3325 section 5, RFC 7044 section 10.3)."""
 TELLING: Final = UNTRUSTED | IDENTITIES | {"privacy"}
-"""A message inside a dialog that has none of these crosses as it is, whatever the line."""
+"""A message inside a dialog that has none of these is passed on unchanged by every line."""
 _PERSONAL: Final = frozenset("call-info organization subject reply-to in-reply-to user-agent server".split())
-"""What tells of its user besides (RFC 3323 section 5.3)."""
+"""Further fields that reveal something of the user (RFC 3323 section 5.3)."""
 _PERSONALLY: Final = frozenset({"user", "header"})
 _HIDDEN: Final = UNTRUSTED | IDENTITIES
 _HIDDEN_AND_PERSONAL: Final = _HIDDEN | _PERSONAL
 _WITHHELD: Final = frozenset({"id", "user", "header"})
-"""Values of Privacy that keep the caller from whoever is not trusted (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
+"""Values of Privacy that hide the caller from untrusted parties (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
 
 
 Asserted = tuple[frozenset[str], tuple[str, ...]]
@@ -54,52 +54,54 @@ AS_IT_IS: Final[Asserted] = (NOTHING, ())
 
 @dataclass(frozen=True, slots=True)
 class IdentityPolicy:
-    """How one line treats identities. Rules are those of the site file: ``match.matches`` and ``apply``."""
+    """How one line treats identities. Number rules are those of the site file, with ``match.matches`` and
+    ``apply``."""
 
     trusted: bool = True
-    """The far side is in the trust domain (RFC 3325 section 2.3): what it asserts is believed, and it is told all."""
+    """The far side is in the trust domain (RFC 3325 section 2.3): its assertions are accepted, and it gets hidden
+    identities too."""
     caller_number: str = ""
-    """The only number that calls of its devices show."""
+    """The caller number of all calls from its devices; ``""``: that of the device."""
     claims: tuple[str, ...] = ()
-    """What a device that is not trusted may call itself, in the site's form; the first one is shown for any other.
-    Nothing: it cannot be checked, and From is all that is believed."""
+    """The numbers that an untrusted device may use as caller, in the site's form; the first one replaces any other.
+    Empty: they are not checked, and the number in From is used."""
     from_device_called: tuple[Any, ...] = ()
     from_device_caller: tuple[Any, ...] = ()
     to_device_called: tuple[Any, ...] = ()
     to_device_caller: tuple[Any, ...] = ()
     domain: str = ""
-    """Host of From and asserted identities towards the device, ``""`` for our own."""
+    """Host of From and asserted identities towards the device; ``""``: our own."""
     account: str = ""
-    """The user that From names towards the device, the caller's number being asserted; ``""``: the caller himself."""
+    """User of From towards the device, the caller's number being asserted separately; ``""``: the caller's number."""
     scheme: str = "sip"
-    """Of the Request-URI towards the device; ``sips``: nobody is to listen in."""
+    """Scheme of the Request-URI towards the device: ``sip`` or ``sips``."""
     called_from: str = "request-uri"
-    """Where the device names the number called: ``request-uri``, ``to``, ``p-called-party-id``."""
+    """Where the device puts the called number: ``request-uri``, ``to``, ``p-called-party-id``."""
     untold: frozenset[str] = frozenset()
-    """Header fields of diversions that the device is not told."""
+    """Header fields of diversions that are not passed to the device."""
     from_device_headers: tuple[HeaderRule, ...] = ()
     to_device_headers: tuple[HeaderRule, ...] = ()
 
 
 class Numbers(NamedTuple):
-    """Who calls whom, as the message of the other side is to say it."""
+    """Caller and callee as the message to the other side has them."""
 
     called: str
-    """The number called, escaped for a URI."""
+    """The called number, escaped for a URI."""
     caller: str
-    """The number calling, as people read it."""
+    """The caller's number, not escaped."""
     sender: str
     """The From value, without tag."""
     recipient: str
     """The To value, without tag."""
     carried: NumberParams
-    """What the Request-URI says of the number called besides its digits."""
+    """Parameters of the called number in the Request-URI."""
     dropped: frozenset[str] = NOTHING
-    """Header fields that do not cross."""
+    """Header fields that are not passed on."""
     more: tuple[str, ...] = ()
-    """Header lines in their place."""
+    """Header lines that replace them."""
     scheme: str = "sip"
-    """Of the Request-URI."""
+    """Scheme of the Request-URI."""
 
     def uri(self, host: str) -> str:
         """The Request-URI at ``host``, which may have a port and parameters."""
@@ -107,7 +109,7 @@ class Numbers(NamedTuple):
 
 
 class Party(NamedTuple):
-    """Who a From names."""
+    """The party in a From value."""
 
     display: str
     """The display name as it came, quotes included."""
@@ -115,13 +117,13 @@ class Party(NamedTuple):
     host: str
     """In lower case."""
     carried: NumberParams
-    """What is said of the number besides its digits."""
+    """Parameters of the number."""
     whole: str = ""
-    """The value as it came, where nothing else is known of it: a URI of another scheme crosses as it is."""
+    """The whole value if its URI cannot be read (another scheme): it is passed on unchanged; else ``""``."""
 
 
 def from_device(policy: IdentityPolicy, request: Request, realm: str) -> Numbers:
-    """An INVITE of a device, as the servers get it. Raises :class:`Malformed`."""
+    """The identities of a device's INVITE for the servers; ``realm`` is the site's. Raises :class:`Malformed`."""
     uri = _called(policy, request)
     called = as_user(rewritten(policy.from_device_called, uri.dialled))
     if not called:
@@ -139,7 +141,7 @@ def from_device(policy: IdentityPolicy, request: Request, realm: str) -> Numbers
 
 
 def _called(policy: IdentityPolicy, request: Request) -> Uri:
-    """The URI that names the number called; the Request-URI where the line's own place for it has none."""
+    """The URI with the called number, from where the line has it; the Request-URI if there is none."""
     value = None
     if policy.called_from == "to":
         value = request.to_untagged
@@ -154,7 +156,8 @@ def _called(policy: IdentityPolicy, request: Request) -> Uri:
 
 
 def _claimed(policy: IdentityPolicy, request: Request, party: Party, realm: str) -> tuple[Party, tuple[str, ...]]:
-    """Who a device that is not trusted is, whatever it says; one that hides is known to the site."""
+    """The caller for a call of an untrusted device: a number that it may use, by P-Preferred-Identity or From. A
+    hidden caller is asserted to the servers, with Privacy. Returns the party and header lines."""
     claims = policy.claims
     preferred = request.get("p-preferred-identity")
     said = [each for each in (_who(preferred) if preferred else None, party) if each and each.host != ANONYMOUS]
@@ -183,8 +186,8 @@ def to_device(
     peer_host: str,
     wanted: tuple[str, NumberParams] | None = None,
 ) -> Numbers:
-    """An INVITE of a server, as the device gets it; ``wanted``: the number called, and what else is said of it, where
-    the Request-URI names another one. Raises :class:`Malformed`.
+    """The identities of a server's INVITE for the device; ``wanted``: called number and its parameters, if not those
+    of the Request-URI. Raises :class:`Malformed`.
     """
     if wanted is None:
         uri = Uri.parse(request.uri)
@@ -209,9 +212,9 @@ def to_device(
 
 
 def asserted_by_device(policy: IdentityPolicy, message: Message, realm: str) -> Asserted:
-    """What becomes of the identities in any message of the device: fields that do not cross, lines in their place.
+    """The identities in any message of the device for the servers: fields to drop, and lines that replace them.
 
-    ``realm`` is their host then; ``""``: they keep theirs.
+    ``realm`` becomes their host; ``""``: they keep theirs.
     """
     names = message.names
     if policy.caller_number or not policy.trusted:
@@ -222,7 +225,7 @@ def asserted_by_device(policy: IdentityPolicy, message: Message, realm: str) -> 
 
 
 def asserted_to_device(policy: IdentityPolicy, message: Message, host: str) -> Asserted:
-    """The same of any message to the device."""
+    """The same for any message to the device."""
     if not policy.trusted and _withholds(message, None):
         personal = not _PERSONALLY.isdisjoint(_privacy(message))
         return (_HIDDEN_AND_PERSONAL if personal else _HIDDEN), ()
@@ -238,7 +241,7 @@ def told_by(
     rules: Sequence[HeaderRule] = (),
     dropped: frozenset[str] = NOTHING,
 ) -> Request:
-    """The INVITE of a device as if an agent had passed it on, without the fields ``dropped`` besides."""
+    """The INVITE of a device as an agent would have passed it on, also without the fields ``dropped``."""
     head = (f"From: {told.sender};tag={request.from_tag}", f"To: {told.recipient}")
     names, lines = _with_fields(request, told.dropped | dropped | _TOLD_ANEW, (*head, *told.more))
     if rules:
@@ -256,7 +259,7 @@ def with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) 
 
 
 def with_fields(message: Message, dropped: frozenset[str], more: Sequence[str]) -> Message:
-    """The same message without some fields, and with further ones."""
+    """The same message without the fields ``dropped``, and with the lines ``more`` appended."""
     names, lines = _with_fields(message, dropped, more)
     if isinstance(message, Request):
         return Request(message.method, message.uri, names, lines, message.body)
@@ -276,7 +279,7 @@ def _with_fields(message: Message, dropped: frozenset[str], more: Sequence[str])
 
 
 def rewritten(rules: Sequence[Any], number: str) -> str:
-    """``number`` changed by the first of the rules that matches; without one, as it is."""
+    """``number`` changed by the first of the rules that matches; unchanged if none does."""
     for rule in rules:
         if rule.match.matches(number):
             changed: str = rule.apply(number)
@@ -285,15 +288,15 @@ def rewritten(rules: Sequence[Any], number: str) -> str:
 
 
 def _privacy(message: Message) -> set[str]:
-    """What its sender wants withheld."""
+    """The values of Privacy, in lower case (RFC 3323 section 4.2)."""
     if "privacy" not in message.first:
         return set()
     return {each.strip().lower() for value in message.all("privacy") for each in value.split(";")}
 
 
 def _withholds(message: Message, party: Party | None) -> bool:
-    """Whether its sender wants to be known to nobody who is not trusted. ``party`` is who From names; of what crosses
-    in a dialog it is read only where there is something to withhold."""
+    """Whether the sender wants to be hidden from untrusted parties, by Privacy, an anonymous From or Remote-Party-ID.
+    ``party``: the party in From; None: it is read only if the request has fields to hide."""
     names = message.names
     if "privacy" in names:
         wanted = _privacy(message)
@@ -311,7 +314,7 @@ def _withholds(message: Message, party: Party | None) -> bool:
 
 
 def _each(message: Message, rules: Sequence[Any], host: str, untold: frozenset[str] = NOTHING) -> tuple[str, ...]:
-    """The identities of a message with their numbers in another form, in their order and lines."""
+    """The header lines with identities, their numbers changed by the rules, in their order."""
     found = []
     inner = _who(message.from_untagged).host if host and isinstance(message, Request) else ""
     for name, line in zip(message.names, message.lines, strict=True):
@@ -323,8 +326,8 @@ def _each(message: Message, rules: Sequence[Any], host: str, untold: frozenset[s
 
 
 def _other(value: str, rules: Sequence[Any], host: str, inner: str) -> str:
-    """One address with its number in another form, at ``host``; so is a name of the side that it comes from, whose
-    host is ``inner``. What cannot be read, and who is elsewhere, is as it was.
+    """One address with its number changed by the rules and ``host`` as its host. A user name that is no number gets
+    the host only if it is at ``inner``, the host of the sending side. Other addresses are returned unchanged.
     """
     value = value.strip()
     try:
@@ -347,14 +350,14 @@ def _other(value: str, rules: Sequence[Any], host: str, inner: str) -> str:
 
 
 def _who(value: str) -> Party:
-    """Who a From value names."""
+    """The party in a From value."""
     return _who_cached(value) if len(value) <= 200 else _read_who(value)
 
 
 def _read_who(value: str) -> Party:
     try:
         uri = Uri.parse(NameAddr.parse(value).uri)
-    except Malformed:  # RFC 4475 section 3.3.4: a From of a scheme that nobody knows is no reason to refuse a call
+    except Malformed:  # RFC 4475 section 3.3.4: a From of an unknown scheme is no reason to refuse a call
         return Party("", "", "", NO_PARAMS, value)
     display = value.partition("<")[0].strip() if "<" in value else ""
     if value.startswith('"'):

@@ -1,9 +1,9 @@
-"""Keeping the NATs in front of devices open that registered over UDP, and those before us.
+"""Keep-alives for NATs: those in front of devices that registered over UDP, and those in front of us.
 
-A NAT forgets a UDP flow after 30 s or more of silence, and many refresh it only by what comes from inside; so the
-device is asked something that it answers, whatever it says (RFC 5626 section 4.4 leaves it to the device, and many
-do not). On streams devices ping by themselves (section 4.4.1), and are answered; on those that we opened we do, and
-by UDP where a registrar sees us elsewhere than we are.
+A NAT drops a UDP binding after 30 s or more of silence, and many renew it only by packets from inside. RFC 5626
+section 4.4 leaves keep-alives to the device, but many send none, so the device gets an OPTIONS that it answers. On
+streams devices ping by themselves (section 4.4.1). We ping on the streams that we opened, and over UDP when a
+registrar sees us at another address than our own.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from sip.wire.message import Response
 DUE: Final = "keep-alive"
 OVERDUE: Final = "pong"
 QUIET: Final = 120.0
-"""Seconds for which a stream of ours is quiet at most (RFC 5626 section 4.4.1), where its peer wants no less."""
+"""Seconds between two pings on a stream at most (RFC 5626 section 4.4.1), unless its peer wants less."""
 NAT_OPEN: Final = 30.0
-"""Seconds, at most, between two datagrams that keep a NAT open."""
+"""Seconds, at most, between two datagrams that keep a NAT binding."""
 PONG_WITHIN: Final = 10.0
-"""Seconds to the answer to a ping."""
+"""Seconds in which a ping must be answered."""
 _SOONEST: Final = 0.75
-"""The least share of the interval, so that devices which registered together are not asked together for ever."""
+"""Least part of the interval to wait, at random, so that devices that registered together are asked apart."""
 
 
 class StreamKeepAlive:
-    """Pings on a stream that we opened. Who has answered one is given up when he does not answer another, so that a
-    connection whose other end has vanished is made anew before a call needs it."""
+    """Pings on a stream that we opened. A peer that has answered a ping once and then fails to is given up, so that a
+    dead connection is replaced before a call needs it."""
 
     __slots__ = ("_answers", "_flow", "_lost", "_pinged_at", "_stack", "generation", "quiet")
 
     def __init__(self, stack: Stack, flow: Flow, lost: Callable[[Flow], None], now: float) -> None:
-        """``lost`` is told that nobody answers."""
+        """``lost`` is called when the peer no longer answers."""
         self._stack = stack
         self._flow = flow
         self._lost = lost
@@ -51,7 +51,7 @@ class StreamKeepAlive:
         self._wait(now)
 
     def keep(self, seconds: float, now: float) -> None:
-        """The peer wants it to be quiet for no longer than that (RFC 6223 section 4.4, Flow-Timer of RFC 5626)."""
+        """The peer asks for a ping every ``seconds`` (RFC 6223 section 4.4, Flow-Timer of RFC 5626 section 4.4)."""
         if 0 < seconds < self.quiet:
             self.quiet = max(2 * PONG_WITHIN, seconds)
             self._wait(now)
@@ -78,12 +78,12 @@ class StreamKeepAlive:
 
     def _wait(self, now: float) -> None:
         self.generation += 1
-        chance = int(self._stack.token()[:4], 16) / 0xFFFF  # streams that were opened together ping apart
+        chance = int(self._stack.token()[:4], 16) / 0xFFFF  # so that streams opened together do not ping together
         self._stack.deadlines.set(now + self.quiet * (0.8 + 0.2 * chance) - PONG_WITHIN, self, DUE)
 
 
 def behind_nat(response: Response) -> bool:
-    """Whether the topmost Via of an answer to us says that our request came from elsewhere (RFC 3581)."""
+    """Whether ``received`` or ``rport`` in the topmost Via of a response differs from our own address (RFC 3581)."""
     try:
         via = Via.parse(response.get("via") or "")
     except Malformed:
@@ -93,8 +93,8 @@ def behind_nat(response: Response) -> bool:
 
 
 class NatKeepAlive:
-    """The NAT before us is kept open for who is registered with: a datagram without a message (RFC 3261 section 7.5),
-    which nobody answers. Firewalls and NATs forget a flow after 30 s or more, and a registration lasts longer."""
+    """Keeps the NAT in front of us open for a registrar, by datagrams of CRLFs (RFC 3261 section 7.5), which are not
+    answered. Firewalls and NATs drop a binding after 30 s or more, and a registration lasts longer."""
 
     __slots__ = ("_flow", "_random", "_stack", "generation")
 
@@ -105,7 +105,7 @@ class NatKeepAlive:
         self.generation = 0
 
     def keep(self, flow: Flow | None, now: float) -> None:
-        """From now on that flow; None: none any more."""
+        """Keep the NAT open for that flow from now on; None: for none."""
         if flow != self._flow:
             self._flow = flow
             self.generation += 1
@@ -123,7 +123,7 @@ class NatKeepAlive:
 
 
 class KeepAlive:
-    """OPTIONS to the contacts of one line. They go once, without a transaction: the next one is soon to come, and
+    """OPTIONS to the contacts of one line. Each is sent once, without a transaction: the next one follows soon, and
     nothing depends on the answer."""
 
     __slots__ = ("_armed", "_call_id", "_contacts", "_cseq", "_random", "_stack", "_tag", "generation", "interval")
@@ -131,7 +131,8 @@ class KeepAlive:
     def __init__(
         self, stack: Stack, random: Random, interval: float, contacts: Callable[[float], list[tuple[str, Flow]]]
     ) -> None:
-        """``interval`` in seconds at most, 0 for never; ``contacts`` gives those of now: Request-URI and flow."""
+        """``interval``: most seconds between two OPTIONS, 0 for never; ``contacts`` returns the present contacts as
+        Request-URI and flow."""
         self.interval = interval
         self.generation = 0
         self._stack = stack
@@ -143,7 +144,7 @@ class KeepAlive:
         self._cseq = 0
 
     def changed(self, now: float) -> None:
-        """Contacts came or went, or the interval is another one."""
+        """Contacts were added or removed, or the interval was changed."""
         if self._armed or not self.interval or not self._datagrams(now):
             return
         self._armed = True

@@ -1,9 +1,9 @@
-"""A test of one line, by an operator's order: what of it works, step by step, from where its calls would go.
+"""A test of one line at the request of an operator, step by step, from the program that its calls leave from.
 
-The names of its peers are looked up, each place is asked by OPTIONS on the flow that calls take, with the answer to a
-challenge where there is one; then what its registration says; then, if a number is given, a call, which is given up
-when it has rung for long enough, and hung up as soon as it is answered. Nothing of it is anybody else's call: it has
-no other side, no record, and takes no channel.
+The names of its peers are resolved; each address gets an OPTIONS on the flow that calls take, with credentials if it
+is challenged; the registration is reported; then, if a number is given, a call is made, cancelled when it has rung
+for long enough, and hung up as soon as it is answered. The test call has no other leg and no call record, and takes
+no channel.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sip.wire.message import Request, Response
 from sip.wire.uri import as_user
 
 LONGEST_NAMES: Final = 6.0
-"""Seconds for names, and for the registrar's first answer after a start."""
+"""Seconds to wait for DNS, and for the registrar's first answer after a start."""
 LONGEST_OPTIONS: Final = 4.0
 LONGEST_END: Final = 8.0
 """Seconds for the answer to a BYE or CANCEL."""
@@ -43,12 +43,12 @@ END_LATE: Final = "no answer to its end"
 
 
 class Asked(NamedTuple):
-    """One place of a line."""
+    """One address of a line that gets an OPTIONS."""
 
     said: str
-    """As people read it: ``203.0.113.5:5060 by udp``."""
+    """The address for people: ``203.0.113.5:5060 by udp``."""
     uri: str
-    """The Request-URI of its OPTIONS."""
+    """Request-URI of the OPTIONS."""
     flow: Flow
     route: tuple[str, ...] = ()
 
@@ -60,28 +60,29 @@ class Opening(NamedTuple):
     flow: Flow
     state: DialogState
     lines: tuple[str, ...]
-    """Header lines, but for Content-Type."""
+    """Header lines, without Content-Type."""
 
 
 class Tested(NamedTuple):
-    """A line, as its test needs it."""
+    """What a test needs of a line."""
 
     stack: Stack
     peers: tuple[str, ...]
-    """What its names are: URIs; of a phone nothing."""
+    """URIs of its peers; empty for a phone."""
     ready: Callable[[Callable[[float], None], float], bool]
-    """Whether it can say its places; else it calls back when it can."""
+    """Whether its addresses are known; if not, it calls the given function when they are."""
     places: Callable[[float], Sequence[Asked]]
+    """Its addresses at a time."""
     registration: Callable[[], tuple[bool | None, str]]
-    """Whether it is registered (None: it is not to be), and why not."""
+    """Whether it is registered (None: it does not register), and why not."""
     digest: DigestClient | None
     reach: Reach | None
     opening: Callable[[str, float], Opening | str]
-    """The INVITE to a number, or why there is none."""
+    """Makes the INVITE to a number; a string says why it cannot be made."""
 
 
 class Step(NamedTuple):
-    """What was tried, and what came of it."""
+    """A step of a test and its result."""
 
     name: str
     """``names``, ``options``, ``registration``, ``call``, ``end``."""
@@ -92,11 +93,11 @@ class Step(NamedTuple):
 
 
 class LineTest:
-    """One test. `state` is `RUNNING` until all steps are done; `FAILED` when one of them was not good."""
+    """One test. `state` is `RUNNING` until all steps are done, then `DONE`, or `FAILED` if one of them was not
+    good."""
 
     def __init__(self, tested: Tested, number: str, ring: float, now: float) -> None:
-        """``number``, in the form of the site, is called when it is not empty, and rings for ``ring`` seconds at
-        most."""
+        """``number``: to be called, in the site's form; ``""``: no call. ``ring``: longest ringing, in seconds."""
         self.steps: list[Step] = []
         self.state = RUNNING
         self.generation = 0
@@ -135,7 +136,7 @@ class LineTest:
         self._go_on(now)
 
     def answered(self, question: _Question, good: bool, said: str, took: float, now: float) -> None:
-        """A place has answered, or not."""
+        """Called by a question: the result of its OPTIONS, which took ``took`` seconds."""
         self._asking.discard(question)
         self._note("options", good, f"{question.place.said}: {said}", took)
         self._go_on(now)
@@ -157,16 +158,16 @@ class LineTest:
             _TestCall(self, self._tested, opening, self._ring, now)
 
     def called(self, name: str, good: bool, said: str, took: float) -> None:
-        """The test call came to that."""
+        """Called by the test call: a result of it."""
         self._note(name, good, said, took)
 
     def end(self) -> None:
-        """There is nothing more to be tried."""
+        """All steps are done."""
         self.state = DONE if all(step.good for step in self.steps) else FAILED
 
 
 class _Question:
-    """OPTIONS to one place."""
+    """The OPTIONS to one address."""
 
     def __init__(self, test: LineTest, tested: Tested, place: Asked) -> None:
         self.place = place
@@ -234,7 +235,7 @@ class _Question:
 
 
 class _TestCall:
-    """The call; it owns its leg (`sip.invite.UsageOwner`)."""
+    """The test call; the owner of its leg (`sip.invite.UsageOwner`)."""
 
     def __init__(self, test: LineTest, tested: Tested, opening: Opening, ring: float, now: float) -> None:
         self.generation = 0
@@ -307,7 +308,7 @@ class _TestCall:
         self.generation += 1
         self._test.end()
 
-    # What the far end asks of it.
+    # Requests of the far end.
 
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         if request.method == "BYE":
@@ -320,7 +321,7 @@ class _TestCall:
         return False
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
-        """We answer no INVITE of theirs with a 2xx."""
+        """Nothing: we answer no INVITE of the far end with a 2xx."""
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
         return None
@@ -330,12 +331,12 @@ class _TestCall:
 
 
 def shown(host: str, port: int, flow: Flow) -> str:
-    """A place as people read it: ``203.0.113.5:5060 by udp``."""
+    """An address for people: ``203.0.113.5:5060 by udp``."""
     return f"{bracketed(host)}:{port} by {flow.transport}"
 
 
 def invite_of(caller: str, number: str, realm: str) -> Request:
-    """An INVITE in the form of the site, for what makes a trunk's of it."""
+    """An INVITE in the site's form, to be converted to that of a trunk."""
     uri = f"sip:{as_user(number)}@{realm}"
     lines = (f"From: <sip:{as_user(caller)}@{realm}>;tag=test", f"To: <{uri}>", "Max-Forwards: 70")
     return Request("INVITE", uri, ["from", "to", "max-forwards"], list(lines))
@@ -347,11 +348,11 @@ def _refusal(response: Response) -> str:
 
 
 def _offer(address: str) -> bytes:
-    """A session of G.711 at the discard port: there is nobody who would hear anything."""
+    """An offer of G.711 at the discard port, since nobody listens."""
     host = address.rpartition(":")[0].strip("[]")
     family = "IP6" if ":" in host else "IP4"
     if not host.replace(".", "").isdigit() and family == "IP4":
-        family, host = "IP4", "0.0.0.0"  # we are shown by a name
+        family, host = "IP4", "0.0.0.0"  # we advertise a name
     return (
         f"v=0\r\no=- 1 1 IN {family} {host}\r\ns=-\r\nc=IN {family} {host}\r\nt=0 0\r\n"
         "m=audio 9 RTP/AVP 8 0 101\r\na=rtpmap:101 telephone-event/8000\r\na=sendrecv\r\n"

@@ -1,4 +1,4 @@
-"""Names that are looked up for somebody who waits (RFC 3263): one question a URI, each with a time limit."""
+"""Resolving URIs (RFC 3263) for those who wait for the result: one question for each URI, with a time limit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from sip.layer import Stack
 from sip.location import Place
 
 PATIENCE: Final = 4.0
-"""Seconds that a request waits for its name at most."""
+"""Seconds that a request waits for DNS at most."""
 
 Located = Callable[[list[Place], str, float], None]
-"""Told the places in the order to try them, a sentence where there is none, and the time."""
+"""Called with the places in the order to try them, a sentence that says why there are none (else ``""``), and the
+time."""
 
 
 class Lookup:
-    """One who waits."""
+    """One request that waits for its places."""
 
     __slots__ = ("generation", "names", "then", "uri")
 
@@ -34,14 +35,14 @@ class Lookup:
 
 
 class NameLookups:
-    """Who waits for which name."""
+    """The lookups of one program that are under way."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._waiting: dict[str, list[Lookup]] = {}
 
     def ask(self, uri: str, then: Located, now: float) -> None:
-        """Have the places of ``uri`` found; ``then`` is called, once and later."""
+        """Look up the places of ``uri``; ``then`` is called once, never before this returns."""
         lookup = Lookup(self, uri, then)
         waiting = self._waiting.get(uri)
         if waiting is None:
@@ -52,7 +53,7 @@ class NameLookups:
         self._stack.deadlines.set(now + PATIENCE, lookup, "name")
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
-        """What came of a :class:`~sip.actions.Resolve`."""
+        """The result of a :class:`~sip.actions.Resolve`."""
         places, because = ([], result) if isinstance(result, str) else (result, "")
         if not places and not because:
             because = f"{uri}: DNS knows no address for it"
@@ -61,7 +62,7 @@ class NameLookups:
             lookup.then(places, because, now)
 
     def give_up(self, lookup: Lookup) -> None:
-        """It has waited long enough; a late answer is for those who ask later."""
+        """Remove a lookup that has waited long enough; a late answer only fills the cache."""
         waiting = self._waiting.get(lookup.uri, [])
         if lookup in waiting:
             waiting.remove(lookup)

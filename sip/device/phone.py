@@ -1,5 +1,5 @@
-"""The devices of one phone: who has registered, by which flow each is reached, and where its dialogs go when it comes
-by another one (RFC 3261 section 10.3, RFC 5626).
+"""The devices of one phone: their registrations (RFC 3261 section 10.3), the flows by which they are reached (RFC
+5626), and their dialogs, which follow a device to a new flow.
 
 Agents have one for each phone or browser, servers one for each direct telephone.
 """
@@ -36,26 +36,26 @@ from sip.wire.uri import Uri
 
 MIN_EXPIRES: Final = 30
 MOST_LOST: Final = 32
-"""Broken connections whose devices may register anew."""
+"""Broken connections of a phone that are remembered until their devices register again."""
 
 
 class PhonePolicy(NamedTuple):
-    """What a phone's line wants. Times in seconds."""
+    """The settings of a phone's line. Times in seconds."""
 
     name: str
-    """The line's."""
+    """Name of the line."""
     user: str
-    """User part of its address of record, and user of its digest."""
+    """User part of its address of record, and digest user name."""
     contacts: int
-    """Devices registered at once."""
+    """Most devices registered at a time."""
     expires: int
     """Longest registration granted."""
     keep_alive: float
-    """Between two OPTIONS to a device that registered over UDP; 0: none."""
+    """Most time between two OPTIONS to a device that registered over UDP; 0: none are sent."""
 
 
 class PhoneServices(NamedTuple):
-    """What all phones of a program share."""
+    """What the phones of a program share."""
 
     stack: Stack
     random: Random
@@ -67,7 +67,7 @@ class PhoneServices(NamedTuple):
 
 
 class PhoneDevice:
-    """One user of the site's realm."""
+    """One phone, a user of the site's realm, with all its devices."""
 
     def __init__(
         self,
@@ -76,15 +76,16 @@ class PhoneDevice:
         meets: Callable[[Flow], bool],
         changed: Callable[[Sequence[BindingChange], float], None],
     ) -> None:
-        """``meets`` says whether its devices may be at a flow; ``changed`` is told of what came, stayed or went."""
+        """``meets``: whether its devices may use a flow; ``changed`` is called with bindings that were added,
+        refreshed or removed."""
         self.policy = policy
         self.meets = meets
         self._services = services
         self._tell = changed
         self.reach: Reach = services.dialogs.reach(self._proves)
-        """How requests in its dialogs find it."""
+        """How requests in its dialogs are routed."""
         self._lost: deque[Binding] = deque(maxlen=MOST_LOST)
-        """Bindings whose connection broke: their devices may connect and register anew."""
+        """Bindings whose connection broke, until their devices register again."""
         digest = services.authentication.digest
         self._registrar = Registrar(self._is_mine, digest, _limits(policy), self._may)
         self._keep_alive = KeepAlive(services.stack, services.random, policy.keep_alive, self._kept_alive)
@@ -92,12 +93,12 @@ class PhoneDevice:
         self._due_at = 0.0
 
     def bindings(self, now: float) -> list[Binding]:
-        """The devices that are registered, the preferred one first (q, then the latest)."""
+        """The registered devices, by falling q value, then the latest first."""
         return self._registrar.bindings(self.policy.name, now)
 
     @property
     def known(self) -> bool:
-        """Whether anybody is noted, even one whose time is just over."""
+        """Whether there is any binding, perhaps one that has just expired."""
         return bool(self._registrar.names())
 
     def _is_mine(self, uri: Uri) -> str | None:
@@ -110,11 +111,11 @@ class PhoneDevice:
         return self._services.authentication.proves(self.policy.user, self.meets, transaction, request, now)
 
     def _kept_alive(self, now: float) -> list[tuple[str, Flow]]:
-        """Those behind a proxy are kept reachable by that (RFC 5626 section 5)."""
+        """The contacts to be kept alive; those behind a proxy are left to it (RFC 5626 section 5)."""
         return [(one.contact.uri, one.flow) for one in self.bindings(now) if not one.path]
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
-        """Answer a REGISTER for this phone; ``source`` is where it came from."""
+        """Answer a REGISTER for this phone that came from ``source``."""
         outcome = self._registrar.register(request, transaction.flow, now, source)
         authentication = self._services.authentication
         if outcome.refused is not None:
@@ -130,18 +131,19 @@ class PhoneDevice:
         stack.reply(transaction, reply.status, now, lines=reply.lines, tag=stack.token())
 
     def way_to(self, binding: Binding) -> Flow:
-        """The flow of a registration; where its connection broke and the device listens, one that is opened now."""
+        """The flow of a registration; if its connection broke and the device listens, a stream that is opened now."""
         flows, place = self._services.flows, listens_at(binding)
         if place is None or flows.is_open(binding.flow) or flows.is_site(*place):
             return binding.flow
         return flows.flow_to(Place("tcp", *place)) or binding.flow
 
     def is_by(self, flow: Flow) -> bool:
-        """Whether one of its devices has registered by that flow."""
+        """Whether one of its devices is registered by that flow."""
         return self.policy.name in self._services.registered.get(flow, ())
 
     def expect(self, lost: Binding) -> None:
-        """A device whose dialogs come from a process before us may register here: they go along then."""
+        """A device with dialogs taken over from another process may register here: they are moved to its flow
+        then."""
         if lost not in self._lost:
             self._lost.append(lost)
 
@@ -152,8 +154,8 @@ class PhoneDevice:
         self._changed(changes, now)
 
     def resume(self, found: Sequence[Binding], now: float) -> None:
-        """Devices that were registered before this process began. Streams are gone with the process that had them:
-        devices that do not listen come again, and their dialogs with them."""
+        """Restore bindings of a process before this one. Its streams are closed: a device that does not listen has to
+        register again, and its dialogs are moved then."""
         changes: list[BindingChange] = []
         for binding in found:
             if binding.flow.transport == "udp" or listens_at(binding) is not None:
@@ -163,11 +165,11 @@ class PhoneDevice:
         self._changed(tuple(changes), now)
 
     def stop(self, now: float) -> None:
-        """The line is no more."""
+        """The line was removed by a reload."""
         self._changed(tuple(self._registrar.remove(self.policy.name, "the line is no more")), now)
 
     def reload(self, policy: PhonePolicy, now: float) -> None:
-        """The line wants something else; what has registered stays."""
+        """Apply new settings; registrations stay."""
         self.policy = policy
         self._registrar.limits = _limits(policy)
         self._keep_alive.interval = policy.keep_alive
@@ -177,7 +179,7 @@ class PhoneDevice:
         self._changed(tuple(self._registrar.handle_timer(now)), now)
 
     def _follow(self, change: BindingChange, now: float) -> None:
-        """The dialogs of a device go along with its registration."""
+        """Move the dialogs of a device to the flow by which it has registered."""
         binding, former, dialogs = change.binding, change.former, self._services.dialogs
         if former is not None and former.flow != binding.flow and same_device(former, binding):
             dialogs.move(self.reach, former.flow, binding.flow, now)

@@ -1,4 +1,4 @@
-"""Who a phone is: digest, and the answer to whoever is not who he would have to be (RFC 3261 section 22)."""
+"""Digest authentication of phones, and the answers to requests that fail it (RFC 3261 section 22)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class PhoneAuthentication:
-    """One for each agent or server."""
+    """Authenticates phones; one for each agent or server."""
 
     def __init__(self, stack: Stack, digest: DigestServer) -> None:
         self._stack = stack
@@ -25,7 +25,8 @@ class PhoneAuthentication:
         self.unanswered = UnansweredChallenges(stack)
 
     def check(self, request: Request, source: Flow, now: float, proxy: bool = False) -> Verdict:
-        """Whose credentials a request has; ``proxy``: those of calls, else those of REGISTER."""
+        """Check the credentials of a request: Proxy-Authorization if ``proxy`` (calls), else Authorization
+        (REGISTER)."""
         return self.digest.check(request, now, proxy=proxy, flow=source)
 
     def proves(
@@ -36,8 +37,8 @@ class PhoneAuthentication:
         request: Request,
         now: float,
     ) -> bool:
-        """Whether a request in a phone's dialog that came from another flow has that phone's password, and the phone
-        ``meets`` that flow; else it is answered.
+        """Whether a request in a phone's dialog from a new flow has valid credentials of ``user``, and ``meets``
+        permits that flow. If not, it is answered.
         """
         source = transaction.flow
         wrong = self.digest.throttle.wrong
@@ -61,11 +62,11 @@ class PhoneAuthentication:
         now: float,
         proxy: bool = False,
     ) -> None:
-        """Challenge who was not accepted as ``user``, or do not answer who has guessed too often."""
+        """Challenge a request that was not accepted as that of ``user``; after too many wrong guesses drop it."""
         self.answer(transaction, self.digest.refusal(verdict, source, user, now, proxy=proxy))
 
     def answer(self, transaction: ServerTransaction, reply: ResponseSpec | None) -> None:
-        """Answer without keeping anything, or do not answer at all."""
+        """Answer statelessly; None: drop the request."""
         if reply is not None:
             self._stack.respond_stateless(transaction, reply.status, reply.lines)
             return
@@ -73,7 +74,7 @@ class PhoneAuthentication:
         self._stack.transactions.remove(transaction)
 
     def refused(self, user: str, verdict: Verdict, request: Request, source: Flow, now: float) -> None:
-        """The REGISTER of a phone was not accepted: see to it that an operator hears why, when it goes on so."""
+        """The REGISTER of a phone was not accepted: log the reason for the operator."""
         host = source.remote[0]
         if "authorization" not in request:
             self.unanswered.challenged(user, host, now)
@@ -84,7 +85,7 @@ class PhoneAuthentication:
             self._stack.limited_logger.warning(logger, now, said, user, host, verdict.because)
 
     def note(self, wrong: int, source: Flow, now: float) -> None:
-        """Log a wrong password, when there was one since ``digest.throttle.wrong`` was ``wrong``."""
+        """Log a wrong password and count it for bans, if ``digest.throttle.wrong`` is no longer ``wrong``."""
         throttle = self.digest.throttle
         if throttle.wrong != wrong:
             self._stack.bans.offend(source, "wrong password", now)

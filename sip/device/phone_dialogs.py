@@ -1,4 +1,4 @@
-"""The dialogs of phones, which go along when their devices prove themselves elsewhere (RFC 5626 section 5.3)."""
+"""The dialogs of phones, which are moved when their devices authenticate from another flow (RFC 5626 section 5.3)."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ _LEGS: Final = (InviteUsage, SubscriptionUsage)
 
 
 class PhoneDialogs:
-    """One for each agent or server."""
+    """Moves dialogs between flows; one for each agent or server."""
 
     def __init__(self, stack: Stack, flows: DeviceFlows) -> None:
         self._stack = stack
         self._flows = flows
         self.moved: Callable[[Leg, float], None] = _nobody
-        """Told of a device's leg that has moved to another flow, where its device proved itself."""
+        """Called with each leg that was moved to another flow."""
 
     def reach(self, proves: Proves) -> PhoneReach:
-        """How requests in the dialogs of a phone find it; ``proves`` says who may take them along to another flow."""
+        """Routes requests in the dialogs of a phone; ``proves``: whether a request may move its dialog to the flow
+        that it came by."""
         return PhoneReach(self._flows, proves, self._tell_moved)
 
     def move(self, reach: Reach, old: Flow, new: Flow, now: float) -> None:
-        """A device registered anew from another flow: its dialogs go there."""
+        """A device has registered from another flow: move its dialogs there."""
         for leg in list(self._stack.legs.values()):
             if isinstance(leg, _LEGS) and leg.path.reach is reach and leg.path.flow == old:
                 leg.path.move(new)
                 self.moved(leg, now)
 
     def _tell_moved(self, path: DialogPath, now: float) -> None:
-        for leg in list(self._stack.legs.values()):  # they are many, and phones move seldom
+        for leg in list(self._stack.legs.values()):  # a search through all is cheap enough, since phones seldom move
             if isinstance(leg, _LEGS) and leg.path is path:
                 self.moved(leg, now)
 

@@ -1,6 +1,7 @@
-"""Which phone a request is from, by its digest: for REGISTER, and for what opens a dialog (RFC 3261 section 22).
+"""Finding the phone that sent a request, by its digest: REGISTER, and requests that open a dialog (RFC 3261 section
+22).
 
-Nobody is told who exists: a stranger is challenged like everybody, and never gets through.
+Answers do not reveal which users exist: a request for an unknown user is challenged like any other, and never passes.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from sip.wire.uri import Uri
 
 
 class Registrant(Protocol):
-    """One who may register."""
+    """A line that devices may register for."""
 
     @property
     def name(self) -> str:
-        """The line's."""
+        """Name of the line."""
 
     @property
     def user(self) -> str:
-        """User part of its address of record, and user of its digest."""
+        """User part of its address of record, and digest user name."""
 
     def meets(self, source: Flow) -> bool:
-        """Whether its devices may be there."""
+        """Whether its devices may use that flow."""
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
         """Answer a REGISTER for it."""
@@ -41,7 +42,7 @@ Phone = TypeVar("Phone", bound=Registrant)
 
 
 class Phones(Generic[Phone]):
-    """Those of one program."""
+    """The phones of one program."""
 
     def __init__(
         self,
@@ -51,8 +52,8 @@ class Phones(Generic[Phone]):
         registered: Mapping[Flow, Collection[str]],
         stranger: Callable[[], None],
     ) -> None:
-        """``registered`` has the names of those who registered by each flow; ``stranger`` is told of each request of
-        somebody that is nobody's."""
+        """``registered``: the names of the phones registered by each flow; ``stranger`` is called for each request
+        that is of no phone."""
         self._stack = stack
         self._authentication = authentication
         self._by_user = by_user
@@ -60,7 +61,7 @@ class Phones(Generic[Phone]):
         self._stranger = stranger
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
-        """Answer a REGISTER; ``source`` is where it came from, when its answer goes to another port."""
+        """Answer a REGISTER that came from ``source``, which may not be where its response is sent."""
         authentication = self._authentication
         wrong, user = authentication.digest.throttle.wrong, _user_in(request, "to")
         phone = self._by_user.get(user)
@@ -76,10 +77,10 @@ class Phones(Generic[Phone]):
         authentication.note(wrong, source, now)
 
     def sender(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> Phone | None:
-        """Who sent a request that opens something; None: it was answered.
+        """The phone that sent a request outside a dialog; None: it was answered.
 
-        Also from a flow that nobody registered by: a phone may call before it registers anew, from behind a NAT that
-        has mapped it anew, by another socket. A 403 would be final for it; a challenge tells nobody anything.
+        The flow need not be one of a registration: a phone may call after its NAT binding changed, or from another
+        socket, before it registers again. It is challenged, since a 403 would be final.
         """
         authentication = self._authentication
         names = self._registered.get(source) or self._registered.get(transaction.flow) or ()
@@ -99,7 +100,7 @@ class Phones(Generic[Phone]):
         return phone
 
     def _claimed(self, request: Request, names: Collection[str]) -> str:
-        """Who has to prove his password: who From says, or any of the phones that registered by the flow."""
+        """The user whose password is asked for: that in From, else a phone that registered by the flow."""
         user = _user_in(request, "from")
         phone = self._by_user.get(user)
         if names and (phone is None or phone.name not in names):
@@ -108,17 +109,17 @@ class Phones(Generic[Phone]):
 
 
 class DigestOrders:
-    """What phones' passwords may be hashed with, in the order in which that is offered."""
+    """The digest algorithms of each phone, in the order in which they are offered (RFC 8760 section 2.3)."""
 
     def __init__(self, secret: bytes, usual: tuple[str, ...]) -> None:
-        """``usual``: where there is no phone."""
+        """``usual``: the algorithms offered while there are no phones."""
         self._secret = secret[:32]
         self._usual = usual
         self.by_user: Mapping[str, tuple[str, ...]] = {}
 
     def of(self, user: str) -> tuple[str, ...]:
-        """Those of a user. One that is nobody is treated like one of the phones, always the same one, so that no
-        order tells who exists."""
+        """The algorithms of a user. An unknown user gets those of one of the phones, always the same one, so that the
+        order does not reveal which users exist."""
         found = self.by_user.get(user)
         if found is None and self.by_user:
             orders = list(self.by_user.values())

@@ -1,4 +1,4 @@
-"""What a line wants of the device side, as a plain value; both programs fill it from the site file."""
+"""The settings of a line for the device side, as plain values; both programs make them from the site file."""
 
 from __future__ import annotations
 
@@ -16,50 +16,51 @@ class AccountPolicy:
     aor: str
     """The address of record, a SIP URI."""
     user: str
-    """User part of Contact, and user of the digest."""
+    """User part of Contact, and digest user name."""
     password: str = field(repr=False)
     expires: int = 600
-    """Asked for."""
+    """Expires that is asked for."""
     retry_least: float = 2.0
-    """First wait after a failure; doubled with each."""
+    """Wait after a first failure; doubled with each further one."""
     retry_most: float = 120.0
+    """Longest wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinePolicy:
-    """How one line meets its devices. Times in seconds."""
+    """How one line communicates with its devices. Times in seconds."""
 
     name: str
-    """The line's."""
+    """Name of the line."""
     phone: bool = False
     """Devices register here and are reached by the flow of their registration; else a peer at known addresses."""
     nat: bool = False
-    """A peer whose Contact cannot be reached: requests go back by the flow that the dialog came by."""
+    """The peer's Contact cannot be reached: requests are sent on the flow that the dialog came by."""
     answer_within: float = 4.0
-    """To the first response to an INVITE, after which the next place is tried."""
+    """Time to the first response to an INVITE, after which the next address is tried."""
     advertise: str = ""
-    """Our ``host:port`` to be written into messages to its devices, ``""``: that of the listener."""
+    """Our ``host:port`` in messages to its devices; ``""``: that of the listener."""
     local: str = ""
     """Our ``host:port`` as its devices see it, for From of OPTIONS."""
     peers: tuple[str, ...] = ()
-    """SIP URIs where calls go, in this order."""
+    """SIP URIs that calls are sent to, in the order to try them."""
     probe: ProbePlan | None = None
-    """Watch the places of the peers with OPTIONS."""
+    """How the peers' addresses are probed with OPTIONS; None: they are not."""
     account: AccountPolicy | None = None
-    """Be registered."""
+    """Registration with the carrier; None: there is none."""
     address: str = ""
-    """Host of the listener that its requests leave from; ``""``: the first of the family."""
+    """Host of the listener that its requests are sent from; ``""``: the first of the address family."""
     certificate: tuple[str, ...] = ()
-    """By TLS: names one of which the peer's certificate must have; none: the host of the URI."""
+    """TLS: names of which the peer's certificate must have one; empty: the host of the URI."""
     authority: str = ""
-    """By TLS: file of the authorities by which it is believed, ``""``: those of the program."""
+    """TLS: file of the authorities that the peer is verified by; ``""``: those of the program."""
     domain: str = ""
-    """Host of the Request-URI and To of calls to a trunk, ``""``: the peer's."""
+    """Host of Request-URI and To of calls to a trunk; ``""``: the peer's."""
     proxy: str = ""
-    """SIP URI of the outbound proxy: all requests go there first, and it is their Route."""
+    """SIP URI of the outbound proxy: all requests are sent there, with it as their Route."""
     user: str = ""
-    """User part of our Contact where nothing is registered."""
+    """User part of our Contact without an account."""
     auth_user: str = ""
-    """Who proves himself by digest; ``""``: the user."""
+    """Digest user name; ``""``: the user."""
     password: str = field(default="", repr=False)
-    """His, where nothing is registered."""
+    """Digest password without an account."""

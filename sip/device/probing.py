@@ -1,4 +1,4 @@
-"""OPTIONS to every place of a line: the line is in service as long as one of them answers (RFC 3263 section 4.3)."""
+"""OPTIONS to all addresses of a line: it is in service while one of them answers (RFC 3263 section 4.3)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sip.wire.message import Response
 
 DUE: Final = "probe"
 DOWN_FOR: Final = 1e9
-"""Seconds: a place that is down is shunned until it answers."""
+"""Seconds, practically for ever: an address that is down is shunned until it answers."""
 
 
 class PlaceProbe:
-    """One place under observation."""
+    """The probe of one address."""
 
     __slots__ = ("_probing", "_sent", "generation", "place", "probe")
 
@@ -76,18 +76,18 @@ class PlaceProbe:
             self._probing.stack.deadlines.set(at, self, DUE)
 
     def _shown(self, flow: Flow) -> tuple[str, ...]:
-        """By TLS a Contact, too: some carriers look there for the name that is in our certificate."""
+        """Over TLS a Contact line: some carriers look there for the name that is in our certificate."""
         return (self._probing.stack.contact(flow),) if flow.transport == "tls" else ()
 
     def _give_up(self) -> None:
-        """A question that has its own time limit need not be repeated for 32 s."""
+        """Terminate an OPTIONS that the probe no longer waits for, lest it is retransmitted for 32 s."""
         if self._sent is not None and not self._sent.answered:
             self._sent.terminate()
         self._sent = None
 
 
 class Probing:
-    """All places of one line."""
+    """The probes of one line."""
 
     def __init__(
         self,
@@ -99,8 +99,8 @@ class Probing:
         route: Sequence[str],
         changed: Callable[[str, float], None],
     ) -> None:
-        """``local`` is our own URI for From, ``route`` leads to the peer; ``changed`` is told, with the reason, when
-        the line goes in or out of service.
+        """``local``: our own URI for From; ``route``: Route values to the peer; ``changed`` is called with the reason
+        when the line goes in or out of service.
         """
         self.route = tuple(f"Route: {each}" for each in route)
         self.stack = stack
@@ -118,11 +118,11 @@ class Probing:
 
     @property
     def because(self) -> str:
-        """What the state rests on, a sentence."""
+        """Reason of the state, a sentence."""
         return "; ".join(one.probe.because for one in self._probes.values()) or "no place of it is known"
 
     def watch(self, places: list[PeerPlace], now: float) -> None:
-        """These are the places now."""
+        """Probe these addresses and no others from now on."""
         wanted = {one.place: one.peer for one in places}
         for place in [place for place in self._probes if place not in wanted]:
             self._probes.pop(place).stop()
@@ -140,7 +140,7 @@ class Probing:
         self._probes = {}
 
     def judge(self, now: float) -> None:
-        """Out of service when all places are; told when that changes."""
+        """Update the state: out of service when all addresses are. Calls ``changed`` when it changes."""
         before = self._in_service
         self._in_service = not self._probes or any(one.probe.in_service for one in self._probes.values())
         if before != self._in_service:

@@ -23,7 +23,7 @@ from sip.wire.uri import Uri
 
 
 class TrunkReach:
-    """Reaches a peer at known addresses: by RFC 3263 for the next hop, wherever the dialog came from."""
+    """Reaches a peer at known addresses: resolves the next hop by RFC 3263, wherever the dialog came from."""
 
     __slots__ = ("_flows", "_line_flows", "_names", "contact_user", "policy")
 
@@ -56,7 +56,8 @@ class TrunkReach:
         return None
 
     def after(self, path: DialogPath, failed: Flow, now: float) -> Flow | None:
-        """The stream by which the dialog came, if the Contact names the same host at a port where nothing listens."""
+        """The stream by which the dialog came, if ``failed`` was at the same host: some devices give a Contact port
+        at which nothing listens."""
         own = path.flow
         if (
             own != failed
@@ -68,7 +69,8 @@ class TrunkReach:
         return None
 
     def stream(self, uri: str, flow: Flow, now: float) -> Flow | None:
-        """None where the line or the URI asks for UDP."""
+        """A stream to the address of ``flow``, for a request too large for UDP; None if the line or the URI rules it
+        out, or a stream has failed lately."""
         try:
             fixed = self.policy.nat or Uri.parse(uri).transport != ""
         except SipError:
@@ -88,7 +90,7 @@ class TrunkReach:
         return True
 
     def _is_plain(self, uri: Uri, own: Flow) -> bool:
-        """Whether the target is plainly where the dialog came from, as for most, so that nothing is looked up."""
+        """Whether the target is the address that the dialog came from, as it mostly is: nothing is to be resolved."""
         there = uri.scheme == "sip" and (uri.host, uri.port or 5060) == own.remote
         return there and not uri.params and own.transport == "udp" and own.remote not in self._flows.site
 
@@ -121,8 +123,8 @@ class TrunkReach:
         return flow
 
     def _found(self, path: DialogPath, places: list[Place], own: Flow, now: float) -> None:
-        """A name is known: the dialog stays where it is when that is one of its places (RFC 3263 section 4.3), and
-        where nobody knows it: it may be one of the peer's own network, or that of a browser behind the peer."""
+        """The name was resolved. The dialog's own flow is used first if it is one of the places (RFC 3263 section
+        4.3), and also if DNS knows none: the name may be one of the peer's network, or of a browser behind it."""
         if not places:
             path.found(own if self._flows.is_open(own) else UNREACHABLE, now)
             return
@@ -148,8 +150,8 @@ class PhoneReach:
         proves: Callable[[ServerTransaction, Request, float], bool],
         moved: Callable[[DialogPath, float], None],
     ) -> None:
-        """``proves``: whether a request from a new flow has valid credentials; it is challenged where it has not.
-        ``moved`` is told of a dialog that was taken along.
+        """``proves``: whether a request from a new flow has valid credentials; it is answered if it has not.
+        ``moved`` is called for a dialog that was moved to another flow.
         """
         self._flows = flows
         self._proves = proves
@@ -193,6 +195,6 @@ class PhoneReach:
 
 @lru_cache(maxsize=4096)
 def is_unicast(host: str) -> bool:
-    """Whether a numeric host is a single other host; 0.0.0.0, for one, would be this machine."""
+    """Whether a numeric host is a single host; connecting to 0.0.0.0, for example, would reach this machine."""
     address = ip_address(host)
     return not (address.is_unspecified or address.is_multicast or host == "255.255.255.255")

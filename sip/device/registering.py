@@ -1,4 +1,6 @@
-"""A line's registration with its carrier: REGISTER walks the registrar's places (RFC 3261 10.2.6, RFC 3263 4.3)."""
+"""The registration of a trunk with its carrier (RFC 3261 section 10.2): REGISTER is sent to the registrar's addresses
+in turn until one answers (RFC 3263 section 4.3).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ SILENT: Final = "registrar is silent"
 
 
 class Registering:
-    """One account at work."""
+    """Sends the requests of one :class:`~sip.registration.Registration`."""
 
     def __init__(
         self,
@@ -41,15 +43,15 @@ class Registering:
         renewed: Callable[[float], None],
         random: Random,
     ) -> None:
-        """``places`` are the registrar's, or those of the first of the ``route``; ``user`` stands in Contact;
-        ``changed`` is told when we are registered or not any more, ``renewed`` of each 2xx.
+        """``places``: addresses of the registrar, or of the first hop of ``route``; ``user``: user part of Contact;
+        ``changed`` is called with the reason when the state changes, ``renewed`` after each 2xx.
         """
         self._renewed = renewed
         self._route = [f"Route: {each}" for each in route]
         self.generation = 0
         self.machine = machine
         self.at: Place | None = None
-        """Where REGISTER got its last 200."""
+        """The address that the last 2xx came from."""
         self._stack = stack
         self._flows = flows
         self._places = places
@@ -62,16 +64,16 @@ class Registering:
         self._now_at: PeerPlace | None = None
         self._sent: ClientTransaction | None = None
         self._by: Flow | None = None
-        """The stream by which the registrar has us."""
+        """The stream that our binding at the registrar uses; None over UDP."""
         self._nat = NatKeepAlive(stack, random)
         self._silent_at: float | None = None
         self._decided_at: float | None = None
-        """When it has waited long enough for a first answer; None when it does not wait."""
+        """Deadline for the registrar's first answer after a start; None: it is not waited for."""
         self._waiting: list[Callable[[float], None]] = []
 
     @property
     def undecided(self) -> bool:
-        """Whether it has just begun, so that nobody can say yet if the registrar takes us."""
+        """Whether the registrar's first answer after a start is still to come."""
         return self._decided_at is not None
 
     @property
@@ -80,7 +82,7 @@ class Registering:
         return "" if self.undecided or self.machine.registered else self.machine.because
 
     def wait(self, then: Callable[[float], None]) -> None:
-        """Call ``then`` as soon as it is no more :attr:`undecided`."""
+        """Call ``then`` as soon as this is no longer :attr:`undecided`."""
         self._waiting.append(then)
 
     def start(self, now: float) -> None:
@@ -90,7 +92,7 @@ class Registering:
         self._go_on(now)
 
     def stop(self, now: float) -> None:
-        """Take the binding back."""
+        """Remove the binding from the registrar."""
         self.machine.stop(now)
         self._go_on(now)
 
@@ -125,7 +127,7 @@ class Registering:
         self._go_on(now)
 
     def _watch(self, flow: Flow | None) -> None:
-        """That is the way by which the registrar reaches us."""
+        """The registrar reaches us by ``flow``: register again when that stream breaks."""
         if flow != self._by and self._by is not None:
             self._flows.when_lost(self._by, self, None)
         self._by = flow if flow is not None and flow.transport != "udp" else None
@@ -147,7 +149,7 @@ class Registering:
             same = self._now_at if self._sent is not None and self._sent.answered else None
             self._give_up()
             self._request = request
-            if same is not None and self.machine.tries > 1:  # the challenge was this place's
+            if same is not None and self.machine.tries > 1:  # the challenge came from this address
                 self._send(same, now)
             elif self._places.known:
                 self._walk(now)
@@ -173,14 +175,14 @@ class Registering:
             self._go_on(now)
 
     def _walk(self, now: float) -> None:
-        """Begin with the place where the last 200 came from."""
+        """Send to the addresses in turn, first to the one that the last 2xx came from."""
         places = self._shunning.ordered(self._places.places(), now)
         self._rest = sorted(places, key=lambda one: one.place != self.at)
         self._places.ask(now)  # for the next time
         self._next("", now)
 
     def _next(self, because: str, now: float, shun: bool = True) -> None:
-        """On to the next place; when there is none, the attempt has failed."""
+        """Send to the next address; when there is none, the attempt has failed."""
         if because and shun and self._now_at is not None:
             self._shunning.shun(self._now_at.place, now)
         self._give_up()

@@ -1,4 +1,4 @@
-"""Requests outside dialogs: those of the machines of a line, REGISTER and OPTIONS, and those that are passed on."""
+"""Sending requests outside dialogs: REGISTER and OPTIONS of a line, and requests that are passed on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ANEW: Final = frozenset({"via", "cseq", "content-length"})
 def send_request(
     stack: Stack, request: OutgoingRequest, flow: Flow, user: ClientUser, now: float
 ) -> ClientTransaction:
-    """Send it on ``flow``; ``user`` hears of the answer."""
+    """Send ``request`` on ``flow`` in a transaction, whose responses go to ``user``."""
     branch = stack.branch()
     lines = (stack.via(flow, branch), "Max-Forwards: 70", *request.lines)
     data = request_bytes(request.method, request.uri, lines, request.body)
@@ -34,8 +34,8 @@ def send_with_proof(
     user: ClientUser,
     now: float,
 ) -> bool:
-    """Send the request ``data`` of a transaction once more, with what its challenge asks for (RFC 3261 section 22.2);
-    False where we have nothing to prove it by."""
+    """Send the request ``data`` of a transaction again with credentials for the challenge in ``response`` (RFC 3261
+    section 22.2). False if we have none for it."""
     asked = parse(data)
     if not isinstance(asked, Request):
         return False

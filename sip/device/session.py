@@ -48,7 +48,7 @@ HangUp = Callable[[str, int, float], None]
 
 
 class DeviceSession:
-    """See the module."""
+    """The session of one dialog with a device."""
 
     __slots__ = (
         "_asked",
@@ -64,7 +64,7 @@ class DeviceSession:
     )
 
     def __init__(self, stack: Stack, random: Random, hang_up: HangUp, offers: OfferAnswer | None = None) -> None:
-        """``offers`` are those of the dialog where somebody else describes what crosses, as with a relay."""
+        """``offers``: the dialog's offer/answer state if it is kept elsewhere, as with a media relay."""
         self._stack = stack
         self._random = random
         self._hang_up: HangUp | None = hang_up
@@ -73,7 +73,8 @@ class DeviceSession:
         must be recorded before."""
         self._looks_at = 0.0
         self._asked = 0
-        """How many sections the far side has offered, where the device was offered more: it knows of others."""
+        """The number of ``m=`` sections that the far side has offered, if the device was offered more (padded with
+        those that it knew before); 0 if not."""
         self.generation = 0
         self.leg: InviteUsage | None = None
         """The dialog, once it is known."""

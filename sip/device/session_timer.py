@@ -1,4 +1,6 @@
-"""Session timers (RFC 4028) of one device dialog. No message for them ever leaves the hop."""
+"""The session timer (RFC 4028) of one dialog with a device. It is negotiated on this hop only; sections named below
+are of RFC 4028.
+"""
 
 from __future__ import annotations
 
@@ -10,50 +12,57 @@ from sip.wire.headers import SessionExpires, retry_after, tokens
 from sip.wire.message import Message, Request, Response, value_of
 
 LEAST: Final = 90
-"""RFC 4028 section 5: no Min-SE below this."""
+"""Least Min-SE in seconds (section 5)."""
 LONGEST: Final = 86400
-"""Seconds that a device may have us raise an interval to."""
+"""Most seconds that a device's 422 may raise the interval to."""
 MOST_RAISES: Final = 4
-"""422s of a device that are obeyed in a call."""
+"""Most 422 responses of a device that are honoured in a call."""
 _GLARE_OURS: Final[tuple[float, ...]] = (2.1, 4.0)
 _GLARE_THEIRS: Final[tuple[float, ...]] = (0.0, 2.0)
-"""Seconds to wait after 491, by whose Call-ID it is (RFC 3261 section 14.1)."""
+"""Range of seconds to wait after 491, if the Call-ID is ours or theirs (RFC 3261 section 14.1)."""
 _SOONEST: Final = 2.0
-"""Seconds between two refreshes of which the first was refused."""
+"""Least seconds between a refused refresh and the next one."""
 
 
 class SessionTimerState(NamedTuple):
-    """A timer as it stands at some instant: seconds from there."""
+    """The state of a timer at an instant, all in seconds, to be restored by :meth:`SessionTimer.restored`."""
 
     wanted: int
+    """Interval that our side asks for."""
     raises: int
+    """How many 422 have raised it."""
     min_se: int
     ours: bool
+    """We refresh."""
     interval: int
+    """Interval in force."""
     refresh_in: float
+    """Time from the instant to the refresh."""
     expires_in: float
+    """Time from the instant to the end of the session."""
     by_update: bool = False
+    """Refreshes are UPDATEs."""
 
 
 class SessionTimer:
-    """Who refreshes until when. ``ours``: we refresh; otherwise the device does."""
+    """Negotiates a session timer and has its deadlines. ``ours``: we refresh; otherwise the device does."""
 
     __slots__ = ("_raises", "_wanted", "by_update", "expires_at", "interval", "min_se", "ours", "refresh_at")
 
     def __init__(self, interval: int, min_se: int, now: float) -> None:
-        """``interval`` and ``min_se`` in seconds: what this side would like, and the least that it takes."""
+        """``interval``: seconds that this side asks for; ``min_se``: least seconds that it accepts."""
         self._wanted = interval
         self._raises = 0
         self.min_se = min_se
         self.ours = True
         self.by_update = False
-        """The device takes UPDATE: a refresh by that says nothing of the media (RFC 4028 section 7.4)."""
+        """Whether the device supports UPDATE, which can refresh without an offer (section 7.4)."""
         self.interval = interval
         self.refresh_at = self.expires_at = now
         self._start(interval, now)
 
     def export(self, now: float) -> SessionTimerState:
-        """The frozen value from which the same timer can be made elsewhere."""
+        """The state as of ``now``, from which :meth:`restored` makes the same timer elsewhere."""
         refresh_in, expires_in = round(self.refresh_at - now, 3), round(self.expires_at - now, 3)
         return SessionTimerState(
             self._wanted, self._raises, self.min_se, self.ours, self.interval, refresh_in, expires_in, self.by_update
@@ -61,8 +70,8 @@ class SessionTimer:
 
     @classmethod
     def restored(cls, state: SessionTimerState, then: float, again_at: float) -> SessionTimer:
-        """The timer that stood so at the instant ``then``; a refresh of ours that was under way is made once more at
-        ``again_at``: its answer, if there was one, was heard by nobody."""
+        """The timer whose state at the instant ``then`` was ``state``. A refresh of ours that was under way is
+        repeated at ``again_at``, as its answer may have been lost."""
         timer = cls(state.interval, state.min_se, then)
         timer._wanted, timer._raises, timer.ours = state.wanted, state.raises, state.ours
         timer.by_update = state.by_update
@@ -76,7 +85,7 @@ class SessionTimer:
         return min(self.refresh_at, self.expires_at) if self.ours else self.expires_at
 
     def asking(self) -> list[str]:
-        """The lines of an INVITE of ours (section 7.1, 7.4)."""
+        """Header lines for our INVITE or UPDATE (sections 7.1 and 7.4)."""
         return [
             f"Session-Expires: {self.interval};refresher={'uac' if self.ours else 'uas'}",
             f"Min-SE: {self.min_se}",
@@ -84,7 +93,7 @@ class SessionTimer:
         ]
 
     def agree(self, request: Request, now: float) -> list[str]:
-        """The lines of our 2xx to an INVITE of the device, by which the timer then runs (section 9)."""
+        """Header lines for our 2xx to an INVITE or UPDATE of the device; starts the timer by them (section 9)."""
         asked = asked_by(request)
         able = supports(request)
         self.by_update = allows_update(request, self.by_update)
@@ -98,18 +107,18 @@ class SessionTimer:
         return [*lines, "Require: timer", "Supported: timer"] if able else lines
 
     def learn(self, response: Response, now: float) -> None:
-        """A 2xx of the device to an INVITE of ours (section 7.2); without a word of it we refresh alone."""
+        """Start the timer by a 2xx of the device (section 7.2); without Session-Expires in it we refresh."""
         agreed = asked_by(response)
         self.by_update = allows_update(response, self.by_update)
         self.ours = agreed is None or agreed.refresher != "uas"
         self._start(max(agreed.seconds, LEAST) if agreed is not None else self.interval, now)
 
     def asks_too_little(self, request: Request) -> list[str]:
-        """The lines of the 422 to an INVITE of the device (section 9), none where its interval will do."""
+        """Header lines of a 422 for an INVITE of the device whose interval is too small (section 9); else none."""
         return asks_too_little(request, self.min_se)
 
     def raised(self, response: Response) -> bool:
-        """Take up the Min-SE of the device's 422 (section 7.3); False where it says nothing new."""
+        """Raise the interval to the Min-SE of the device's 422 (section 7.3); False if that does not raise it."""
         least = min(least_of(response), LONGEST)
         if least <= self.min_se or self._raises >= MOST_RAISES:
             return False
@@ -119,8 +128,8 @@ class SessionTimer:
         return True
 
     def refused(self, response: Response, own_dialog: bool, random: Random, now: float) -> bool:
-        """The device would not have our refresh. False where that ends the call (408, 481); else another one is due
-        before the session expires (RFC 4028 section 10, RFC 3261 section 14.1). ``own_dialog``: its Call-ID is ours.
+        """The device has refused our refresh. False if that ends the call (408, 481); else another refresh is set
+        before the session expires (section 10, RFC 3261 section 14.1). ``own_dialog``: the Call-ID is ours.
         """
         status = response.status
         if status in (408, 481):
@@ -144,7 +153,7 @@ class SessionTimer:
 
 
 def asked_by(message: Message) -> SessionExpires | None:
-    """The Session-Expires of a message; one that cannot be read is none."""
+    """The Session-Expires of a message; None without one that can be read."""
     line = message.first.get("session-expires")
     if line is None:
         return None
@@ -155,26 +164,26 @@ def asked_by(message: Message) -> SessionExpires | None:
 
 
 def asks_too_little(request: Request, least: int) -> list[str]:
-    """The lines of a 422 (section 9) where an INVITE wants a session to expire sooner than ``least``, else none."""
+    """Header lines of a 422 (section 9) if the INVITE asks for an interval below ``least`` seconds, else none."""
     asked = asked_by(request)
     too_little = asked is not None and asked.seconds < least and supports(request)
     return [f"Min-SE: {least}"] if too_little else []
 
 
 def supports(message: Message) -> bool:
-    """Whether its sender knows session timers."""
+    """Whether Supported has ``timer``."""
     return "timer" in (token.lower() for token in tokens(message.all("supported")))
 
 
 def allows_update(message: Message, known: bool) -> bool:
-    """Whether its sender takes UPDATE; ``known``: what was known before, where it does not say."""
+    """Whether Allow has UPDATE; ``known`` if there is no Allow."""
     if "allow" not in message.names:
         return known
     return "UPDATE" in (token.upper() for token in tokens(message.all("allow")))
 
 
 def least_of(message: Message) -> int:
-    """The Min-SE of a request or of a 422 (section 7.3), 0 without a usable one."""
+    """The Min-SE of a message in seconds; 0 without one that can be read."""
     value = message.get("min-se")
     try:
         return SessionExpires.parse(value).seconds if value is not None else 0

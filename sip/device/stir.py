@@ -1,4 +1,4 @@
-"""Signed callers (RFC 8224): calls of a line's devices are verified, those to them signed, as it asks."""
+"""STIR (RFC 8224) on a line: calls from its devices are verified, calls to them signed, by its settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Then = Callable[[Numbers, int, float], None]
 
 
 class Key(Protocol):
-    """A private key, in PEM, where it is there."""
+    """A private key in PEM; ``value`` is None if it is not on this machine."""
 
     @property
     def value(self) -> bytes | None: ...
@@ -31,31 +31,31 @@ class Key(Protocol):
 
 
 class Pattern(Protocol):
-    """Numbers of one kind."""
+    """A pattern of numbers in the site file."""
 
     def matches(self, number: str) -> bool: ...
 
 
 class Signing(Protocol):
-    """How calls are signed."""
+    """The setting ``stir_sign`` of a line."""
 
     @property
     def key(self) -> Key: ...
 
     @property
     def url(self) -> str:
-        """Of the certificate."""
+        """URL of the certificate, for the ``info`` parameter."""
 
     @property
     def attest(self) -> Attest: ...
 
     @property
     def full(self) -> Sequence[Pattern]:
-        """Callers that get ``A``."""
+        """Callers that get full attestation, ``A``."""
 
 
 class Verification(Protocol):
-    """How calls are verified."""
+    """The setting ``stir_verify`` of a line."""
 
     @property
     def ca(self) -> Path:
@@ -66,11 +66,11 @@ class Verification(Protocol):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """From which certificates are fetched; empty: all public ones."""
+        """Hosts that certificates may be fetched from; empty: all with public addresses."""
 
 
 class SignedLine(Protocol):
-    """What a line wants (`heartbeat.site.lines`)."""
+    """The settings of a line that matter here (`heartbeat.site.lines`)."""
 
     @property
     def name(self) -> str: ...
@@ -83,22 +83,22 @@ class SignedLine(Protocol):
 
 
 class Signs(Protocol):
-    """One private key."""
+    """A private key, ready to sign."""
 
     def sign(self, data: bytes) -> bytes: ...
 
 
 class Crypto(NamedTuple):
-    """What signatures are made and believed with (``sip.stir.es256``); each raises :class:`ValueError`."""
+    """The cryptography in use (``sip.stir.es256``). Each function raises :class:`ValueError` for invalid data."""
 
     signer: Callable[[bytes], Signs]
     authorities: Callable[[bytes], Trust]
     read: Callable[[Path], bytes]
-    """The text of a file; raises :class:`OSError`."""
+    """Reads a file; raises :class:`OSError`."""
 
 
 def faults(lines: Iterable[SignedLine], crypto: Crypto) -> list[str]:
-    """What of their keys and authorities cannot be used, a sentence each."""
+    """Faults of the lines' keys and authorities, a sentence each."""
     found = []
     for line in lines:
         place = f"lines.{line.name}"
@@ -119,10 +119,10 @@ def faults(lines: Iterable[SignedLine], crypto: Crypto) -> list[str]:
 
 
 class Stir:
-    """One for each program that has such a line."""
+    """Signs and verifies the calls of one program."""
 
     def __init__(self, stack: Stack, site: str, wall: Callable[[], float | None], crypto: Crypto) -> None:
-        """``wall`` says what makes a wall clock of ``now``, None where that is not known yet."""
+        """``wall``: seconds to add to ``now`` for the wall clock; None if not known yet."""
         self._site = site
         self._wall = wall
         self._crypto = crypto
@@ -132,7 +132,7 @@ class Stir:
         self.counters = stack.counters
 
     def load(self, lines: Iterable[SignedLine]) -> None:
-        """Live by these; `faults` found nothing against them."""
+        """Use the settings of these lines, in which `faults` found none."""
         self._signers, self._verifiers = {}, {}
         for line in lines:
             if line.stir_sign is not None:
@@ -142,12 +142,12 @@ class Stir:
                 self._verifiers[line.name] = Verifier(trust, line.stir_verify.hosts, self._certificates)
 
     def fetched(self, url: str, result: bytes | str, now: float) -> None:
-        """A certificate is here, or a sentence says why not."""
+        """The result of a :class:`~sip.actions.Fetch`: a certificate, or a sentence that says why there is none."""
         self._certificates.fetched(url, result, now)
 
     def verify(self, line: SignedLine, request: Request, told: Numbers, then: Then, now: float) -> None:
-        """Go on with who calls whom by a call of ``line``, with what was found of that, and the status with which it
-        is refused, 0 for none; at once, or when the certificate is here."""
+        """Verify a call of a device of ``line``. ``then`` is called with the numbers, to which ``verstat`` was added,
+        and the status to refuse it with (0: none), at once or when the certificate has been fetched."""
         verifier, settings = self._verifiers.get(line.name), line.stir_verify
         if verifier is None or settings is None:
             then(told, 0, now)
@@ -161,7 +161,7 @@ class Stir:
         verifier.verify(_claimed(request), self._wall(), judged, now)
 
     def signed(self, line: SignedLine, request: Request, told: Numbers, now: float) -> list[str]:
-        """The header lines by which a call to ``line`` says who calls; none where it says so already."""
+        """Identity and Date lines for a call to ``line``; none if it has an Identity already, or cannot be signed."""
         signer, settings, wall = self._signers.get(line.name), line.stir_sign, self._wall()
         if signer is None or settings is None or wall is None or "identity" in request.names:
             return []
@@ -187,7 +187,7 @@ def _wake(stack: Stack, at: float, call: Waiting) -> None:
 
 
 def _claimed(request: Request) -> Call:
-    """Who calls whom, as the device wrote it: the asserted identity goes before From (RFC 8224 section 5.1)."""
+    """Caller and callee as the device wrote them; P-Asserted-Identity is preferred to From (RFC 8224 section 5.1)."""
     caller = _number(request.get(ASSERTED) or request.from_untagged)
     try:
         called = Uri.parse(request.uri).dialled
@@ -204,7 +204,8 @@ def _number(value: str) -> str:
 
 
 def _with_verstat(told: Numbers, verstat: str) -> Numbers:
-    """With what was found, in the first asserted identity and nowhere else; nobody else's word for it crosses."""
+    """``told`` with ``verstat`` in its first P-Asserted-Identity; all others are dropped, since a device may not set
+    ``verstat`` itself."""
     asserted = [line for line in told.more if line.partition(":")[0].strip().lower() == ASSERTED]
     number = _number(asserted[0].partition(":")[2]) if asserted else told.caller
     others = tuple(line for line in told.more if line not in asserted)

@@ -1,4 +1,5 @@
-"""A trunk: a carrier or PBX at known addresses, perhaps registered with, perhaps probed by OPTIONS."""
+"""The far side of a trunk: a carrier or PBX at known addresses, with registration and OPTIONS probes if
+configured."""
 
 from __future__ import annotations
 
@@ -25,11 +26,11 @@ from sip.wire.message import Response
 from sip.wire.uri import Uri
 
 MOST_ROUTES: Final = 8
-"""Of a Service-Route; a longer one is not followed."""
+"""Values of a Service-Route; a longer one is ignored."""
 
 
 class TrunkDevice:
-    """The far side of one trunk: where its calls go, and whether it can take any."""
+    """The far side of one trunk: where its calls are sent, and whether it takes any."""
 
     def __init__(
         self,
@@ -40,22 +41,23 @@ class TrunkDevice:
         random: Random,
         changed: Callable[[str, float], None],
     ) -> None:
-        """``changed`` is told, with a sentence, when it goes in or out of service or its registration changes."""
+        """``changed`` is called with a sentence when it goes in or out of service or its registration changes."""
         self.policy = policy
         self.digest: DigestClient | None = None
         """Answers the carrier's challenges."""
         self.reach = TrunkReach(policy, flows, names)
-        """How requests in its dialogs find their way."""
+        """How requests in its dialogs are routed."""
         self._stack = stack
         self._flows = flows
         line_flows = LineFlows(flows, policy)
         self.flow_to = line_flows.flow_to
-        """The flow to a place of it; None where no listener of ours leads there, or programs of the site are."""
+        """The flow to one of its addresses; None if no listener of ours reaches it, or it is that of a program of the
+        site."""
         self._shunning = Shunning()
         self._names = names
         self._places = PeerPlaces((policy.proxy,) if policy.proxy else policy.peers, names, stack.deadlines)
         self._service: PeerPlaces | None = None
-        """Those of the first Service-Route."""
+        """The addresses of the first hop of the Service-Route."""
         self._registrar: PeerPlaces | None = None
         self._registering: Registering | None = None
         self._probing: Probing | None = None
@@ -103,8 +105,8 @@ class TrunkDevice:
 
     @property
     def why(self) -> str:
-        """Why it is out of service, a sentence; ``""`` in service. One that has just begun to register is in service:
-        its calls wait (:attr:`ready`)."""
+        """Why it is out of service, a sentence; ``""`` in service. It is in service while its first registration is
+        under way: calls wait then (:attr:`ready`)."""
         if self._probing is not None and not self._probing.in_service:
             return self._probing.because
         return self._registering.why if self._registering is not None else ""
@@ -116,13 +118,13 @@ class TrunkDevice:
 
     @property
     def ready(self) -> bool:
-        """Whether the names of its peers were answered for, and by its registrar the first REGISTER after a start, so
-        that :attr:`why` and :meth:`places` say all that there is to say."""
+        """Whether the names of its peers have been resolved and its registrar has answered the first REGISTER after a
+        start, so that :attr:`why` and :meth:`places` are final."""
         undecided = self._registering is not None and self._registering.undecided
         return not undecided and self._places.known and (self._service is None or self._service.known)
 
     def start(self, now: float, register: bool = True) -> None:
-        """Begin whatever keeps it in service."""
+        """Start lookups, probes and, if ``register``, the registration."""
         self._places.ask(now)
         if self._registrar is not None:
             self._registrar.ask(now)
@@ -131,7 +133,7 @@ class TrunkDevice:
         self._watch(now)
 
     def register(self, wanted: bool, now: float) -> None:
-        """Register with the carrier, or take the registration back; nothing where the line does not register."""
+        """Register with the carrier, or remove the registration; does nothing without an account."""
         if self._registering is not None:
             if wanted:
                 self._registering.start(now)
@@ -139,7 +141,7 @@ class TrunkDevice:
                 self._registering.stop(now)
 
     def stop(self, now: float) -> None:
-        """A reload took it away, or the process ends: a registration is taken back."""
+        """The line was removed by a reload, or the process ends: remove the registration and stop the rest."""
         self.register(False, now)
         if self._probing is not None:
             self._probing.stop()
@@ -148,7 +150,7 @@ class TrunkDevice:
             self._service.stop()
 
     def wait(self, then: Callable[[float], None]) -> None:
-        """Call ``then`` as soon as it is :attr:`ready`: some seconds later at most."""
+        """Call ``then`` as soon as it is :attr:`ready`, some seconds later at most."""
 
         def look(now: float) -> None:
             if self.ready:
@@ -165,12 +167,12 @@ class TrunkDevice:
 
     @property
     def route(self) -> tuple[str, ...]:
-        """The Routes of a new call: what the registrar wants (RFC 3608), else the outbound proxy."""
+        """The Route values of a new call: the registrar's Service-Route (RFC 3608), else the outbound proxy."""
         return self._service_route or self._proxy_route
 
     @property
     def _service_route(self) -> tuple[str, ...]:
-        """The Service-Route that came with the registration; one that cannot be followed is none."""
+        """The registrar's Service-Route; empty if there is none, or it cannot be followed."""
         route = self._registering.machine.service_route if self._registering is not None else ()
         if not route:
             return ()
@@ -179,9 +181,9 @@ class TrunkDevice:
         return route if well else ()
 
     def places(self, now: float) -> list[PeerPlace]:
-        """Where a new call goes, in the order to try: first where we are registered, last what is shunned.
+        """The addresses for a new call in the order to try them: first the one we registered at, shunned ones last.
 
-        Along a :attr:`route` they are the places of its first hop, for each of the peers.
+        With a :attr:`route` they are those of its first hop, once for each peer.
         """
         hop = self._service if self._service is not None and self._service_route else self._places
         found = hop.places()
@@ -194,7 +196,7 @@ class TrunkDevice:
         return self._shunning.ordered(found, now)
 
     def _follow_service_route(self, now: float) -> None:
-        """A registration brought a Service-Route, or none: its first hop is looked up ahead of calls."""
+        """A 2xx to REGISTER had a Service-Route, or none: resolve its first hop before a call needs it."""
         hops = tuple(bare_uri(each) for each in self._service_route[:1])
         if self._service is not None and self._service.peers != hops:
             self._service.stop()
@@ -204,7 +206,7 @@ class TrunkDevice:
             self._service.ask(now)
 
     def failed(self, place: Place, response: Response | None, now: float) -> None:
-        """A request got no answer there (``None``), or a 503, which shuns by its Retry-After only."""
+        """A request got no answer at ``place`` (None), or a 503, which shuns it for its Retry-After only."""
         seconds = SHUNNED
         if response is not None:
             seconds = min(SHUNNED, float(retry_after(response.get("retry-after")) or 0))
@@ -215,7 +217,7 @@ class TrunkDevice:
         places = self._places.places()
         for one in places:
             if one.place.transport != "udp":
-                self.flow_to(one.place)  # the first call need not wait for the connection
+                self.flow_to(one.place)  # so that the first call need not wait for a connection
         self._shunning.keep([one.place for one in places] + [one.place for one in self._registrar_places()])
         if self._probing is not None and places:
             self._probing.watch(places, now)
@@ -226,7 +228,7 @@ class TrunkDevice:
 
 @lru_cache(maxsize=256)
 def _is_route(value: str, secure: bool) -> bool:
-    """Whether a Route can be followed from here: a loose one; a ``sips`` one where we speak TLS."""
+    """Whether a Route can be followed: it is a loose router, and ``sips`` only if we have TLS (``secure``)."""
     try:
         uri = Uri.parse(bare_uri(value))
     except SipError:

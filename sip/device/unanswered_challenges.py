@@ -1,5 +1,5 @@
-"""Phones that were challenged for their REGISTER and never came back: they have no password, or know no digest that
-was offered, and nobody would hear of it but by its absence."""
+"""Logs phones that were challenged for their REGISTER and did not try again: they have no password, or support none
+of the offered digest algorithms, and would otherwise just be missing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 from sip.layer import Stack
 
 WAIT: Final = 15.0
-"""Seconds after which a device does not come back any more; people who type a password say REGISTER anew."""
+"""Seconds after a challenge in which a device answers it; one whose user types the password sends a new REGISTER."""
 AGAIN: Final = 3600.0
-"""Seconds for which it is not said of the same phone again."""
+"""Seconds between two log lines about the same phone."""
 
 logger = logging.getLogger(__name__)
 
 
 class UnansweredChallenges:
-    """Those of one program. No more is kept than a word for each phone of the site file."""
+    """The open challenges of one program, at most one for each phone of the site file."""
 
     __slots__ = ("_armed", "_said", "_stack", "_waiting", "generation")
 
@@ -37,14 +37,14 @@ class UnansweredChallenges:
         self._arm()
 
     def came_back(self, user: str) -> None:
-        """One with credentials came, right or wrong."""
+        """A REGISTER with credentials came, right or wrong."""
         self._waiting.pop(user, None)
 
     def due(self, cause: str, now: float) -> None:
         self._armed = False
         for user, (host, at) in list(self._waiting.items()):
             if now - at < WAIT:
-                break  # they stand in the order of time
+                break  # they are in the order of time
             del self._waiting[user]
             self._said[user] = now
             self._stack.limited_logger.warning(
