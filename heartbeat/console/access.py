@@ -1,9 +1,8 @@
-"""Who may ask the API, and for what: the owner of its socket, a bearer token, a user whom a reverse proxy names, and
-browsers that have logged in.
+"""Authentication and authorisation of API requests: by the owner of the UNIX socket, a bearer token, a user named by
+a reverse proxy, or the session of a browser.
 
-A browser sends what it keeps to whatever page makes it ask, so it is believed less than a program: it needs a session
-or the word of the proxy, and what it posts needs the page's own token besides (CSRF) and must come from the API's own
-origin.
+A browser attaches its credentials to requests of any page (CSRF), so it needs a session or a proxy's user header, and
+its POSTs must carry the page's own CSRF token and come from the API's origin.
 """
 
 from __future__ import annotations
@@ -31,29 +30,29 @@ logger = logging.getLogger(__name__)
 COOKIE: Final = "holdfast"
 CSRF: Final = "X-CSRF-Token"
 PROVISIONED: Final = "/v1/provisioned"
-"""What begins so, who has the role for it may change."""
+"""Path prefix of what the role provisioner may change."""
 MOST_SESSIONS: Final = 64
-"""Beyond, the oldest one ends."""
+"""Sessions at a time; beyond, the oldest one ends."""
 MOST_HOST: Final = 45
 """Characters of an address (RFC 5952, with an IPv4 address inside)."""
 SESSION_S: Final = 12 * 3600.0
 BROWSERS: Final = ("Sec-Fetch-Mode", "Origin", "Cookie", "Forwarded", "X-Forwarded-For")
-"""Any of these: a browser asks, or somebody whom a proxy lets in."""
+"""Header fields of which any shows that the request comes from a browser or through a proxy."""
 
 
 class Who(NamedTuple):
-    """Somebody who may ask."""
+    """An authenticated user."""
 
     user: str
     role: str
     csrf: str = ""
-    """What the page of a browser is to say with all that it posts."""
+    """The CSRF token that a browser must send with each POST; ``""``: none is needed."""
     ends: bool = False
-    """Whether it has a session, which can be ended."""
+    """Whether the user has a session, which a logout ends."""
 
 
 class _Session(NamedTuple):
-    """A login by a browser; ``until``: seconds of the gate's clock."""
+    """A browser's session; ``until``: when it ends, in seconds of the gate's clock."""
 
     role: str
     csrf: str
@@ -62,9 +61,9 @@ class _Session(NamedTuple):
 
 
 class Gate:
-    """See the module. ``access`` is read anew for each request; ``by_socket``: who reaches it is its owner; ``audit``
-    is told of logins, and of who wanted what he may not; ``guessers`` are whose tokens are not looked at, by the same
-    ``clock``."""
+    """Authenticates requests. ``access`` is called for each request; ``by_socket``: the API is at a UNIX socket,
+    whose clients are its owner; ``audit`` is called for logins and for refused changes; ``guessers``: hosts banned
+    for wrong tokens, by the same ``clock``."""
 
     def __init__(
         self,
@@ -84,7 +83,7 @@ class Gate:
         guessers.told = self._banned
 
     def admit(self, request: web.Request) -> Who:
-        """Who asks. Raises :class:`Refused` for one who may not."""
+        """The user of a request. Raises :class:`Refused` if there is none, or the user may not make it."""
         who = self._known(request)
         if who is None:
             raise Refused("This API wants its bearer token.", 401)
@@ -104,7 +103,7 @@ class Gate:
         return who
 
     def login(self, request: web.Request, token: str) -> tuple[str, Who]:
-        """A session for a browser: what its cookie is to be, and who that is. Raises :class:`Refused`."""
+        """Begin a session for a browser; returns the value of its cookie and the user. Raises :class:`Refused`."""
         if not _is_own(request):
             raise Refused("This was asked by a page of another origin.", 403)
         now = self._clock()
@@ -147,8 +146,8 @@ class Gate:
         return Who(f"{_owner(request)} by socket" if by_owner else f"{role} by token", role)
 
     def _role_of(self, request: web.Request, token: bytes) -> str:
-        """The role of who says this token, ``""`` for none. Raises :class:`Refused` for who has guessed too often,
-        whose token is not looked at. Sessions go on, and so does whoever asks from elsewhere."""
+        """The role of a token, ``""`` for an invalid one. Raises :class:`Refused`, without checking the token, for a
+        host that was banned for wrong ones; existing sessions are not affected."""
         now, source = self._clock(), self._source(request)
         if self._guessers.banned and self._guessers.stops(source, now):
             raise Refused("Too many wrong tokens came from your address: wait some minutes.", 429)
@@ -158,8 +157,8 @@ class Gate:
         return role
 
     def _source(self, request: web.Request) -> Flow:
-        """Where a request comes from. Only who reaches a UNIX socket is believed to be a proxy, whose own word is the
-        last of the field."""
+        """The source of a request, as bans need it. X-Forwarded-For counts at a UNIX socket only, where its last
+        element was added by the proxy."""
         forwarded = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip() if self._by_socket else ""
         return Flow("tcp", "api", (forwarded[:MOST_HOST] or request.remote or "socket", 0))
 
@@ -177,7 +176,7 @@ class Gate:
     def _session(self, request: web.Request) -> _Session | None:
         name = request.cookies.get(COOKIE, "")
         session = self._sessions.get(name)
-        # a token that was changed ends what it began
+        # a session ends when its token is changed
         if session is not None and (
             session.until < self._clock() or self._access().role_of(session.token) != session.role
         ):
@@ -187,7 +186,7 @@ class Gate:
 
 
 def _owner(request: web.Request) -> str:
-    """Which user of this machine is at the other end of a UNIX socket (SO_PEERCRED, unix(7))."""
+    """The user of this machine at the other end of a UNIX socket (SO_PEERCRED, unix(7))."""
     sock = request.transport.get_extra_info("socket") if request.transport is not None else None
     if sock is None:
         return OPERATOR
@@ -196,7 +195,8 @@ def _owner(request: web.Request) -> str:
 
 
 def _is_own(request: web.Request) -> bool:
-    """Whether the page that asks is of the API's own origin, as far as a browser says (Fetch Metadata, RFC 6454)."""
+    """Whether the request comes from a page of the API's own origin (Fetch Metadata, RFC 6454), or from no
+    browser."""
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         return False
     origin = request.headers.get("Origin")

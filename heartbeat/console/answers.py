@@ -1,4 +1,4 @@
-"""What a process answers to pages and orders, whoever asks: its own API, or another server for an operator there."""
+"""Answers to requests for pages and commands, from the process's own API or passed on by another server."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from heartbeat.console.schema import as_json
 logger = logging.getLogger(__name__)
 
 MOST_ROWS: Final = 2000
-"""Rows that one page may ask for."""
+"""Largest ``limit`` of a page."""
 LOOKS: Final = frozenset({"rehearse", "audit"})
-"""Verbs that change nothing."""
+"""Commands that change nothing and so are not written to the audit log."""
 
 
 class Answers:
-    """Of one process. ``clock`` is the one that its core is told; ``audit`` is asked anew each time whom to tell."""
+    """The answers of one process. ``clock`` is that of its core; ``audit`` is called for the present audit
+    function."""
 
     def __init__(self, process: ConsoleProcess, clock: Callable[[], float], audit: Callable[[], Audit]) -> None:
         self._process = process
@@ -30,9 +31,9 @@ class Answers:
         self._reading = asyncio.Semaphore(1)
 
     async def page(self, name: str, params: Mapping[str, str]) -> Any:
-        """A page as JSON, its instants on the wall clock. Raises :class:`Refused`."""
+        """A page as JSON, its instants in epoch seconds. Raises :class:`Refused`."""
         now = self._clock()
-        offset = time.time() - now  # before the view is made, which takes its time
+        offset = time.time() - now  # before the view is made, which takes time
         found = self._process.view(name, _checked(params), now)
         if isinstance(found, Later):
             async with self._reading:
@@ -40,7 +41,8 @@ class Answers:
         return on_wall(as_json(found), offset)
 
     def order(self, name: str, params: Mapping[str, str], user: str, host: str) -> Any:
-        """What comes of an order of ``user``, as JSON; it is in the audit log. Raises :class:`Refused`."""
+        """Carry out a command of ``user`` and write it to the audit log; its result as JSON. Raises
+        :class:`Refused`."""
         now, params = self._clock(), _checked(params)
         logger.info("%s asks for %s %s", user, name, dict(params))
         offset = time.time() - now
@@ -56,7 +58,7 @@ class Answers:
 
 
 def on_wall(value: Any, offset: float) -> Any:
-    """The same JSON with all instants (``at``, ``.._at``) moved by ``offset`` seconds, to the microsecond."""
+    """The same JSON with ``offset`` seconds added to all instants (``at``, ``.._at``), rounded to microseconds."""
     if isinstance(value, Mapping):
         return {
             key: round(item + offset, 6)

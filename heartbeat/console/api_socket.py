@@ -1,4 +1,4 @@
-"""Where a process's API is asked: a socket that is bound before anything else is done."""
+"""The listening socket of a process's API, bound before anything else is done, and the tokens of the site file."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ REFUSED: Final = "refused"
 
 
 class Access(NamedTuple):
-    """Whom the site file lets in."""
+    """Who has access by the site file."""
 
     token: bytes | None = None
-    """Of operators."""
+    """Token of the role operator."""
     view_token: bytes | None = None
-    """Of those who may look and change nothing."""
+    """Token of the role viewer, which changes nothing."""
     provision_token: bytes | None = None
-    """Of those who may look, and change what is provisioned."""
+    """Token of the role provisioner, which may view, and change provisioned lines and routes."""
     user_header: str = ""
-    """The field in which a reverse proxy says who asks."""
+    """Header field in which a reverse proxy names the user; ``""``: there is none."""
     operators: frozenset[str] = frozenset()
-    """Users named by the proxy who may change something."""
+    """Users named by the proxy that have the role operator; others are viewers."""
 
     def role_of(self, given: bytes) -> str:
-        """The role of who says this token, ``""`` for none."""
+        """The role of a token, ``""`` for an invalid one."""
         known = ((self.token, OPERATOR), (self.provision_token, PROVISIONER), (self.view_token, VIEWER))
         for token, role in known:
             if token and hmac.compare_digest(given, token):
@@ -49,33 +49,32 @@ class Access(NamedTuple):
 
 
 Audit = Callable[[str, str, str, Mapping[str, str], str, str], None]
-"""Notes who (user, host) did what, with which parameters, with which result, and what was answered."""
+"""Writes to the audit log: user, host, command, its parameters, result (``done``, ``refused``, …) and the answer."""
 
 
 MOST_GUESSES: Final = 10
-"""Wrong tokens of one host at once; as many are forgiven in a minute."""
+"""Wrong tokens of one host within a minute before it is banned."""
 GUESSERS_BANNED: Final = 300.0
-"""Seconds."""
+"""Seconds of such a ban."""
 
 
 def guessers() -> Bans:
-    """Of an API: hosts (IPv6: networks of 64 bits) are banned for wrong tokens, apart from those that are banned for
-    what they send to SIP."""
+    """The bans of an API for wrong tokens, by host (IPv6: by /64 network), separate from those for SIP."""
     found = Bans()
     found.live_by(BanPolicy(MOST_GUESSES, 60.0, GUESSERS_BANNED))
     return found
 
 
 def unaudited(user: str, host: str, what: str, params: Mapping[str, str], result: str, said: str) -> None:
-    """Note nothing."""
+    """An :data:`Audit` that writes nothing."""
 
 
 class ApiError(Exception):
-    """The API cannot be offered; its text is the sentence that says why and what to do."""
+    """The API cannot listen; the text says why and what to do."""
 
 
 class ApiSocket:
-    """It listens as soon as it is made: who asks before somebody answers waits."""
+    """Listens as soon as it is made; clients wait in its backlog until requests are served."""
 
     def __init__(self, api: Api, access: Access | None = None) -> None:
         """Raises :class:`ApiError` when the address is taken, cannot be bound, or is TCP without a token."""
@@ -85,11 +84,11 @@ class ApiSocket:
             )
         self.api = api
         self.access = access or Access()
-        """Whom it lets in; to be set anew when that has changed."""
+        """Who has access; assigned after a reload."""
         self.audit: Audit = unaudited
-        """Told of what is done here."""
+        """Called for each command."""
         self.guessers = guessers()
-        """Whose tokens are not looked at."""
+        """Hosts banned for wrong tokens."""
         try:
             self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)
             self.sock.listen(_BACKLOG)
@@ -100,7 +99,7 @@ class ApiSocket:
 
     @property
     def port(self) -> int:
-        """The TCP port that is listened at; 0 for a UNIX socket."""
+        """The TCP port; 0 for a UNIX socket."""
         return 0 if self.api.path else int(self.sock.getsockname()[1])
 
     def close(self) -> None:
@@ -125,7 +124,7 @@ def _tcp_socket(host: str, port: int) -> socket.socket:
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    """A bound socket that only its owner may use; one left by a dead process is replaced."""
+    """A bound socket with mode 0600; one left by a dead process is replaced."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _clear(path)
     listener = socket.socket(socket.AF_UNIX)

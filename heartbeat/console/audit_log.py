@@ -1,8 +1,9 @@
-"""The audit log: who ordered, provisioned, or tried to log in, when, from where, and what was answered.
+"""The audit log: commands, provisioning and logins, with time, user, host and answer.
 
-JSON lines, appended as they come to ``audit.jsonl`` in the state directory. The file has two generations
-(`heartbeat.console.journal`), each of some 20,000 entries; what is refused is noted at a bounded rate, so that nobody
-who may do nothing can push out what was done. No secret is ever in it: of what is provisioned the names alone.
+JSON lines, appended to ``audit.jsonl`` in the state directory. The file has two generations
+(`heartbeat.console.journal`) of some 20,000 entries each. Refused attempts are written at a limited rate, so that
+unauthorised clients cannot push out entries of what was done. It has no secrets: of provisioned lines and routes only
+the names.
 """
 
 from __future__ import annotations
@@ -22,12 +23,15 @@ from sip.overload.token_bucket import TokenBucket
 FILE: Final = "audit.jsonl"
 VIEW: Final = "audit-log"
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Of one generation."""
+"""Size of one generation."""
 MOST_REFUSED: Final = 20
+"""Refusals that are written at once."""
 REFUSED_A_SECOND: Final = 1 / 60
+"""Refusals that are written in a second beyond that."""
 MOST_TEXT: Final = 300
-"""Characters of a text that is noted."""
+"""Characters of a parameter or an answer; the rest is cut off."""
 MOST_WITH: Final = 8
+"""Parameters of an entry."""
 DEFAULT_LIMIT: Final = 50
 
 
@@ -41,20 +45,20 @@ def _with(row: Entry) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Something that somebody did, or tried to do."""
+    """An entry: something that a user did or tried to do."""
 
     time: Annotated[float, Column("At", "instant")]
     """Epoch seconds."""
     node: Annotated[str, Column("At node")]
     user: Annotated[str, Column("Who")]
-    """As the gate of the API knows him: ``root by socket``, ``operator by token``, a user whom the proxy names."""
+    """``root by socket``, ``operator by token``, or the user named by a proxy."""
     host: Annotated[str, Column("~From")]
-    """The address that the request came from; empty by the UNIX socket."""
+    """The address that the request came from; ``""`` by a UNIX socket."""
     what: Annotated[str, Column("What")]
-    """A verb of the API, ``provision``, ``login``, ``logout``, ``reload``."""
+    """A command of the API, ``provision``, ``login``, ``logout``, ``reload``."""
     params: Annotated[Mapping[str, str], Column("With", of=_with)]
     result: Annotated[str, Column("Result", of=_result)]
-    """``done``, ``running`` (it takes its time), ``failed``, ``refused``."""
+    """``done``, ``running`` (it had not ended yet), ``failed``, ``refused``."""
     said: Annotated[str, Column("Answer", "sentence")]
 
 
@@ -66,12 +70,12 @@ class Entries:
 
 
 class AuditLog(Journal):
-    """Of one process. `note` never blocks."""
+    """The audit log of one process. `note` never blocks."""
 
     def __init__(
         self, directory: Path, node: str, soon: Callable[[], None], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """``soon`` has it written, by whoever may block."""
+        """``soon`` is called when there is something to write; it has `write` called in a thread."""
         super().__init__(directory / FILE, MOST_BYTES)
         self._node = node
         self._soon = soon
@@ -79,7 +83,7 @@ class AuditLog(Journal):
         self._refusals = TokenBucket(REFUSED_A_SECOND, MOST_REFUSED, clock())
 
     def note(self, user: str, host: str, what: str, params: Mapping[str, str], result: str, said: str) -> None:
-        """Write down that somebody did something, or tried to; of refusals only so many a second."""
+        """Add an entry; refusals beyond the rate limit are left out."""
         if result == REFUSED and not self._refusals.take(self._clock()):
             return
         few = {key[:40]: value[:MOST_TEXT] for key, value in list(params.items())[:MOST_WITH]}
@@ -88,13 +92,13 @@ class AuditLog(Journal):
         self._soon()
 
     def view(self, params: Mapping[str, str]) -> Later:
-        """``audit-log``, read by a thread."""
+        """The view ``audit-log``, which is read in a thread."""
         limit = int(params.get("limit", DEFAULT_LIMIT))
         return Later(lambda: Entries(tuple(reversed(entries(self.read())))[:limit]))
 
 
 def entries(values: Iterable[Any]) -> list[Entry]:
-    """What is in the lines of a file; those of another version are passed over."""
+    """The entries in the JSON values of a file; those of another version are skipped."""
     found = []
     for value in values:
         try:

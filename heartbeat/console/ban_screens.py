@@ -1,4 +1,4 @@
-"""``bans`` and ``unban`` of servers and agents alike: one look at several processes, one order to them."""
+"""The commands ``bans`` and ``unban`` of both programs, for several processes at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class BanRow:
 
 
 def bans_screen(clients: Sequence[Client]) -> Screen:
-    """Whom these processes do not listen to. Raises :class:`Unreachable` when none of them answers."""
+    """The bans of these processes. Raises :class:`Unreachable` when none of them answers."""
     value: dict[str, Any] = {}
     rows, silent = list[BanRow](), list[str]()
     total = 0
@@ -63,7 +63,8 @@ def bans_screen(clients: Sequence[Client]) -> Screen:
 
 
 def lift(clients: Sequence[Client], host: str) -> int:
-    """Have all of these listen to ``host`` again; the exit code: 1 when it is banned nowhere, or one is silent."""
+    """Lift the ban of ``host`` at all of these; returns the exit code, 1 when one does not answer. Raises
+    :class:`ConsoleError` when it is banned nowhere."""
     code, lifted, said = HEALTHY, False, list[str]()
     for client in clients:
         try:

@@ -1,4 +1,4 @@
-"""Hosts that are not listened to: shown, and heard again."""
+"""Bans of hosts, as the console shows and lifts them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALL: Final = "all"
 
 
 def look(each: Sequence[Bans], now: float, wall_offset: float) -> BanList:
-    """Whom these do not listen to; ``wall_offset`` makes the wall clock of ``now``."""
+    """The view ``bans``; ``wall_offset``: seconds to add to ``now`` for the wall clock."""
     banned = [
         BannedHost(ban.host, ban.at + wall_offset, ban.until - now, ban.dropped, ban.because)
         for ban in sorted((ban for bans in each for ban in bans.lasting(now)), key=lambda ban: ban.at)
@@ -23,12 +23,12 @@ def look(each: Sequence[Bans], now: float, wall_offset: float) -> BanList:
 
 
 def counts(each: Sequence[Bans], now: float) -> BanCounts:
-    """How many are banned, for status."""
+    """The numbers of bans, for ``status``."""
     return BanCounts(sum(len(bans.lasting(now)) for bans in each), sum(bans.total for bans in each))
 
 
 def lift(each: Sequence[Bans], host: str) -> str:
-    """Listen to a host again, or to all; what was done, as a sentence. Raises :class:`Refused` for one that is not
+    """Lift the ban of a host, or of all hosts; returns a sentence. Raises :class:`Refused` for a host that is not
     banned."""
     if host != ALL:
         if not any([bans.lift(host) for bans in each]):

@@ -1,4 +1,4 @@
-"""The other end of the API: asks a process for a page, or posts a verb, over its UNIX socket or TCP."""
+"""The client of the API: gets pages and posts commands, over a UNIX socket or TCP."""
 
 from __future__ import annotations
 
@@ -20,44 +20,45 @@ from heartbeat.site.values import Api, Secret
 from sip.io.unix_path import short_path
 
 TIMEOUT: Final = 3.0
-"""Seconds without an answer after which a process counts as unreachable; a paused one accepts and never answers."""
+"""Seconds without an answer after which a process counts as unreachable (a stopped one accepts, but never
+answers)."""
 FETCHING: Final = 10.0
-"""The same where a server fetches an agent's answer, which may be long and the way slow; it waits less for one that
-says nothing."""
+"""The same when a server passes the request on to an agent, whose answer may be long and its link slow. The server
+itself gives up earlier on an agent that sends nothing."""
 NODE: Final = "Holdfast-Node"
-"""Header of a request: which node of the site is meant; without it, the server that is asked."""
+"""Header field of a request: the node that it is for; without it, the server that it is sent to."""
 NO_ANSWER: Final = 504
-"""HTTP status when a node that something was passed on to does not answer (RFC 9110 section 15.6.5)."""
+"""HTTP status when the node that a request was passed on to does not answer (RFC 9110 section 15.6.5)."""
 _MOST_BYTES: Final = 16 * 1024 * 1024
 MOST_AT_ONCE: Final = 32
-"""Processes that are asked at the same time: of them many may be asked by one server, whose API has its limits."""
+"""Concurrent requests; many of them may go through one server, whose API limits its connections."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A process of the site, to be asked. Nothing is kept open between two questions."""
+    """A process of the site that requests are sent to. Each request has its own connection."""
 
     name: str
-    """The node or agent, as the site file calls it."""
+    """Name of the node in the site file."""
     api: Api
     token: Secret | None = None
     timeout: float = TIMEOUT
     is_agent: bool = False
     through: str = ""
-    """The server whose API this is, which passes on to ``name`` what it is asked; empty: it is asked itself."""
+    """The server that passes requests on to ``name``; empty: they are sent to ``name`` itself."""
     instead: tuple[Client, ...] = ()
-    """Further ways to the same process, each taken where those before it fail; an order only where nobody can have
-    heard it."""
+    """Further ways to the same process, tried in order when those before fail; a command only if it cannot have been
+    received before."""
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it can be asked on its own machine alone, and that is not this one: its API is a UNIX socket in a
-        directory that is not here. A process that was started here has made its own."""
+        """Whether its API is a UNIX socket of another machine: the directory of the socket does not exist here, which
+        a process makes when it is started."""
         try:
             return bool(self.api.path) and not Path(self.api.path).parent.exists()
-        except OSError:  # who may not look is told so when he asks
+        except OSError:  # a missing permission is reported by the request
             return False
 
     def view(self, page: str, **params: str) -> Any:
@@ -66,23 +67,23 @@ class Client:
         return self._ask("GET", f"/v1/{quote(page)}{query}", None)
 
     def see(self, kind: type[T], page: str, **params: str) -> tuple[Any, T]:
-        """The page as JSON and as the view that it is. Raises the same."""
+        """The page as JSON and as a view of ``kind``. Raises the same."""
         value = self.view(page, **params)
         return value, self.read(kind, value)
 
     def read(self, kind: type[T], value: Any) -> T:
-        """JSON of this process as the view that it is."""
+        """JSON of this process as a view of ``kind``. Raises :class:`ConsoleError` if it does not fit."""
         try:
             return of_json(kind, value)
         except (KeyError, TypeError, AttributeError) as error:
             raise ConsoleError(f"{self.name} is of another version: what it says has no {error}.") from None
 
     def command(self, verb: str, params: Mapping[str, str]) -> Progress:
-        """What the process answers to the verb. Raises the same."""
+        """Post a command; the process's answer. Raises the same."""
         return self.read(Progress, self._ask("POST", f"/v1/{quote(verb)}", json.dumps(dict(params)).encode()))
 
     def provision(self, change: bytes) -> Any:
-        """What the process answers to a change of what is provisioned, as JSON. Raises the same."""
+        """Post a change of provisioned lines and routes; the process's answer as JSON. Raises the same."""
         return self._ask("POST", "/v1/provisioned", change)
 
     @property
@@ -141,13 +142,13 @@ class Client:
 
 
 def near(clients: Iterable[Client]) -> list[Client]:
-    """Those that may be asked on this machine; all, so that each says why, where there is none."""
+    """The clients whose APIs are on this machine; all, so that each reports why it fails, if there are none."""
     clients = list(clients)
     return [client for client in clients if not client.is_elsewhere] or clients
 
 
 def ask_all(clients: Iterable[Client], page: str, **params: str) -> dict[str, Any]:
-    """The page of each process by name, asked all at once; in place of one that fails its :class:`ConsoleError`."""
+    """The page of each process by name, requested concurrently; for one that fails its :class:`ConsoleError`."""
     clients = list(clients)
 
     def ask(client: Client) -> Any:

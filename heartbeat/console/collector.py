@@ -1,4 +1,4 @@
-"""Sends what is to go to a HOMER collector: by UDP, beside the calls, and nothing of it again."""
+"""Sends messages to a HOMER collector (HEP) by UDP, without repetition, separately from the handling of calls."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sip.layer import Stack
 
 OFTEN: Final = 0.02
 SELDOM: Final = 1.0
-"""Seconds between two looks, while there is a collector and while there is none."""
+"""Seconds between two rounds of sending, with and without a collector in the site file."""
 
 
 class Collector:
-    """One for each process; it ends with the loop."""
+    """Sends the datagrams of one process until its loop ends."""
 
     def __init__(self, tracing: Tracing, loop: asyncio.AbstractEventLoop) -> None:
         self._tracing = tracing
@@ -50,7 +50,7 @@ class Collector:
             for datagram in datagrams:
                 try:
                     sock.sendto(datagram, export.to)
-                except OSError:  # no room, no way, or nobody listened to the one before
+                except OSError:  # buffer full, no route, or ICMP for the datagram before
                     export.dropped += 1
                 else:
                     export.sent += 1
@@ -59,7 +59,7 @@ class Collector:
 def collecting(
     loop: asyncio.AbstractEventLoop, name: str, stack: Stack, pump: Noting, peer_of: Callable[[Flow], str], site: Site
 ) -> Tracing:
-    """A `Tracing` whose messages go to the collector of the site file."""
+    """A `Tracing` whose messages are sent to the collector of the site file."""
     tracing = Tracing(name, stack, pump, peer_of, site)
     Collector(tracing, loop)
     return tracing

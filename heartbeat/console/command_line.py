@@ -1,9 +1,8 @@
-"""The command line of a program: its commands, loaded when they are asked for, and its exit codes.
+"""The command line of a program: its commands, loaded on demand, and its exit codes.
 
 Exit codes: 0 healthy, 1 degraded or not done, 2 no active server, 3 wrong usage or unreachable, 4 a bad site file,
-130 interrupted. No traceback reaches the operator; ``HOLDFAST_DEBUG=1`` shows the one of an error of ours. What draws
-screens is not imported from here: a program that runs has no use for it, and a restart is to take no longer than it
-must.
+130 interrupted. Tracebacks are shown only with ``HOLDFAST_DEBUG=1``. Modules that draw screens are not imported here,
+so that a restarted server does not spend time on them.
 """
 
 from __future__ import annotations
@@ -34,25 +33,25 @@ _UNWRITTEN: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class _ReaderGone(Exception):
-    """Whoever read our output has closed it."""
+    """The reader of our output has closed the pipe."""
 
 
 class Program(click.Group):
     """A command line whose commands return their exit code, and which never shows a traceback."""
 
     def __init__(self, *args: Any, later: Mapping[str, str] | None = None, **attributes: Any) -> None:
-        """``later``: further commands by their names, each the module that has it under that name
-        (``_`` for ``-``)."""
+        """``later``: commands to be loaded on demand, by name the module that has a command of that name (with ``_``
+        for ``-``)."""
         settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         super().__init__(*args, **{"context_settings": settings, **attributes})
         self._later = dict(later or {})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which they were added, which is that of their use."""
+        """The commands in the order in which they were added."""
         return [*self.commands, *(name for name in self._later if name not in self.commands)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, loaded now."""
+        """The command, loaded if need be."""
         module = self._later.get(cmd_name)
         if module is not None:
             found = getattr(import_module(module), cmd_name.replace("-", "_"))
@@ -95,7 +94,7 @@ class Program(click.Group):
         except (click.Abort, KeyboardInterrupt):
             code = _say("Stopped.", INTERRUPTED)
         except (_ReaderGone, BrokenPipeError):
-            # Nobody is left to tell.
+            # Nobody reads any message.
             _write_to_nowhere()
             code = HEALTHY
         except Exception as error:
@@ -111,7 +110,7 @@ class Program(click.Group):
 
 
 def _write_to_nowhere() -> None:
-    """What is still buffered cannot be written; the interpreter's last flush must not fail for it."""
+    """Redirect standard output, so that the interpreter's last flush of what cannot be written does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -121,7 +120,7 @@ def _say(sentence: str, code: int) -> int:
 
 
 def open_site(path: str | None) -> Site:
-    """The site file, or a :class:`ConsoleError` with all that is wrong with it."""
+    """The site file. Raises :class:`ConsoleError` with all faults of it."""
     chosen = path or ("site.toml" if Path("site.toml").exists() else None)
     if chosen is None:
         raise ConsoleError("Which site? Say --site FILE, or set HOLDFAST_SITE, or run this beside a site.toml.")

@@ -1,4 +1,5 @@
-"""What commands share that show and ask: options, the site's processes, watching, asking and waiting."""
+"""What commands of both programs share: options, clients of the site's processes, ``--watch``, confirmation,
+waiting."""
 
 from __future__ import annotations
 
@@ -23,18 +24,18 @@ from heartbeat.console.sanitize import IN_JSON
 from heartbeat.site.model import Site
 
 POLL: Final = 0.15
-"""Seconds between two looks while waiting for something to come true."""
+"""Seconds between two requests while waiting for a result."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def open_sites(paths: Sequence[str]) -> list[Site]:
-    """The site files, one at least; as `open_site`."""
+    """The site files, at least one. Raises as `open_site`."""
     return [open_site(path) for path in paths or (None,)]
 
 
 def server_client(site: Site, node: str) -> Client:
-    """Asks that server: itself, or, when its API is on another machine, by a server whose API is here."""
+    """The client of a server: its own API or, when that is on another machine, the API of a server here."""
     if node not in site.servers:
         raise ConsoleError(f"The site {site.name} has no server {node!r}; it has {', '.join(site.servers)}.")
     server = site.servers[node]
@@ -42,18 +43,18 @@ def server_client(site: Site, node: str) -> Client:
 
 
 def agent_client(site: Site, name: str) -> Client:
-    """Asks that agent itself."""
+    """The client of an agent's own API."""
     agent = agent_of(site, name)
     return Client(name, agent.api_address, agent.api_token, is_agent=True)
 
 
 def node_client(site: Site, name: str) -> Client:
-    """Asks that server or agent: itself, or, when its API is on another machine, by a server whose API is here."""
+    """The client of a server or agent: its own API or, when that is on another machine, the API of a server here."""
     return server_client(site, name) if name in site.servers else _by_servers(site, agent_client(site, name))
 
 
 def _by_servers(site: Site, own: Client) -> Client:
-    """The same, asked by the servers whose APIs are here, where its own is not and there are such."""
+    """The same client, but through the servers whose APIs are here, if its own is not and there are such servers."""
     if not own.is_elsewhere:
         return own
     servers = [Client(name, server.api_address, server.api_token) for name, server in site.servers.items()]
@@ -67,7 +68,7 @@ def _by_servers(site: Site, own: Client) -> Client:
 
 
 def known_line(site: Site, name: str) -> None:
-    """Raises :class:`ConsoleError` where the site has no such line, or the line no such channel."""
+    """Raises :class:`ConsoleError` if the site has no such line, or the line no such channel."""
     word, _, channel = name.partition("/")
     line = site.lines.get(word)
     if line is None:
@@ -112,17 +113,18 @@ def limit_option(default: int) -> Callable[[F], F]:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What a command found."""
+    """The result of a command."""
 
     value: Any
-    """As JSON."""
+    """The result as JSON."""
     shown: RenderableType
-    """The same for people."""
+    """The result for people."""
     code: int = HEALTHY
 
 
 def show(make: Callable[[], Screen], shape: str, watch: float | None = None) -> int:
-    """Show what ``make`` finds, once or until Ctrl-C. Returns the exit code."""
+    """Show the screen of ``make``, once or, if ``watch``, every so many seconds until Ctrl-C. Returns the exit
+    code."""
     if watch is None:
         return _once(make(), shape)
     out = console()
@@ -152,7 +154,7 @@ def _once(screen: Screen, shape: str, *, compact: bool = False) -> int:
 
 
 def _found(make: Callable[[], Screen]) -> Screen:
-    """What ``make`` finds; while watching, a server that is gone is something to show, not the end."""
+    """The screen of ``make``; while watching, an unreachable process is shown and does not end the command."""
     try:
         return make()
     except ConsoleError as error:
@@ -162,8 +164,8 @@ def _found(make: Callable[[], Screen]) -> Screen:
 
 
 def reload(client: Client, timeout: float) -> bool:
-    """Have a process read its site file again, and show what it took from it or why it refused it; whether it took
-    it. Raises :class:`Unreachable`, or :class:`ConsoleError` when it does not come to an end."""
+    """Have a process reload its site file and show the changes, or the faults; returns whether it took the file.
+    Raises :class:`Unreachable`, or :class:`ConsoleError` after ``timeout`` seconds."""
     answer = client.command("reload", {})
     end = time.monotonic() + timeout
     while answer.state == "running":
@@ -177,8 +179,8 @@ def reload(client: Client, timeout: float) -> bool:
 
 
 def reload_all(clients: Sequence[Client], timeout: float) -> int:
-    """The same of several, one after the other; what keeps one from it keeps no other from it, and is said. The exit
-    code. Raises :class:`ConsoleError` where it was so with all."""
+    """The same for several, one after the other, whether or not others fail; returns the exit code. Raises
+    :class:`ConsoleError` when none could be asked."""
     code, failed = HEALTHY, list[ConsoleError]()
     clients = near(clients)
     for client in clients:
@@ -195,7 +197,7 @@ def reload_all(clients: Sequence[Client], timeout: float) -> int:
 
 
 def ask(question: str, sure: bool) -> None:
-    """Go on only if the operator agrees. Raises :class:`ConsoleError` when there is nobody to ask."""
+    """Ask for confirmation, unless ``sure``. Raises :class:`ConsoleError` if it is denied or there is no terminal."""
     if sure:
         return
     try:
@@ -212,7 +214,7 @@ def ask(question: str, sure: bool) -> None:
 def wait_until(
     look: Callable[[], tuple[bool, str]], timeout: float, *, quiet: bool = False, what: str = "this"
 ) -> float:
-    """Look again and again until it is true, showing the sentence of what is still missing. Returns the seconds.
+    """Call ``look`` until it returns true, showing its sentence. Returns the seconds that it took.
 
     Raises :class:`ConsoleError` (exit code 1) with the last sentence after ``timeout`` seconds.
     """

@@ -1,4 +1,5 @@
-"""How much room is left where a process writes, asked by a thread: a disk that hangs must not stop the loop."""
+"""Free space of the disks that a process writes to, measured in a thread, as a hanging disk must not stop the
+loop."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from heartbeat.console.views.process import Disk
 
 SCARCE_BYTES: Final = 100 * 2**20
 SCARCE_SHARE: Final = 0.02
-"""Below both there is a warning."""
+"""A warning is given for a disk with less free than both."""
 
 
 class DiskSpace:
-    """The room in some directories as of the last answer of their disks."""
+    """The free space in some directories as last measured."""
 
     def __init__(self, directories: Mapping[str, Path]) -> None:
         self.disks: tuple[Disk, ...] = ()
@@ -24,7 +25,7 @@ class DiskSpace:
         self._thread: threading.Thread | None = None
 
     def ask(self) -> None:
-        """Ask anew; the answer comes whenever the disk gives it."""
+        """Start a measurement, unless one is under way; it updates ``disks`` when it ends."""
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._measure, name="disk space", daemon=True)
             self._thread.start()
@@ -34,7 +35,7 @@ class DiskSpace:
         scarce: dict[tuple[int, int], list[str]] = {}
         for disk in self.disks:
             if disk.free < min(SCARCE_BYTES, SCARCE_SHARE * disk.size):
-                scarce.setdefault((disk.free, disk.size), []).append(disk.directory)  # so much alike, it is one disk
+                scarce.setdefault((disk.free, disk.size), []).append(disk.directory)  # equal figures: it is one disk
         return [
             f"the disk of {node} for {' and '.join(names)} is nearly full: {free / 2**20:.0f} MB are left"
             for (free, _), names in scarce.items()

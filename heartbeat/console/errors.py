@@ -1,10 +1,10 @@
-"""What the operator is told when a command cannot do what it was asked for, with the exit code."""
+"""The errors of console commands, with the program's exit code."""
 
 from __future__ import annotations
 
 
 class ConsoleError(Exception):
-    """Something the operator should know, in one sentence, with the exit code of the program."""
+    """A command failed; has a sentence for the operator and the exit code."""
 
     def __init__(self, sentence: str, code: int = 3) -> None:
         super().__init__(sentence)
@@ -18,13 +18,13 @@ class Unreachable(ConsoleError):
     def __init__(self, sentence: str, died_here: bool = False, heard: bool = True) -> None:
         super().__init__(sentence)
         self.heard = heard
-        """It may have heard what it was told."""
+        """Whether it may have received the request."""
         self.died_here = died_here
-        """It ran on this machine and did not end in good order: its socket is there, and nobody listens."""
+        """Whether it ran on this machine and ended abnormally: its socket is there, but nobody listens."""
 
 
 class RefusedByProcess(ConsoleError):
-    """The process answered that it will not. Exit code 1."""
+    """The process refused. Exit code 1, or 3 for a wrong request."""
 
     def __init__(self, sentence: str, status: int) -> None:
         super().__init__(sentence, 1 if status not in (400, 401, 404, 413) else 3)

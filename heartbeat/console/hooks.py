@@ -1,8 +1,8 @@
-"""Tells others what happens to a site: a command that is run, or a URL that is posted to, for each event.
+"""Notifications of a site's events: for each event a command is run, or JSON is posted to a URL.
 
-A thread of its own does it, one event after the other, and tries again until it has succeeded or an hour is over. The
-loop appends to a bounded queue and waits for nothing. Events are takeovers of this process, and warnings of its
-status that appear and go.
+A thread delivers the events one after the other and tries each again until it succeeds or an hour has passed. The
+loop only appends to a bounded queue. Events are takeovers by this process, and alerts of its status that begin or
+end.
 """
 
 from __future__ import annotations
@@ -28,21 +28,24 @@ from sip.io.tls import for_the_web
 logger = logging.getLogger(__name__)
 
 MOST: Final = 1000
-"""Events that wait; beyond, the oldest are lost."""
+"""Events in the queue; beyond, the oldest are lost."""
 TRIED_FOR: Final = 3600.0
+"""Seconds for which delivery of an event is tried."""
 FIRST_WAIT: Final = 1.0
+"""Seconds before the first repetition, doubled with each up to ..."""
 LONGEST_WAIT: Final = 60.0
+"""... these."""
 PATIENCE: Final = 30.0
-"""Seconds that a command or an answer may take."""
+"""Seconds that a command or an HTTP response may take."""
 TAKEOVER: Final = "takeover"
 
 
 class HookError(Exception):
-    """It did not succeed; the text says why."""
+    """Delivery failed; the text says why."""
 
 
 class Hooks:
-    """See the module. ``settings`` may be assigned anew at any time."""
+    """Delivers the events of one process. ``settings`` may be assigned at any time."""
 
     def __init__(self, site: Site, node: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings = site.hooks
@@ -56,11 +59,11 @@ class Hooks:
 
     @property
     def wanted(self) -> bool:
-        """Whether anybody wants to be told."""
+        """Whether a command or a URL is configured."""
         return bool(self.settings.command or self.settings.url)
 
     def tell(self, event: str, code: str, text: str) -> None:
-        """Something happened. Never blocks, never raises."""
+        """Queue an event. Never blocks, never raises."""
         if not self.wanted or (self.settings.codes and code not in self.settings.codes):
             return
         told = {"id": secrets.token_hex(16), "event": event, "code": code, "text": text, "at": round(time.time(), 3)}
@@ -71,7 +74,7 @@ class Hooks:
         self._wake.set()
 
     def look(self, alerts: Iterable[Alert]) -> None:
-        """The warnings of status now: what is new, and what has gone, is told. Those of the first look are new."""
+        """Queue events for alerts that began or ended since the last call; at the first call all are new."""
         now = {(alert.code, _about(alert)): alert for alert in alerts}
         before, self._alerts = self._alerts or {}, now
         for key, alert in now.items():
@@ -82,7 +85,7 @@ class Hooks:
                 self.tell("alert-over", alert.code, alert.text)
 
     def close(self) -> None:
-        """End; what waits is tried once more, for a moment."""
+        """End the thread; queued events are tried once more, for two seconds at most."""
         self._ending.set()
         self._wake.set()
         if self._thread is not None:
@@ -111,22 +114,23 @@ class Hooks:
                     wait = min(2 * wait, LONGEST_WAIT)
                     continue
             wait = FIRST_WAIT
-            if self._queue and self._queue[0][1] is event:  # it may have been pushed out meanwhile
+            if self._queue and self._queue[0][1] is event:  # else the full queue has dropped it
                 self._queue.popleft()
 
 
 def _about(alert: Alert) -> str:
-    """What tells two warnings of a code apart, without the figures in them, which change."""
+    """The subject of an alert, which with its code identifies it: its text up to a colon without digits, as these
+    change."""
     return "".join(" " if each.isdigit() else each for each in alert.text.partition(":")[0])
 
 
 def signature(key: bytes, at: str, body: bytes) -> str:
-    """What a receiver is to work out for himself: HMAC-SHA256 (RFC 2104) of the time, a full stop and the body."""
+    """The signature of a request: HMAC-SHA256 (RFC 2104) over time, a full stop and body."""
     return "sha256=" + hmac.new(key, at.encode() + b"." + body, "sha256").hexdigest()
 
 
 def deliver(settings: HookSettings, event: Mapping[str, Any]) -> None:
-    """Run the command, and post to the URL. Raises :class:`HookError`. It blocks."""
+    """Run the command and post to the URL, as configured. Blocks. Raises :class:`HookError`."""
     body = json.dumps(event, separators=(",", ":")).encode()
     if settings.command:
         _run_command(settings.command, body)
@@ -145,7 +149,7 @@ def _run_command(command: tuple[str, ...], body: bytes) -> None:
 
 
 def post(to: str, key: Secret | None, body: bytes) -> None:
-    """Post JSON to a URL, signed where there is a key. Raises :class:`HookError`. It blocks."""
+    """Post JSON to a URL, signed if there is a key. Blocks. Raises :class:`HookError`."""
     url, at = urlsplit(to), str(int(time.time()))
     headers = {"Content-Type": "application/json", "X-Holdfast-Time": at}
     try:

@@ -1,4 +1,4 @@
-"""Work for which the loop must not stand still."""
+"""Work that is done in a thread, so as not to block the loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class InThread(Generic[T]):
-    """Something that a thread does, once at a time: reading a large site file takes seconds."""
+    """Runs ``work`` in a thread, one run at a time, then calls ``then`` with its result in the loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, work: Callable[[], T], then: Callable[[T], None]) -> None:
         self._loop = loop
@@ -21,11 +21,11 @@ class InThread(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether it is being done."""
+        """Whether it is running."""
         return self._busy
 
     def ask(self) -> None:
-        """Do it; what is asked for meanwhile is done once more afterwards."""
+        """Start a run; if one is under way, another follows it, and only its result is passed on."""
         if self._busy:
             self._again = True
             return

@@ -1,8 +1,8 @@
-"""What a process wants to know again after its restart: JSON, a line each, in a file of its state directory.
+"""Files of JSON lines in the state directory that a process reads again after a restart.
 
-Lines are gathered in memory and written by whoever may block. The file has two generations: when one is full, it
-takes the place of the one before, so the two together stay below twice the room. A line that is torn, as by a death,
-is passed over; one that cannot be written for want of room is lost, since nothing depends on it.
+Lines are gathered in memory and written in a thread. A file has two generations: when it is full, it replaces the
+one before. An incomplete line, as left by a crash, is skipped; lines that cannot be written are lost, since nothing
+depends on them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from heartbeat.decision import Decided
 
 MOST_BYTES: Final = 512 * 1024
-"""Of one generation: some 4,000 decisions."""
+"""Size of one generation: some 4,000 decisions."""
 MOST_WAITING: Final = 10_000
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ json_line: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).e
 
 
 class Written(Protocol):
-    """A file that is written now and then, by whoever may block."""
+    """A file that is written from time to time in a thread."""
 
     @property
     def waits(self) -> bool: ...
@@ -47,11 +47,11 @@ class Journal:
         self._is_well = True
 
     def add(self, value: Any) -> None:
-        """One more line, soon."""
+        """Queue a value to be written as a line."""
         self.add_line(json_line(value))
 
     def add_line(self, line: str) -> None:
-        """The same of a value that is encoded already."""
+        """The same for a value that is encoded already."""
         self._waiting.append(line)
 
     @property
@@ -60,7 +60,7 @@ class Journal:
         return bool(self._waiting)
 
     def read(self) -> list[Any]:
-        """What is there, the oldest first."""
+        """The values of both generations, oldest first."""
         found: list[Any] = []
         for path in (self._former, self.path):
             try:
@@ -76,7 +76,7 @@ class Journal:
         return found
 
     def write(self) -> None:
-        """Write what waits."""
+        """Append the queued lines to the file."""
         lines: list[str] = []
         while self._waiting:
             lines.append(self._waiting.popleft())
@@ -100,15 +100,16 @@ class Journal:
 
 
 class DecisionJournal(Journal):
-    """The decisions of a process; ``offset`` makes the wall clock of the core's, or the other way round."""
+    """The decisions of a process, stored with epoch seconds."""
 
     def note(self, decision: Decided, offset: float) -> None:
-        """One more, soon."""
+        """Queue a decision; ``offset``: seconds to add to the core's clock for the wall clock."""
         at = round(decision.at + offset, 3)
         self.add({"at": at, "code": decision.code, "because": decision.because})
 
     def take_up(self, history: deque[Decided], offset: float) -> None:
-        """Put what former starts decided before what is there, as far as there is room."""
+        """Put the stored decisions in front of ``history``, as far as it has room; ``offset``: seconds to add to the
+        wall clock for the core's."""
         former: list[Decided] = []
         for each in self.read():
             try:
@@ -120,7 +121,7 @@ class DecisionJournal(Journal):
 
 
 def _ends_a_line(path: Path) -> bool:
-    """Whether what was written last was written whole."""
+    """Whether the file ends with a complete line."""
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"

@@ -1,4 +1,4 @@
-"""Messages as a ladder: a lane for each end, an arrow for each message, in as few columns as there are."""
+"""Messages as a ladder diagram: a lane for each end, an arrow for each message, as narrow as the terminal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LANE: Final = "│"
 
 
 class Ladder:
-    """Something that a console prints."""
+    """A ladder diagram that rich can print."""
 
     def __init__(self, hops: Sequence[Hop]) -> None:
         self._hops = hops
@@ -33,12 +33,12 @@ class Ladder:
         for row in _titles(self._names, gap):
             yield Text(" " * left + row, "bold", no_wrap=True, overflow="crop")
         for hop in self._hops:
-            time = clock(hop.at, fine=True)[-_TIME:]  # the day stands elsewhere
+            time = clock(hop.at, fine=True)[-_TIME:]  # the day is in the title
             yield _rung(hop, time.ljust(left), self._names, middles)
 
 
 def lanes(hops: Sequence[Hop]) -> list[str]:
-    """The ends from left to right: in the order in which the messages come by them."""
+    """The ends from left to right, in the order in which messages reach them."""
     names: list[str] = []
     for hop in hops:
         if hop.source not in names:
@@ -49,7 +49,7 @@ def lanes(hops: Sequence[Hop]) -> list[str]:
 
 
 def _titles(names: Sequence[str], gap: int) -> Iterator[str]:
-    """A name that is too long has its port below."""
+    """The rows of lane titles: the port of a name that is too long is in a second row."""
     split = [(name, "") if cell_len(name) < gap else name.rpartition(":")[::2] for name in names]
     split = [(first or second, second if first else "") for first, second in split]
     for row in (0, 1):
@@ -98,7 +98,7 @@ def what(text: str) -> str:
     method = next(
         (line.split()[-1].upper() for line in head.split("\r\n") if line[:5] == "cseq:" and " " in line), ""
     )
-    # what a 2xx with a description answers is plain, and there is little room
+    # the method is left out of a 2xx with SDP, where it is plain, since there is little room
     return f"{status} {phrase if status[:1] != '2' or sdp else method}{sdp}".strip()
 
 

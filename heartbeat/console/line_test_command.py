@@ -1,4 +1,4 @@
-"""``b2bua test`` and ``gateway-agent test``: a test of a line is ordered where it belongs to, and waited for."""
+"""``b2bua test`` and ``gateway-agent test``: start a test of a line at its process and wait for the result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from heartbeat.console.views.lines import LineTrial, TrialStep
 from heartbeat.line_tests import LONGEST_RING, RING
 
 MARGIN: Final = 30.0
-"""Seconds for all that is not ringing."""
+"""Seconds for a test besides its ringing."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def test_options(function: F) -> F:
-    """LINE, ``--call``, ``--from``, ``--ring``."""
+    """The options of ``test``: LINE, ``--call``, ``--from``, ``--ring``."""
     options = (
         click.argument("line", metavar="LINE"),
         click.option("--call", "number", metavar="NUMBER", help="Call this number by the trunk, too."),
@@ -43,7 +43,7 @@ def test_options(function: F) -> F:
 
 
 def tested(client: Client, line: str, number: str | None, caller: str | None, ring: float) -> Screen:
-    """Have the line tested by that process; what came of it, when it is over. Raises :class:`ConsoleError`."""
+    """Have a process test the line and wait for the result. Raises :class:`ConsoleError`."""
     given = {"line": line, "call": number or "", "from": caller or "", "ring": f"{ring:g}"}
     answer = client.command("test", given)
     end = time.monotonic() + MARGIN + (ring if number else 0.0)

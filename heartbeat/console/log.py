@@ -1,4 +1,4 @@
-"""What the log of a program shows: from which level on, of which package, and how its lines look."""
+"""The log of a program: its levels by package, and the format of its lines."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ LEVELS: Final[Mapping[str, int]] = {
     "error": logging.ERROR,
 }
 DEFAULT: Final = "default"
-"""Takes a package's own level back."""
+"""Restores the default level of a package."""
 PRIORITIES: Final[Mapping[int, int]] = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
-"""Of sd-daemon(3)."""
+"""The priorities of sd-daemon(3) by log level."""
 LABELS: Final = ("call", "line", "agent")
-"""What a record may be about (``extra=``), as members in JSON."""
+"""Attributes of a record (``extra=``) that are members of its JSON."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """How a program is to log."""
+    """The log settings of a program."""
 
     levels: Mapping[str, str] = field(default_factory=dict)
-    """By package, or ``all``."""
+    """Level by package, or ``all``."""
     as_json: bool = False
 
     @classmethod
     def of(cls, levels: Iterable[str], shape: str) -> LogSettings:
-        """Those of the options: ``debug``, or ``sip=debug``. Raises :class:`click.BadParameter`."""
+        """The settings of the options: each level is ``debug``, or ``sip=debug``. Raises
+        :class:`click.BadParameter`."""
         found: dict[str, str] = {}
         for text in levels:
             package, _, level = text.rpartition("=")
@@ -54,7 +55,7 @@ class LogSettings:
 
 
 def log_options(function: F) -> F:
-    """``--log-level`` and ``--log-format`` of a command that runs a program."""
+    """The options ``--log-level`` and ``--log-format`` of a command that runs a program."""
     for option in (
         click.option(
             "--log-format",
@@ -86,7 +87,7 @@ def fault_of(package: str, level: str) -> str:
 
 
 def set_level(package: str, level: str) -> str:
-    """Log that package, or all, from that level on; a sentence. Raises :class:`Refused`."""
+    """Set the level of a package, or of all; returns a sentence. Raises :class:`Refused`."""
     if fault := fault_of(package, level):
         raise Refused(fault, 400)
     top = package.partition(".")[0]
@@ -98,7 +99,7 @@ def set_level(package: str, level: str) -> str:
 
 
 def _parts_of(package: str) -> list[str]:
-    """The parts of a package that log, as far as they are loaded, and what these are parts of."""
+    """The loggers below a package, as far as their modules are loaded."""
     return sorted(name for name in logging.Logger.manager.loggerDict if name.startswith(f"{package}."))
 
 
@@ -108,8 +109,8 @@ def _set(package: str, level: str) -> None:
 
 
 def start(settings: LogSettings) -> None:
-    """Log to standard error; under systemd's journal with its priorities, and without times, which it has."""
-    # what no line shows is not looked up: where it was said, by which thread and process
+    """Log to standard error; into systemd's journal with its priorities and without times, which it adds."""
+    # our formats show neither source nor thread and process, so these are not looked up
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
@@ -134,7 +135,7 @@ def _is_journal() -> bool:
 
 
 class JournalFormatter(LineFormatter):
-    """Each line begins with its priority."""
+    """A formatter whose lines begin with their priority."""
 
     def format(self, record: logging.LogRecord) -> str:
         before = f"<{PRIORITIES.get(record.levelno, 6)}>"
@@ -142,8 +143,8 @@ class JournalFormatter(LineFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """A JSON object a line: ``at`` in epoch seconds, ``level``, ``package``, ``message``, what it is about, and
-    ``exception`` where there is one."""
+    """A JSON object for each record: ``at`` in epoch seconds, ``level``, ``package``, ``message``, the :data:`LABELS`
+    and ``exception`` that it has."""
 
     def format(self, record: logging.LogRecord) -> str:
         value: dict[str, Any] = {

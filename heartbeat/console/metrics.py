@@ -1,4 +1,4 @@
-"""The metrics of a view in Prometheus' text format: gauges, and counters that are counters."""
+"""The metrics of a view in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FAMILIES: Final = {GAUGE: GaugeMetricFamily, COUNTER: CounterMetricFamily, HIST
 
 
 class ViewCollector(Collector):
-    """The figures of one view (:func:`heartbeat.console.schema.figures_of`), ``common`` labels on each."""
+    """Collects the figures of a view (:func:`heartbeat.console.schema.figures_of`); ``common``: labels of all."""
 
     def __init__(self, view: Any, common: Mapping[str, str]) -> None:
         self._view = view
@@ -42,7 +42,7 @@ class ViewCollector(Collector):
 
 
 def text_of(view: Any, common: Mapping[str, str]) -> str:
-    """What ``GET /metrics`` answers: the view's figures, and what the kernel knows of the process."""
+    """The answer to ``GET /metrics``: the view's figures, and the process metrics of prometheus-client."""
     registry = CollectorRegistry()
     registry.register(ViewCollector(view, common))
     ProcessCollector(namespace=PREFIX, registry=registry)

@@ -1,5 +1,5 @@
-"""The asking shell of `heartbeat.console_exchange`: what an operator wants of another node goes there from the server
-that he has at hand. What the other one answers is passed on as it came: it is not this server that reads it."""
+"""The requesting side of `heartbeat.console_exchange`: a server passes requests of its API on to other nodes of the
+site, and their answers back unchanged."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from heartbeat.console_exchange import ConsoleAnswered, ConsoleExchange
 from sip.io.pump import Pump
 
 MOST_NAMED: Final = 20
-"""Nodes that a refusal names."""
+"""Nodes that are listed in a refusal."""
 _ANSWER: Final = re.compile(rb'\{"status": (200|[45]\d\d), "body": (.*)\}', re.DOTALL)
 
 
 class OtherNodes:
-    """Of one server. Made once its core is on its pump."""
+    """Passes the requests of one server on; to be made when its core has its pump."""
 
     def __init__(
         self, node: str, nodes: Callable[[], Collection[str]], exchange: ConsoleExchange, pump: Pump
     ) -> None:
-        """``nodes`` are all of the site, servers and agents."""
+        """``nodes``: the names of all servers and agents of the site."""
         self._node = node
         self._nodes = nodes
         self._exchange = exchange
@@ -37,7 +37,7 @@ class OtherNodes:
         pump.others[ConsoleAnswered] = self._answered
 
     def is_here(self, node: str) -> bool:
-        """Whether that is this server. Raises :class:`Refused` where the site has none of the name."""
+        """Whether ``node`` is this server. Raises :class:`Refused` if the site has no such node."""
         nodes = self._nodes()
         if node not in nodes:
             more = f" and {len(nodes) - MOST_NAMED:,} more" if len(nodes) > MOST_NAMED else ""
@@ -45,7 +45,7 @@ class OtherNodes:
         return node == self._node
 
     async def ask(self, node: str, question: Question) -> tuple[int, bytes]:
-        """HTTP status and body that ``node`` answers. Raises :class:`Refused` when it does not."""
+        """HTTP status and JSON body of the answer of ``node``. Raises :class:`Refused` when it does not answer."""
         asked = packed(
             {
                 "method": question.method,
@@ -80,6 +80,6 @@ class OtherNodes:
     def _answered(self, told: ConsoleAnswered) -> None:
         future = self._waiting.get(told.number)
         if future is None:
-            self._early = told  # it failed before its number was known, or nobody waits for it any more
+            self._early = told  # it failed before `ask` had its number, or the client has gone
         elif not future.done():
             future.set_result(told)

@@ -1,5 +1,5 @@
-"""The answering shell of `heartbeat.console_exchange`: what a server passes on to this node is answered here, as the
-node's own API would. And the form in which question and answer travel."""
+"""The answering side of `heartbeat.console_exchange`: requests that a server passes on to this node are answered as
+by its own API. Also the encoding of requests and answers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ logger = logging.getLogger(__name__)
 GET: Final = "GET"
 POST: Final = "POST"
 MOST_TEXT: Final = 8 * 1024 * 1024
-"""Bytes of a question or an answer, unpacked."""
+"""Bytes of a request or an answer before compression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What somebody wants of another node."""
+    """A request for another node."""
 
     method: str
-    """``GET``: the page ``name``. ``POST``: the order."""
+    """``GET`` a page, or ``POST`` a command."""
     name: str
+    """The page or command."""
     params: Mapping[str, str]
     user: str
-    """Who asks, as the audit log of the other node is to have it."""
+    """The user, for the audit log of the other node."""
 
 
 async def _is_ready() -> None:
@@ -41,7 +42,7 @@ async def _is_ready() -> None:
 
 
 class PassedOn:
-    """Of one node. Made once its core is on its pump."""
+    """Answers the requests that are passed on to one node; to be made when its core has its pump."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class PassedOn:
         orders: frozenset[str],
         ready: Callable[[], Awaitable[None]] = _is_ready,
     ) -> None:
-        """``pages`` and ``orders`` are what may be passed on to this node; ``ready`` is waited for before each."""
+        """``pages`` and ``orders``: those that may be passed on to this node; ``ready`` is awaited before each."""
         self._node = node
         self._exchange = exchange
         self._pump = pump
@@ -114,7 +115,7 @@ def _question(found: Any) -> Question:
 
 
 def packed(value: Any) -> bytes:
-    """As it travels: JSON, deflated."""
+    """The encoded form: JSON, compressed by zlib (RFC 1950)."""
     return zlib.compress(_text(value))
 
 
@@ -123,7 +124,7 @@ def _text(value: Any) -> bytes:
 
 
 def unpacked(data: bytes) -> bytes:
-    """The text of what was packed. Raises `zlib.error` for what is none, or too long."""
+    """The JSON text of packed bytes. Raises `zlib.error` if they are invalid or the text is too long."""
     reader = zlib.decompressobj()
     found = reader.decompress(data, MOST_TEXT)
     if not reader.eof:

@@ -1,7 +1,7 @@
-"""SIP messages as a capture file that Wireshark, tshark and sngrep read: link type raw IP, one packet a message.
+"""SIP messages as a pcap file for Wireshark, tshark and sngrep: link type raw IP, one packet for each message.
 
-What is below SIP was not recorded: IP, UDP and TCP are made up around it. What went by TLS or WebSocket is there in
-clear, over TCP. Where a host or port is not known it is 0.0.0.0, or one above 49151.
+The lower layers were not recorded, so IP, UDP and TCP headers are invented. Messages by TLS or WebSocket are in clear
+over TCP. An unknown host is 0.0.0.0, an unknown port one above 49151.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ End = tuple[bytes, int]
 
 
 def capture(hops: Iterable[Hop]) -> bytes:
-    """The whole file."""
+    """The file's content."""
     return b"".join([_HEAD, *_packets(hops)])
 
 
@@ -67,7 +67,7 @@ def _end(address: str, name: str, other: str) -> End:
 
 
 def _ip(source: End, target: End, protocol: int, head: bytes, data: bytes, checksum_at: int) -> bytes:
-    """The packet, both checksums right (RFC 1071)."""
+    """The packet with valid checksums (RFC 1071)."""
     size = len(head) + len(data)
     pseudo = source[0] + target[0] + struct.pack("!II", size, protocol)
     checksum = _sum(pseudo + head + data) or 0xFFFF

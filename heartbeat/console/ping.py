@@ -1,4 +1,4 @@
-"""An OPTIONS ping (RFC 3261 section 11) to any SIP server: its target, its request, what answers say. Pure."""
+"""OPTIONS pings (RFC 3261 section 11) to any SIP server: target, request, answer and statistics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_WORDS: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class PingTarget:
-    """Where to ping."""
+    """A target of pings."""
 
     uri: str
     """The Request-URI."""
@@ -31,11 +31,12 @@ class PingTarget:
     transport: str
     """``udp``, ``tcp`` or ``tls``."""
     node: str = ""
-    """The node of the site whose address this is, where it was named so."""
+    """The node of the site, if the target was given by its name."""
 
     @classmethod
     def parse(cls, text: str, node: str = "") -> PingTarget:
-        """``sip:host:port;transport=tcp``, or less of it: ``host:port``, ``host``. Raises ValueError, a sentence."""
+        """Parse ``sip:host:port;transport=tcp``, ``tcp:host:port``, ``host:port`` or ``host``. Raises ValueError with
+        a sentence."""
         if text.startswith(("tcp:", "udp:", "tls:")):
             text = f"{text[4:]};transport={text[:3]}"
         try:
@@ -58,12 +59,12 @@ class PingTarget:
 
 
 Signer = Callable[[str, int], str]
-"""Makes the Heartbeat line for an OPTIONS with that Call-ID and CSeq number."""
+"""Makes the Heartbeat header line for an OPTIONS with that Call-ID and CSeq number."""
 
 
 def signer(site: str, value: bytes) -> Signer:
-    """Asks the nodes of a site how it is. ``value`` is what the key file here has: they answer only those who know
-    the site key, or an agent's own, which speaks in the name of that agent."""
+    """Signs pings to the nodes of a site, which report their state only to holders of the site key, or of an agent's
+    own key in the name of that agent. ``value``: the content of the key file."""
     key, agent = signer_of(value)
 
     def sign(call_id: str, cseq: int) -> str:
@@ -96,14 +97,14 @@ def request(
 
 @dataclass(frozen=True, slots=True)
 class PingAnswer:
-    """What came back, as far as anyone may believe it: nothing here is authenticated."""
+    """A final response to a ping; nothing in it is authenticated."""
 
     status: int
     reason: str
     server: str
     allow: str
     beat: Beat | None
-    """The Heartbeat header, its signature not checked."""
+    """Its Heartbeat header, the signature unchecked."""
 
     @property
     def healthy(self) -> bool:
@@ -130,13 +131,13 @@ def read_answer(data: bytes, branch: str) -> PingAnswer | None:
 
 
 def _clean(text: str) -> str:
-    """Without what could play tricks with a terminal."""
+    """``text`` without characters that could control a terminal, shortened."""
     return "".join(letter for letter in text[:_MOST_WORDS] if letter.isprintable())
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the pings to one target brought so far."""
+    """The results of the pings to one target so far."""
 
     target: PingTarget
     sent: int = 0
@@ -144,9 +145,9 @@ class Tally:
     """Round trips in seconds, of the last 1000 answered."""
     answered: int = 0
     last: PingAnswer | None = None
-    """The last answer there was."""
+    """The last answer."""
     trouble: str = ""
-    """Why the last ping was not answered; ``""`` when it was."""
+    """Why the last ping was not answered; ``""`` if it was."""
 
     def hit(self, answer: PingAnswer, trip: float) -> None:
         self.sent += 1
@@ -200,7 +201,7 @@ class Tally:
 
 
 _KEYS: Final = {"incarnation": "boot"}
-"""Keys of the JSON form that are called otherwise inside."""
+"""Fields whose JSON key has another name."""
 
 
 def _ms(seconds: float) -> float:

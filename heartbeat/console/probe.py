@@ -1,4 +1,4 @@
-"""The sockets of ``heartbeat ping`` and ``heartbeat watch``: plain asyncio, UDP and TCP."""
+"""The sockets of ``heartbeat ping`` and ``heartbeat watch``: UDP, TCP and TLS by asyncio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sip.wire.framing import Framer
 
 
 class PingProbe:
-    """Pings one target. A ping is never retransmitted, so that a lost one is seen."""
+    """Pings one target. A ping is never retransmitted, so that a lost one is noticed."""
 
     def __init__(self, target: PingTarget, timeout: float, sign: Signer | None = None) -> None:
         self.tally = Tally(target)
@@ -27,7 +27,7 @@ class PingProbe:
         self._line: _Line | None = None
 
     async def ping(self) -> None:
-        """One OPTIONS and its answer, or the time without one; the tally has it."""
+        """Send one OPTIONS and wait for its answer or the timeout; the result is added to the tally."""
         try:
             answer, trip = await self._once()
         except TimeoutError:
@@ -62,7 +62,7 @@ class PingProbe:
                     return answer, arrived - started
 
     async def go_on(self, interval: float, count: int | None, told: Callable[[Tally], None]) -> None:
-        """``count`` pings, or pings for ever, so often; ``told`` hears of each."""
+        """Send ``count`` pings (None: without end), one every ``interval`` seconds; ``told`` is called after each."""
         sent = 0
         while count is None or sent < count:
             begun = time.monotonic()
@@ -74,7 +74,7 @@ class PingProbe:
 
 
 class _Line(asyncio.DatagramProtocol, asyncio.Protocol):
-    """One socket to one target: messages with the instant at which they came, or the error that ended it."""
+    """A socket to one target, with a queue of messages, or the error that ended it, and the time they came."""
 
     def __init__(self, datagrams: bool) -> None:
         self.received: asyncio.Queue[tuple[bytes | OSError, float]] = asyncio.Queue(100)

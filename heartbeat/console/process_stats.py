@@ -1,4 +1,4 @@
-"""How a process does: its share of a processor, its messages, and how long its loop stood still. Pure."""
+"""Statistics of a process: its share of a CPU, its message rate, and the stalls of its loop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ MINUTE: Final = 60.0
 AVERAGE: Final = 10.0
 """Seconds over which shares and rates are averages."""
 APART: Final = 0.5
-"""Least seconds between two samples that are kept; whoever asks more often adds to the last."""
+"""Least seconds between two stored samples; a sample that comes sooner is merged into the last one."""
 
 
 class StatsSampler:
-    """Samples of the last minute. Whoever drives the process takes one every second, and one for each question."""
+    """Samples of the last minute; one is taken every second, and one for each request."""
 
     def __init__(self, cpu: float, messages: int, now: float) -> None:
         self._used: deque[tuple[float, float, int]] = deque([(now, cpu, messages)])
@@ -28,11 +28,11 @@ class StatsSampler:
 
     @property
     def stall(self) -> float:
-        """The longest of the last minute."""
+        """The longest stall of the last minute, in seconds."""
         return max((stall for _, stall in self._stalls), default=0.0)
 
     def sample(self, stall: float, cpu: float, messages: int, now: float) -> ProcessStats:
-        """``stall``: seconds that the loop stood still at most since the last sample; ``cpu``: processor seconds and
+        """Add a sample. ``stall``: the longest stall since the last one, in seconds; ``cpu``: CPU seconds and
         ``messages``: SIP messages received, both since the start."""
         self._longest = max(self._longest, stall)
         if self._stalls and now - self._stalls[-1][0] < APART:
@@ -59,13 +59,13 @@ class StatsSampler:
 
 
 def with_congestion(stats: ProcessStats, congestion: Congestion, now: float) -> ProcessStats:
-    """The same, with how long what comes waits, and what is refused because of that."""
+    """``stats`` with the waiting time of messages and the share of calls refused because of it."""
     share = round(congestion.share_at(now), 2)
     return replace(stats, wait=round(congestion.wait, 4), refused_share=share, refused=congestion.refused)
 
 
 def overload_alerts(name: str, stats: ProcessStats) -> list[Alert]:
-    """What an operator should know of that."""
+    """An alert if calls are refused because of overload."""
     if not stats.refused_share:
         return []
     said = f"{name} refuses {stats.refused_share:.0%} of new calls, for what comes waits too long until it is read"

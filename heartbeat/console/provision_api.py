@@ -1,8 +1,8 @@
-"""Lines and routes put and deleted over the API, each request one change that is taken whole or not at all.
+"""Provisioning of lines and routes over the API; each request is one change, applied as a whole or not at all.
 
 ``PUT /v1/provisioned/lines/NAME`` and ``/routes/NAME`` with the keys of the site file as a JSON object, ``DELETE`` of
-the same, and ``POST /v1/provisioned`` with many of both. Each answers when the server lives by the change, or with
-all that is wrong (422, ``errors``), and then nothing has changed.
+the same, and ``POST /v1/provisioned`` with several of both. Each is answered when the server uses the change, or with
+all its faults (422, ``errors``); then nothing has changed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from heartbeat.site.provisioned import KINDS, Change, ProvisionError
 MOST_CHANGE: Final = 1024 * 1024
 """Bytes of one change."""
 SPREAD: Final = 3.0
-"""Seconds that an answer waits for another node to have the change."""
+"""Seconds that an answer waits until another node has stored the change."""
 POLL: Final = 0.03
-"""Seconds between two looks whether a change has been taken."""
+"""Seconds between two checks whether a change has been applied."""
 
 
 def add_provisioning(
     app: web.Application, process: ConsoleProcess, gate: Gate, audit: Audit, clock: Callable[[], float]
 ) -> None:
-    """Offer it."""
+    """Add the routes to ``app``."""
 
     async def many(request: web.Request) -> web.Response:
         return await take(request, await _body(request))
@@ -73,7 +73,7 @@ def add_provisioning(
         return web.json_response(answer, headers={"Cache-Control": "no-store", "Connection": "close"})
 
     async def spread() -> Any:
-        """Wait until another node has it, where there is one to be reached: then no single death takes it along."""
+        """Wait until another node has the change, if one can be reached, so that it survives a single failure."""
         until = clock() + SPREAD
         while True:
             found = process.view("provisioned", {}, clock())

@@ -1,4 +1,4 @@
-"""Reloads of the site file, and changes of its provisioned part, that were ordered, and what came of each."""
+"""The progress of ordered reloads of the site file and changes of its provisioned part."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from heartbeat.console.contract import Progress, Refused
 RELOAD: Final = "reload"
 PROVISION: Final = "provision"
 MOST: Final = 20
-"""Orders remembered."""
+"""Orders that are remembered."""
 
 
 class ReloadOrders:
-    """A file is read in a thread; orders that come meanwhile are settled together, by what was read last."""
+    """The orders of one process. The file is read in a thread; all orders given before it ends are settled by it."""
 
     def __init__(self) -> None:
         self._count = 0
         self._orders: OrderedDict[str, Progress] = OrderedDict()
 
     def begin(self, verb: str = RELOAD) -> Progress:
-        """One more. Raises :class:`Refused` where too many wait."""
+        """Add an order. Raises :class:`Refused` when too many are running."""
         if len(self._orders) >= MOST and next(iter(self._orders.values())).state == "running":
             raise Refused(f"{MOST} reloads are under way: wait for them")
         self._count += 1
@@ -32,12 +32,12 @@ class ReloadOrders:
         return order
 
     def settle(self, taken: bool, sentences: list[str], verb: str = RELOAD) -> None:
-        """The file was read and taken, or refused; why, or what is new, a sentence each."""
+        """End the running orders of ``verb``: the file was applied, or refused, as ``sentences`` say."""
         for name, order in self._orders.items():
             if order.state == "running" and order.verb == verb:
                 state = "done" if taken else "failed"
                 self._orders[name] = Progress(name, verb, state, "\n".join(sentences), 1, 1)
 
     def progress(self, name: str) -> Progress | None:
-        """How far that order is; None: it is none of these."""
+        """The progress of an order; None if it is not known."""
         return self._orders.get(name)

@@ -1,7 +1,7 @@
-"""How a running program comes by a changed site: it reads the file again, or the provisioned part is changed.
+"""Changing the site of a running program: by reading the site file again, or by a change of its provisioned part.
 
-Both are read and checked by a thread, against the site that the program lives by; what is wrong in any part is taken
-in none. The provisioned part is a file in the state directory of each node, written only after it was found right.
+Both are read and checked in a thread against the present site, and applied as a whole or not at all. The provisioned
+part is a file in the state directory of each node, written only after it has been checked.
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ CLOSED: Final = 'the site file takes nothing by API: say provisioned = "last" (o
 
 
 class Reloaded(NamedTuple):
-    """Who reloads, and how it lives by what was read."""
+    """The node that reloads."""
 
     name: str
-    """The node."""
+    """Name of the node."""
     state_dir: Path
-    """Where it keeps the provisioned part."""
+    """Directory of its provisioned part."""
     site: Callable[[], Site]
-    """The one that it lives by."""
+    """Returns the site in use."""
     misses: Callable[[Site], Iterable[str]]
-    """What besides `reload_complaints` keeps it from living by a site, a sentence each."""
+    """Returns faults of a site for this node besides `reload_complaints`, a sentence each."""
     live_by: Callable[[Site, Read], None]
-    """Live by a site, with the certificates as they are."""
+    """Makes the node use a site and the certificates that were read."""
 
 
 class _Found(NamedTuple):
-    """What was read."""
+    """The result of reading a site."""
 
     site: Site | None
-    """None: it cannot be taken."""
+    """None: it cannot be used."""
     sentences: list[str]
-    """Why not; else warnings."""
+    """Faults; for a usable site warnings."""
     read: Read | None = None
-    """The certificates as they are."""
+    """Its certificates."""
     new: str = ""
-    """What is new in it."""
+    """The changes from the site in use."""
 
 
 class Reloading:
-    """Of one process. Its methods return at once; orders say what came of them."""
+    """Reloads of one process. Its methods return at once; the orders have the results."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Reloading:
     ) -> None:
         self.orders = ReloadOrders()
         self.trouble: list[str] = []
-        """Why this node does not live by what another one had, a sentence each."""
+        """Why a provisioned part of another node was not applied, a sentence each."""
         self._node = node
         self._certificates = certificates
         self._loop = loop
@@ -77,21 +77,20 @@ class Reloading:
         self._reading = InThread(loop, self._read, self._was_read)
         self._changing = False
         self._written: tuple[Provisioned, list[str], bool] | None = None
-        """The part of before, what is to be warned of, and whether it was ordered here; until it was read."""
+        """While a written part is not in use yet: the part before it, warnings, and whether it was ordered here."""
 
     def ask(self) -> None:
         """Read the site file again."""
         self._reading.ask()
 
     def order(self) -> Progress:
-        """The same, for somebody who wants to know what comes of it. Raises :class:`Refused`."""
+        """The same, with a progress. Raises :class:`Refused`."""
         order = self.orders.begin()
         self._reading.ask()
         return order
 
     def provision(self, change: str, epoch: int) -> Progress:
-        """Change the provisioned part (`Change.of` this JSON), as the server that leads under that epoch. Raises
-        :class:`Refused`."""
+        """Change the provisioned part by a `Change` in JSON, as the leader of ``epoch``. Raises :class:`Refused`."""
         if self._node.site().identity.provisioned == "no":
             raise Refused(CLOSED)
         if self._changing:
@@ -101,8 +100,8 @@ class Reloading:
         return order
 
     def hand_over(self, packed: bytes, agent: str = "") -> None:
-        """Take a newer part that another node had; where a change is under way, it is offered again later. Of an
-        ``agent`` only one that a server has sealed."""
+        """Apply a newer part from another node, unless a change is under way (it is offered again later). One from an
+        ``agent`` must have been sealed by a server."""
         if not self._changing:
             self._begin(partial(self._unpacked, packed, agent), False)
 
@@ -123,8 +122,8 @@ class Reloading:
         return part
 
     def _prepare(self, make: Callable[[], Provisioned]) -> tuple[Site, list[str], _Found]:
-        """In a thread: the new part, checked whole and written; the site of before, what is to be warned of, and the
-        site as it is then."""
+        """In a thread: make, check and write the new part. Returns the site in use, new warnings, and the result.
+        Raises SiteError, ProvisionError or OSError."""
         old, node = self._node.site(), self._node
         part = make()
         site = parse(read_text(old.path), old.path, node=node.name, provisioned=part)
@@ -142,7 +141,7 @@ class Reloading:
         if error is None:
             before, warned, found = done.result()
             self._written = (before.provisioned, warned, ordered)
-            if self._reading.busy or self._node.site() is not before:  # the site file may be another one since
+            if self._reading.busy or self._node.site() is not before:  # the site file may have changed since
                 self._reading.ask()
             else:
                 self._was_read(found)
@@ -204,7 +203,7 @@ class Reloading:
 
 
 def write(directory: Path, part: Provisioned) -> None:
-    """Keep a provisioned part: all or nothing, also when the power fails. Raises :class:`OSError`."""
+    """Write a provisioned part atomically and durably. Raises :class:`OSError`."""
     path = directory / PROVISIONED
     new = path.with_suffix(".new")
     file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -1,7 +1,7 @@
-"""How the console looks: words for times and numbers, colours for states, and views as tables.
+"""Rendering of the console: times and numbers as text, colours of states, and views as tables.
 
-On a terminal there are colours and bars; anywhere else plain aligned text, without trailing blanks, that ``cut`` and
-``grep`` like.
+A terminal gets colours and rules; any other output plain aligned text without trailing blanks, fit for ``cut`` and
+``grep``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ NOTHING: Final = "-"
 
 
 class Console(RichConsole):
-    """A console of rich that leaves a closed pipe to the caller and writes no trailing blanks off a terminal."""
+    """A console of rich that raises BrokenPipeError, replaces control characters, and writes no trailing blanks to
+    what is no terminal."""
 
     def __init__(self, file: TextIO | None = None) -> None:
         super().__init__(file=file, highlight=False, emoji=False, markup=False, soft_wrap=False)
@@ -84,7 +85,7 @@ class Console(RichConsole):
 
 
 def console() -> Console:
-    """The standard output of this moment."""
+    """A console on the present standard output."""
     return Console(sys.stdout)
 
 
@@ -104,7 +105,7 @@ def yes(true: bool) -> Text:
 
 
 def span(seconds: float | None) -> str:
-    """A length of time for people, short: ``0.42 s``, ``12 s``, ``4:05``, ``2 h 07``, ``3 d``."""
+    """A duration, short: ``0.42 s``, ``12 s``, ``4:05``, ``2 h 07``, ``3 d``."""
     if seconds is None:
         return NOTHING
     if seconds < 0:
@@ -124,7 +125,7 @@ def span(seconds: float | None) -> str:
 
 
 def clock(at: float | None, *, fine: bool = False) -> str:
-    """A wall-clock instant, local time, with its date unless that is today; ``fine`` adds milliseconds."""
+    """Epoch seconds as local time, with the date unless it is today; ``fine`` adds milliseconds."""
     if at is None:
         return NOTHING
     then = time.localtime(at)
@@ -157,7 +158,8 @@ def bar(share: float, width: int = 20) -> Text:
 
 
 class _Column:
-    """One column of a table: ``>Name`` is set flush right; ``~Name``, ``~>Name`` may be left out for want of room."""
+    """One column of a table: ``>Name`` is aligned right; ``~Name`` and ``~>Name`` are left out if there is no
+    room."""
 
     def __init__(self, spelled: str, cells: list[Text]) -> None:
         self.expendable = spelled.startswith("~")
@@ -169,7 +171,7 @@ class _Column:
 
 
 class _Grid:
-    """A table that draws its rule and its colours only on a terminal, and leaves out there what does not fit."""
+    """A table; on a terminal it has a rule and colours, and columns that do not fit are left out."""
 
     def __init__(self, columns: Sequence[str], rows: Iterable[Sequence[str | Text]], *, wrap_last: bool) -> None:
         self._rows = [[Text(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
@@ -204,8 +206,8 @@ class _Grid:
             yield Text(f"No room for {listed(left_out)}.", style="dim")
 
     def _fitting(self, room: int, gap: int) -> list[int]:
-        """The columns to be shown: all if they fit; otherwise without empty ones, then without expendable ones, each
-        from the right."""
+        """Indices of the columns to show: if they do not all fit, first empty ones, then expendable ones are left
+        out, from the right."""
         shown = list(range(len(self._columns)))
         last = shown[-1] if self._wrap_last else -1
         dropping = [index for index in reversed(shown[1:]) if self._columns[index].is_empty and index != last]
@@ -220,14 +222,13 @@ class _Grid:
 
 
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], empty: str = "") -> RenderableType:
-    """A table. A column whose name begins with ``>`` is set flush right; on a narrow terminal those with ``~`` before
-    that are left out, the right ones first. Without rows the sentence ``empty``."""
+    """A table; for the column names see :class:`_Column`. Without rows the sentence ``empty``."""
     rows = list(rows)
     return _Grid(columns, rows, wrap_last=False) if rows or not empty else Text(empty, style="dim")
 
 
 def text(value: Any) -> Text:
-    """A value as it is; what is not there is a dash."""
+    """A value as text; a missing one is a dash."""
     if isinstance(value, Text):
         return value
     if isinstance(value, Styled):
@@ -236,12 +237,12 @@ def text(value: Any) -> Text:
 
 
 def boot(number: int) -> str:
-    """A counter of starts. Of one that began at the clock, since its file was not there, the last digits."""
+    """An incarnation. Of one that was counted from the clock, as its file was missing, the last five digits."""
     return f"…{number % 10**5:05}" if number >= 10**6 else str(number or NOTHING)
 
 
 def age(since: float | None) -> str:
-    """How long ago an instant was."""
+    """Time since ``since``, in epoch seconds."""
     return span(None if since is None else time.time() - since)
 
 
@@ -260,8 +261,7 @@ LOOKS: Final[Mapping[str, Callable[[Any], str | Text]]] = MappingProxyType(
         "yes": yes,
     }
 )
-"""How the values of a :class:`heartbeat.console.schema.Column` are shown. A last column of sentences may run over
-several lines."""
+"""The formats of a :class:`heartbeat.console.schema.Column`. A last column of sentences may be wrapped."""
 
 
 def table(
@@ -272,8 +272,8 @@ def table(
     without: Iterable[str] = (),
     empty: str = "",
 ) -> RenderableType:
-    """Views of one ``kind`` as a table of their columns, those of the fields ``without`` left out; ``titles`` are
-    other ones for some fields. Without rows the sentence ``empty``."""
+    """Views of one ``kind`` as a table of their columns, except those of the fields ``without``; ``titles`` replaces
+    the titles of some fields. Without rows the sentence ``empty``."""
     fields = [field for field in fields_of(kind) if field.column is not None and field.name not in without]
     columns = [(field.name, field.column) for field in fields if field.column is not None]
     cells = [[_cell(row, name, column) for name, column in columns] for row in rows]
@@ -288,7 +288,7 @@ def _cell(row: Any, name: str, column: Column) -> str | Text:
 
 
 def wide(columns: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> RenderableType:
-    """A table whose last column has sentences that may run over several lines."""
+    """A table whose last column has sentences and may be wrapped."""
     return _Grid(columns, rows, wrap_last=True)
 
 
@@ -308,18 +308,18 @@ def line(*parts: str | Text, gap: str = "  ") -> Text:
 
 
 def warnings(sentences: Iterable[str]) -> RenderableType:
-    """Sentences that want attention, one a line."""
+    """Warnings, one on each line."""
     return Group(*(Text.assemble(("! ", "bold yellow"), (sentence, "yellow")) for sentence in sentences))
 
 
 def elsewhere(names: Sequence[str]) -> Text | None:
-    """Who was not asked: their APIs are sockets of machines that this one is not."""
+    """A line with the processes that were not asked, since their APIs are UNIX sockets of other machines."""
     if not names:
         return None
     return Text(f"Never started on this machine, and with an `api` for their own alone: {', '.join(names)}", "dim")
 
 
 def stack(*parts: RenderableType | None) -> RenderableType:
-    """Parts below each other with an empty line between; those that are None are left out."""
+    """Parts one below the other with empty lines between them; None is left out."""
     shown = [part for part in parts if part is not None]
     return Group(*(part if not index else Padding(part, (1, 0, 0, 0)) for index, part in enumerate(shown)))

@@ -1,4 +1,4 @@
-"""What devices and strangers wrote, fit for a terminal and for a line of a log."""
+"""Making text from the network safe for a terminal and for a line of a log."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Final
 
 _CONTROLS: Final = (*range(32), *range(127, 160))
 HARMLESS: Final = {code: "\N{REPLACEMENT CHARACTER}" for code in _CONTROLS if code != 10}
-"""For ``str.translate``: what would steer a terminal is shown as what it is; line ends stay."""
+"""For ``str.translate``: replaces control characters except line feeds."""
 IN_JSON: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
-"""For JSON written without escapes, in which the controls below 32 are escaped already."""
+"""For JSON written with ``ensure_ascii=False``, in which only controls below 32 are escaped."""
 ONE_LINE: Final = HARMLESS | {10: "\N{REPLACEMENT CHARACTER}"}
 
 
 class LineFormatter(logging.Formatter):
-    """A log in which each record is one line, whatever stands in it; a traceback may follow."""
+    """Formats each record as one line, whatever its text; a traceback may follow."""
 
     _second = -1
     _text = ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """To the millisecond; all of a second begin with the same text."""
+        """The time to the millisecond; the text of a second is made once."""
         second = int(record.created)
         if second != self._second:
             self._second, self._text = second, super().formatTime(record, self.default_time_format)

@@ -1,6 +1,6 @@
-"""How a view is described at its fields: what it is as JSON, the columns of its table, its metrics.
+"""Annotations of the fields of a view: columns of its table and metrics; and its conversion to and from JSON.
 
-:mod:`heartbeat.console.render` makes tables of it, :mod:`heartbeat.console.metrics` text for Prometheus.
+:mod:`heartbeat.console.render` makes the tables, :mod:`heartbeat.console.metrics` the text for Prometheus.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ T = TypeVar("T")
 
 GAUGE: Final = "gauge"
 COUNTER: Final = "counter"
-"""A metric that only grows while the process lives; where it is read its name ends in ``_total``."""
+"""A metric that only grows while the process lives; its exported name ends in ``_total``."""
 
 
 HISTOGRAM: Final = "histogram"
-"""How often a time was within each bucket; its value is a view with ``cumulative`` and ``total``."""
+"""Counts by bucket; its value is a view with ``cumulative`` and ``total``."""
 
 
 class Styled(NamedTuple):
-    """Words and how they look, in the terms of rich: ``bold red``."""
+    """Text with a style of rich, such as ``bold red``."""
 
     text: str
     style: str = ""
@@ -35,42 +35,42 @@ class Column(NamedTuple):
     """A column of a table."""
 
     title: str
-    """``>`` before it sets it flush right; ``~`` before that lets it be left out where there is no room."""
+    """With ``>`` in front it is aligned right; with ``~`` in front of that it is left out if there is no room."""
     look: str = "text"
-    """One of ``heartbeat.console.render.LOOKS``: how its values are shown."""
+    """Format of its values, one of ``heartbeat.console.render.LOOKS``."""
     of: Callable[[Any], Any] | None = None
-    """Makes the value out of the whole row, where it is not the field's. A named function: a lambda that stands in an
-    annotation does not see its module."""
+    """Makes the value from the whole row; None: it is the field's. Must be a named function if it uses names of its
+    module, which a lambda in an annotation cannot see."""
 
 
 class Metric(NamedTuple):
-    """A figure for Prometheus."""
+    """A metric for Prometheus."""
 
     name: str
-    """Without the prefix ``holdfast_`` and, for a counter, without ``_total``."""
+    """Name without the prefix ``holdfast_`` and, for a counter, without ``_total``."""
     meaning: str
     kind: str = GAUGE
     of: Callable[[Any], Any] | None = None
-    """Makes the figure out of the field's value."""
+    """Makes the figure from the field's value; None: it is the value."""
     label: str = ""
-    """For a mapping: the label that its keys are."""
+    """For a mapping: name of the label whose values are its keys."""
     labels: Mapping[str, str] = MappingProxyType({})
-    """Labels that stand here."""
+    """Constant labels."""
 
 
 class Label(NamedTuple):
-    """A field that is a label of the metrics beside it and within."""
+    """Marks a field as a label of all metrics of its view and of the views in it."""
 
     name: str
 
 
 class Described(NamedTuple):
-    """A field of a view, with what stands in its ``Annotated``."""
+    """A field of a view, with its annotations."""
 
     name: str
     hint: Any
     is_needed: bool
-    """It has no default."""
+    """Whether it has no default."""
     column: Column | None
     metrics: tuple[Metric, ...]
     label: str
@@ -80,7 +80,7 @@ _DESCRIBED: dict[type[Any], tuple[Described, ...]] = {}
 
 
 def fields_of(kind: type[Any]) -> tuple[Described, ...]:
-    """The fields of a view."""
+    """The fields of a view, cached."""
     if kind not in _DESCRIBED:
         hints = typing.get_type_hints(kind, include_extras=True)
         _DESCRIBED[kind] = tuple(_described(spec, hints[spec.name]) for spec in dataclasses.fields(kind))
@@ -106,7 +106,7 @@ class Figure(NamedTuple):
     metric: Metric
     labels: Mapping[str, str]
     value: Any
-    """A number; of a histogram the view."""
+    """A number; for a histogram its view."""
 
 
 def figures_of(view: Any) -> Iterator[Figure]:
@@ -130,7 +130,7 @@ def figures_of(view: Any) -> Iterator[Figure]:
 
 
 def as_json(value: Any) -> Any:
-    """A view as what ``json`` writes."""
+    """A view as values that ``json`` can write."""
     if dataclasses.is_dataclass(value):
         return {spec.name: as_json(getattr(value, spec.name)) for spec in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -141,13 +141,13 @@ def as_json(value: Any) -> Any:
 
 
 def can_be_shown(instant: float) -> bool:
-    """Whether epoch seconds are those of an instant that can be shown, and written to a capture file."""
+    """Whether epoch seconds are in the range of 32 bits, so that they can be shown and written to a capture file."""
     return 0 <= instant < 2.0**32
 
 
 def of_json(kind: type[T], value: Any) -> T:
-    """A view out of its JSON; members that it does not know are left out. Raises :class:`KeyError` where one is
-    missing, :class:`TypeError` where one is of another type."""
+    """A view from its JSON; unknown members are ignored. Raises :class:`KeyError` if a member without a default is
+    missing, :class:`TypeError` if one has another type."""
     fields = [field for field in fields_of(kind) if field.is_needed or field.name in value]
     return kind(**{field.name: _of_json(field.hint, value[field.name]) for field in fields})
 
@@ -172,4 +172,4 @@ def _of_json(hint: Any, value: Any) -> Any:
 _TYPES: Final[Mapping[Any, tuple[type, ...]]] = MappingProxyType(
     {str: (str,), float: (int, float), int: (int, float), bool: (bool,)}
 )
-"""What JSON has for the types of fields; a whole number may come as one that is none."""
+"""Types that JSON values of a field's type may have; an integer may come as a float."""

@@ -1,4 +1,4 @@
-"""What the views of servers and agents have in common, as people see them, and the options that choose from them."""
+"""Screens and options that the commands of servers and agents share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def calls_filters(whose: str) -> Callable[[F], F]:
-    """The options of ``calls``; ``whose`` number is looked at."""
+    """The options of ``calls``; ``whose``: the number that ``--number`` searches, for its help."""
     options = (
         click.option("--state", type=click.Choice(get_args(CallState)), help="Only those in this state."),
         click.option("--number", metavar="DIGITS", help=f"Part of {whose} number."),
@@ -56,7 +56,7 @@ def _all(options: tuple[Callable[[F], F], ...]) -> Callable[[F], F]:
 
 
 def parameters(site: Site, filters: Mapping[str, str | None]) -> dict[str, str]:
-    """The filters that were given. Raises :class:`ConsoleError` for lines and agents that the site does not have."""
+    """The filters that were given. Raises :class:`ConsoleError` for unknown lines and agents."""
     given = {name: value for name, value in filters.items() if value}
     if "agent" in given:
         agent_client(site, given["agent"])
@@ -66,7 +66,7 @@ def parameters(site: Site, filters: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def lines(client: Client, kind: type[Lines | AgentLines], filters: Mapping[str, str]) -> Screen:
-    """Lines with their state; an agent's without the agent. Exit code 1 when one of them is out of service."""
+    """The screen of lines (``AgentLines`` without the column of the agent). Exit code 1 if one is out of service."""
     value, view = client.see(kind, "lines", **filters)
     out = any(not line.in_service for line in view.lines)
     without = ("agent",) if kind is AgentLines else ()
@@ -75,7 +75,7 @@ def lines(client: Client, kind: type[Lines | AgentLines], filters: Mapping[str, 
 
 
 def calls(kind: type[Any], shown: Sequence[Any], matched: int) -> RenderableType:
-    """Calls, and how many there are besides."""
+    """A table of calls, and how many of the matching ones it shows."""
     foot = None
     if len(shown) < matched:
         foot = Text(f"{count(len(shown))} of {several(matched, 'call')}; --limit shows more.", "dim")
@@ -83,7 +83,7 @@ def calls(kind: type[Any], shown: Sequence[Any], matched: int) -> RenderableType
 
 
 def by_state(counts: CallCounts) -> list[Text]:
-    """Numbers of calls, the states that there are."""
+    """The numbers of calls by state, zeros left out."""
     states = [spec.name for spec in fields(counts) if spec.name != "total"]
     return [
         render.line(count(number), render.coloured(state), gap=" ")
@@ -93,7 +93,7 @@ def by_state(counts: CallCounts) -> list[Text]:
 
 
 def process_stats(stats: ProcessStats | None) -> RenderableType:
-    """How a process does; one of an older version does not say it."""
+    """A line with the statistics of a process; None: it is of an older version."""
     if stats is None:
         return Text("it does not say", "dim")
     stall = stats.stall_last_minute
@@ -119,8 +119,8 @@ def _short(seconds: float) -> str:
 
 
 def peer_alerts(name: str, config: str, peers: Iterable[Peer], known: Iterable[str]) -> list[Alert]:
-    """What can be read off a table of peers of ``name``: who is not reached, who runs from another site file. What
-    a process said itself of a peer, as in the sentences ``known``, is better than that."""
+    """Alerts about the peers of ``name``: those not reached, those with another site file. A peer that is named in
+    one of the sentences ``known``, which the process gave itself, is left out."""
     known = list(known)
     peers = [peer for peer in peers if not any(peer.name in sentence for sentence in known)]
     missing = [peer.name for peer in peers if not peer.reached]

@@ -1,9 +1,9 @@
-"""The HTTP side of the console: a process's pages and verbs on a UNIX socket, or on TCP behind a token.
+"""The HTTP API of a process: its pages and verbs, on a UNIX socket, or on TCP with a token.
 
-``GET /v1/PAGE?param=..`` and ``POST /v1/VERB`` with a JSON object of strings answer JSON; what is refused answers
-``{"error": sentence}``. A server passes on to another node what names that in the header ``Holdfast-Node``.
-``GET /health`` answers 200 or 503 and needs no token, since it tells a stranger no more than an OPTIONS does. A page
-is made inside the loop in one go, so pages are bounded in length.
+``GET /v1/PAGE?param=..`` and ``POST /v1/VERB`` with a JSON object of strings answer JSON; a refusal is
+``{"error": sentence}``. A server passes requests with a header ``Holdfast-Node`` on to that node. ``GET /health``
+answers 200 or 503 and needs no token, since it reveals no more than an OPTIONS does. A page is made in the loop
+without interruption, so pages are limited in length.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from heartbeat.console.web_page import OPEN, add_page
 logger = logging.getLogger(__name__)
 
 MOST_BYTES: Final = 64 * 1024
-"""Longest body of a command."""
+"""Bytes of the body of a command."""
 MOST_CONNECTIONS: Final = 64
 LONGEST_CONNECTION: Final = 30.0
-"""Seconds after which a connection is closed, whatever it does; commands need one request a connection."""
+"""Seconds after which a connection is closed; clients need one request on each."""
 
 CALLS_SHOWN: Final = MappingProxyType({"limit": "30"})
-"""On the page, unless others are searched for."""
+"""Parameters of ``calls`` for the live page."""
 
 Metrics = Callable[[Any], str]
 
 
 class Served:
-    """An API that is being offered, until :meth:`close`."""
+    """An API in operation, until :meth:`close`."""
 
     def __init__(self, runner: web.AppRunner, servers: list[asyncio.Server], at: ApiSocket) -> None:
         self._runner = runner
@@ -57,9 +57,9 @@ class Served:
     async def close(self) -> None:
         for server in self._servers:
             server.close()
-        await _turns(5)  # a connection that was just accepted is made in the next turns of the loop
+        await _turns(5)  # asyncio makes an accepted connection in the next turns of the loop
         await self._runner.cleanup()
-        await _turns(5)  # and a closed one lets go of its socket
+        await _turns(5)  # and closes the socket of a closed one
         self._at.close()
 
 
@@ -73,8 +73,8 @@ async def serve(
     files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
     others: OtherNodes | None = None,
 ) -> Served:
-    """Offer ``process`` at the socket. ``clock`` is the one that its core is told; ``metrics`` turns its status to
-    text; ``files`` are those of its page; what has a header ``Holdfast-Node`` is passed on by ``others``."""
+    """Serve the API of ``process`` at the socket. ``clock`` is that of its core; ``metrics`` makes the text for
+    Prometheus from its status; ``files`` are those of its live page; ``others`` passes requests on."""
     runner = web.AppRunner(application(process, pages, verbs, at, clock, metrics, files, others), access_log=None)
     await runner.setup()
     loop = asyncio.get_running_loop()
@@ -83,7 +83,7 @@ async def serve(
 
     def connection() -> asyncio.Protocol:
         handler = web_server()
-        # One too many is closed as soon as it is made: here it has no transport to close yet.
+        # One too many is closed a little later, since it has no transport yet.
         full = len(web_server.connections) >= MOST_CONNECTIONS
         loop.call_later(0.01 if full else LONGEST_CONNECTION, handler.force_close)
         return handler
@@ -93,7 +93,7 @@ async def serve(
 
 
 async def _turns(count: int) -> None:
-    """Let the loop do what is scheduled already."""
+    """Let the loop run so many iterations."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -108,7 +108,7 @@ def application(
     files: Mapping[str, tuple[bytes, str]] = MappingProxyType({}),
     others: OtherNodes | None = None,
 ) -> web.Application:
-    """The routes of a process's API, behind what turns refusals into JSON and, by TCP, strangers away."""
+    """The routes of a process's API, with middleware that authenticates requests and turns refusals into JSON."""
 
     answers = Answers(process, clock, lambda: at.audit)
 
@@ -134,7 +134,7 @@ def application(
         return _json(answers.order(name, params, who.user, request.remote or ""))
 
     def _elsewhere(request: web.Request) -> str:
-        """The node that is meant, where that is not this one."""
+        """The node that the request is for; ``""`` for this one."""
         node = request.headers.get(NODE, "")
         if not node:
             return ""
@@ -174,7 +174,7 @@ def application(
 
 
 def _answering(known: str) -> Middleware:
-    """What is refused, or goes wrong, is answered with a sentence; ``known`` tells what there is."""
+    """Middleware that answers refusals and errors with a sentence; ``known`` lists the pages and verbs."""
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -194,7 +194,7 @@ def _answering(known: str) -> Middleware:
 
 
 def _guarding(gate: Gate) -> Middleware:
-    """All but ``/health``, the files of the page and the login want a proof; which one, `Gate` says."""
+    """Middleware that authenticates all requests by `Gate`, except those of the paths `OPEN`."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:

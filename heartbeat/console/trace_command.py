@@ -1,4 +1,4 @@
-"""``trace`` of both programs: the messages of calls as a ladder, as text, in JSON, and as a capture file."""
+"""The command ``trace`` of both programs: the messages of calls as ladder diagrams, text, JSON, and capture file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def trace_options(function: F) -> F:
-    """Those of ``trace``."""
+    """The options of ``trace``."""
     options = (
         click.argument("about", metavar="[CALL|LINE]", required=False),
         click.option("--failed", is_flag=True, help="The last calls that failed."),
@@ -49,8 +49,8 @@ def trace(
     messages: bool,
     limit: int,
 ) -> Screen:
-    """Ask ``clients`` for the calls named so, of one of the ``lines`` of the site, or failed. Raises
-    :class:`ConsoleError`."""
+    """The screen of calls gathered from ``clients``: those with the id ``about``, those of a line ``about`` (one of
+    ``lines``), or failed ones. ``pcap``: file to write. Raises :class:`ConsoleError`."""
     if failed == (about is not None):
         raise ConsoleError("Say which: an id of a call (any that is shown), a line, or --failed.")
     if limit > 50:
@@ -123,6 +123,6 @@ def _message(hop: Hop) -> RenderableType:
 
 
 def legs_table(call: KnownCall) -> RenderableType | None:
-    """The dialogs of a call; None where none is known."""
+    """A table of the dialogs of a call; None if none is known."""
     legs = [leg for leg in call.legs if leg.node]
     return table(CallLeg, legs) if legs else None

@@ -1,4 +1,4 @@
-"""The messages of calls, gathered from all processes of a site that can be asked, each message once."""
+"""Gathering the messages of calls from all reachable processes of a site, each message once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from heartbeat.console.schema import can_be_shown
 from heartbeat.console.views.calls import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
 
 ROUNDS: Final = 5
-"""In which processes are asked with the ids that others told: of a device, its agent, a server, the other agent."""
+"""Most rounds of requests, each with the ids found in the one before: from a device over its agent and a server to
+the other agent."""
 LONGEST_QUERY: Final = 3000
-"""Characters of ids in one question."""
+"""Characters of ids in one request."""
 MOST_QUESTIONS: Final = 10
-"""In a round, of one call."""
+"""Requests for one call in a round."""
 APART: Final = 5.0
-"""Seconds by which two ends may tell of the same message, clocks that differ counted."""
+"""Seconds by which the times of sender and receiver of one message may differ, with their clocks."""
 MOST_CALLS: Final = 200
 MOST_MESSAGES: Final = 5000
-"""Of one answer: what a process says is bounded, and so is what one that lies can cost."""
+"""Calls and messages taken from one answer, so that a faulty or malicious process costs little."""
 MOST_LEGS: Final = 1000
-"""Of one call."""
+"""Dialogs of one call."""
 T = TypeVar("T", KnownCalls, Trace)
 
 
@@ -34,23 +35,23 @@ class Hop:
     """A message between two ends."""
 
     at: float
-    """When it was sent, or came where that is not known; epoch seconds."""
+    """When it was sent or, if that is not known, received; epoch seconds."""
     source: str
-    """Who sent it: a node, a line, an address."""
+    """The sender: a node, a line, or an address."""
     target: str
     from_address: str
-    """``host:port``; the host ``""`` or the port 0 where it is not known."""
+    """``host:port``; the host is ``""`` or the port 0 if it is not known."""
     to_address: str
     transport: str
     call_id: str
     text: str
     told_by: tuple[str, ...]
-    """The nodes that remember it."""
+    """The nodes that have recorded it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TracedCall:
-    """A call with all that is remembered of it."""
+    """A call with its recorded messages."""
 
     call: KnownCall
     hops: tuple[Hop, ...]
@@ -59,24 +60,24 @@ class TracedCall:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the processes said."""
+    """The gathered calls."""
 
     calls: tuple[TracedCall, ...]
     missing: Mapping[str, str]
-    """Whose part is not there, by node, and why, a sentence each."""
+    """The nodes whose messages are missing, each with a sentence why."""
 
 
 class Gathering:
-    """Asks the processes of a site; who does not answer is asked no more."""
+    """Asks the processes of a site; one that does not answer is not asked again."""
 
     def __init__(self, clients: Iterable[Client]) -> None:
         self._clients = {client.name: client for client in clients}
         self.missing: dict[str, str] = {}
 
     def known(self, **params: str) -> list[KnownCall]:
-        """The calls that ``params`` choose (`KnownCalls`), each with all the dialogs that anybody knows of it.
+        """The calls selected by ``params`` (see `KnownCalls`), each with the dialogs that all processes know of it.
 
-        The last one comes first; those of which no server knows when they began come behind.
+        Latest first; calls whose start no server knows are last.
         """
         found = _merged(self._calls(params))
         found.sort(key=lambda call: call.started_at or 0.0, reverse=True)
@@ -93,7 +94,7 @@ class Gathering:
             told = {message.call_id for trace in said.values() for message in trace.messages}
             if told <= ids_of(call):
                 break
-            # state tokens in messages name a call whose server has died
+            # the state token in a message has the id of a call whose server has failed
             call = self._whole(_with_ids(call, told))
         return TracedCall(call, tuple(joined({node: trace.messages for node, trace in said.items()})))
 
@@ -147,7 +148,7 @@ class Gathering:
 
 
 def _sound(page: T) -> T:
-    """As much of an answer as a process that does not lie says."""
+    """An answer cut to what is plausible."""
     if isinstance(page, KnownCalls):
         calls = [call for call in page.calls[:MOST_CALLS] if can_be_shown(call.started_at or 0.0)]
         return KnownCalls(tuple(replace(call, legs=call.legs[:MOST_LEGS]) for call in calls))
@@ -156,19 +157,19 @@ def _sound(page: T) -> T:
 
 
 def _of_agent(page: KnownCalls, wanted: frozenset[str]) -> Iterator[KnownCall]:
-    """The calls of which an agent knows: by Call-IDs alone, and by one of those ``wanted``, if there are such."""
+    """The calls of an agent's answer, which knows Call-IDs only; if ``wanted`` has ids, those with one of them."""
     for call in page.calls:
         if not wanted or any(leg.call_id in wanted for leg in call.legs):
             yield KnownCall("", call.legs)
 
 
 def ids_of(call: KnownCall) -> frozenset[str]:
-    """By which a call is found: its id and its Call-IDs."""
+    """The ids by which a call is found: its own and its Call-IDs."""
     return frozenset([*([call.id] if call.id else []), *(leg.call_id for leg in call.legs)])
 
 
 def unknown(call_id: str) -> KnownCall:
-    """What nobody has as a call, though there may be messages of it."""
+    """A call that no process knows, for a Call-ID of which there may be messages."""
     return KnownCall("", (CallLeg(call_id, "", ""),))
 
 
@@ -180,7 +181,7 @@ def _with_ids(call: KnownCall, told: Iterable[str]) -> KnownCall:
 
 
 def _joined(one: KnownCall, two: KnownCall) -> KnownCall:
-    """What two processes know of a call; of the server's part that which says more."""
+    """One call from what two processes know of it; fields of a server are preferred."""
     first, second = (one, two) if one.id or not two.id else (two, one)
     legs = {(leg.call_id, leg.node): leg for leg in (*one.legs, *two.legs)}
     return KnownCall(
@@ -195,7 +196,7 @@ def _joined(one: KnownCall, two: KnownCall) -> KnownCall:
 
 
 def _merged(calls: Iterable[KnownCall]) -> list[KnownCall]:
-    """One for all that have an id in common, in the order in which they came."""
+    """The calls, those with an id in common joined, in their order."""
     found: list[KnownCall] = []
     for call in calls:
         same = [each for each in found if not ids_of(each).isdisjoint(ids_of(call))]
@@ -211,7 +212,7 @@ def _merged(calls: Iterable[KnownCall]) -> list[KnownCall]:
 
 
 def _chunks(call: KnownCall) -> Iterable[str]:
-    """The ids of a call, so many together as go into one question; those that were known first go first."""
+    """The ids of a call, separated by commas, split into as many requests as needed, in their order."""
     return islice(_all_chunks(dict.fromkeys([call.id, *(leg.call_id for leg in call.legs)])), MOST_QUESTIONS)
 
 
@@ -227,7 +228,7 @@ def _all_chunks(ids: Iterable[str]) -> Iterator[str]:
 
 
 def joined(told: Mapping[str, Sequence[TracedMessage]]) -> list[Hop]:
-    """The messages of all nodes: what one has sent and another one has got is one message."""
+    """The messages of all nodes by time; a message recorded by its sender and its receiver is joined to one."""
     came: dict[str, deque[tuple[str, TracedMessage]]] = defaultdict(deque)
     for node, messages in told.items():
         for message in messages:
@@ -244,7 +245,7 @@ def joined(told: Mapping[str, Sequence[TracedMessage]]) -> list[Hop]:
 
 
 def _taken(came: deque[tuple[str, TracedMessage]] | None, sender: str, at: float) -> tuple[str, TracedMessage] | None:
-    """How another node got a message, the first of those that are alike; it is taken away."""
+    """Remove and return the first record of this message by a receiver other than ``sender``; None without one."""
     for each in came or ():
         if each[0] != sender and abs(each[1].at - at) <= APART:
             assert came is not None
@@ -255,7 +256,7 @@ def _taken(came: deque[tuple[str, TracedMessage]] | None, sender: str, at: float
 
 def _hop(node: str, message: TracedMessage, got: tuple[str, TracedMessage] | None) -> Hop:
     target = got[0] if got is not None else message.peer or message.remote
-    source = got[1].remote if got is not None else message.local  # each end knows best where the other one is
+    source = got[1].remote if got is not None else message.local  # each end knows the other's address best
     told_by = (node, target) if got is not None else (node,)
     at, to, transport = message.at, message.remote, message.transport
     return Hop(at, node, target, source, to, transport, message.call_id, message.text, told_by)

@@ -1,7 +1,7 @@
-"""The live page of a process: files that are the same for everybody, and what changes, as server-sent events.
+"""The live page of a process: static files, and its data as server-sent events.
 
-The events are made once a second for all who listen. A listener is bounded like every connection: it ends after half
-a minute, after which browsers ask again, and one who does not read is left.
+An event is made once a second for all connected pages. Like every connection, that of a page ends after half a
+minute, upon which the browser reconnects; a page that does not read is disconnected.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from heartbeat.console.access import COOKIE, SESSION_S, Gate, Who
 from heartbeat.console.contract import Refused
 
 MOST_LISTENERS: Final = 16
+"""Pages connected at a time."""
 EVERY: Final = 1.0
 """Seconds between two events."""
 READ_WITHIN: Final = 5.0
+"""Seconds in which a page must read an event."""
 EVENTS: Final = 25
-"""Of one connection: it ends before the API ends it; browsers ask again at once."""
+"""Events of one connection, which so ends before the API closes it; browsers reconnect at once."""
 TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
@@ -34,13 +36,13 @@ HEADERS: Final = {
     "Connection": "close",
 }
 UNBUFFERED: Final = {"X-Accel-Buffering": "no"}
-"""For nginx, which else waits for more."""
+"""Switches off the buffering of nginx."""
 OPEN: Final = frozenset({"/", "/health", "/page/", "/page/page.css", "/page/page.js", "/page/login"})
-"""Paths that need no proof: they tell nothing of the site."""
+"""Paths without authentication: they reveal nothing of the site."""
 
 
 class Broadcast:
-    """What is told to all listeners; ``make`` gives it as JSON."""
+    """The event stream of all pages; ``make`` returns the data of an event as JSON."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
@@ -73,7 +75,7 @@ class Broadcast:
                 except TimeoutError:
                     continue
         except (ConnectionError, TimeoutError):
-            pass  # it has gone, or does not read
+            pass  # the page was closed, or does not read
         finally:
             self._listeners -= 1
         return response
@@ -87,7 +89,7 @@ class Broadcast:
 
 
 def read_files(directory: Path) -> Mapping[str, tuple[bytes, str]]:
-    """The page's files by name, each with its type."""
+    """The page's files by name, each with its content type."""
     return {
         path.name: (path.read_bytes(), TYPES[path.suffix]) for path in directory.iterdir() if path.suffix in TYPES
     }
@@ -96,7 +98,7 @@ def read_files(directory: Path) -> Mapping[str, tuple[bytes, str]]:
 def add_page(
     app: web.Application, files: Mapping[str, tuple[bytes, str]], gate: Gate, make: Callable[[], Any]
 ) -> None:
-    """Offer the page under ``/page/``."""
+    """Add the page under ``/page/`` to ``app``."""
     broadcast = Broadcast(make)
 
     async def begin(request: web.Request) -> web.StreamResponse:

@@ -19,7 +19,7 @@ def _both_agents(call: Any) -> str:
 
 
 def _lived_in(call: Any) -> Styled:
-    """The epochs that a call lived in; more than one: it survived a takeover."""
+    """The epochs of a call; more than one: it survived a takeover."""
     return Styled("→".join(map(str, call.epochs)), "bold green" if len(call.epochs) > 1 else "")
 
 
@@ -32,21 +32,21 @@ class Call:
     """A call at a server."""
 
     id: Annotated[str, Column("Call")]
-    """The call id that the server made."""
+    """Id that the server gave it."""
     session_id: str
     state: Annotated[CallState, Column("State", "state")]
     caller: Annotated[str, Column("From")]
     """Number or user of the caller."""
     callee: Annotated[str, Column("To")]
     caller_line: Annotated[str, Column("Lines", of=_both_lines)]
-    """``trunk1/7``; ``""`` not known yet."""
+    """``trunk1/7``; ``""`` if not known yet."""
     callee_line: str
     caller_agent: Annotated[str, Column("~Agents", of=_both_agents)]
     callee_agent: str
     answered_at: Annotated[float | None, Column(">Lasts", "age", of=_since)]
     started_at: Annotated[float, Column("~>Since", "clock")]
     epochs: Annotated[tuple[int, ...], Column("~Epochs", of=_lived_in)]
-    """The epochs it lived in, oldest first; more than one: it survived a takeover."""
+    """The epochs that it lived in, oldest first; more than one: it survived a takeover."""
     priority: int
 
 
@@ -57,7 +57,7 @@ class Calls:
 
     calls: tuple[Call, ...]
     matched: int
-    """How many calls match, listed or not."""
+    """How many calls match, shown or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class CallLeg:
     node: Annotated[str, Column("At")]
     """The server or agent that knows it."""
     towards: Annotated[str, Column("Towards")]
-    """Who has the other end: an agent, a line, ``servers``."""
+    """The other end: an agent, a line, or ``servers``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +85,16 @@ class KnownCall:
     """Its state, or how it ended."""
     started_at: float | None = None
     names: tuple[str, ...] = ()
-    """What else it is called: the id of its record, its Session-ID."""
+    """Further ids: that of its call record, its Session-ID."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownCalls:
-    """``call-ids``: parameters ``id`` (ids of calls, Call-IDs, ids of records, Session-IDs, set apart by commas), or
-    ``line``, or ``failed``, and ``limit``. Calls that are not known here are no error."""
+    """``call-ids``: parameters ``id`` (ids of calls, Call-IDs, ids of records, Session-IDs, separated by commas), or
+    ``line``, or ``failed``, and ``limit``. Ids that are not known here are no error."""
 
     calls: tuple[KnownCall, ...]
-    """The last one first."""
+    """Latest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +103,14 @@ class TracedMessage:
 
     at: float
     sent: bool
-    """By this process; else it came."""
+    """Sent by this process; else received."""
     transport: str
     local: str
     """``host:port`` of this end, as far as it is known."""
     remote: str
     """``host:port`` of the other end."""
     peer: str
-    """Who that is: a server, an agent, a trunk; ``""`` where it is not known by its address."""
+    """Name of the other end: a server, an agent, a trunk; ``""`` if its address is not known."""
     call_id: str
     text: str
     """A character a byte (ISO 8859-1)."""
@@ -118,19 +118,19 @@ class TracedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """``trace``: parameter ``id`` as for ``call-ids``. The messages with these Call-IDs, and of these calls."""
+    """``trace``: parameter ``id`` as for ``call-ids``. The recorded messages of these calls and Call-IDs."""
 
     node: str
     memory: int
-    """Bytes for messages; 0: none are remembered."""
+    """Bytes for recorded messages; 0: none are recorded."""
     oldest_at: float | None
-    """Since when all messages are there; None: there are none."""
+    """Time of the oldest recorded message; None: there is none."""
     messages: tuple[TracedMessage, ...]
     """In the order of time."""
 
 
 NOTABLE: Final = 30.0
-"""Seconds without media that are shown."""
+"""Seconds without media from which on they are shown."""
 
 
 def _media(call: Any) -> Styled:
@@ -144,7 +144,7 @@ class AgentCall:
     """A call at an agent: one device dialog and one server dialog."""
 
     id: Annotated[str, Column("Call")]
-    """The call id in the agent's own words."""
+    """Id that the agent gave it."""
     line: Annotated[str, Column("Line")]
     direction: Annotated[Literal["in", "out"], Column("Way")]
     """``in``: the device called."""
@@ -154,14 +154,14 @@ class AgentCall:
     answered_at: Annotated[float | None, Column(">Lasts", "age", of=_since)]
     started_at: Annotated[float, Column("~>Since", "clock")]
     server: Annotated[str, Column("~Server")]
-    """The server that has the other side, ``""`` while none is obeyed."""
+    """The server of its server dialog; ``""`` while no leader is obeyed."""
     epochs: Annotated[tuple[int, ...], Column("~Epochs", of=_lived_in)]
     kept_requests: Annotated[int, Column("~>Kept")]
-    """Requests sent to a server without a final answer yet."""
+    """Requests to a server without a final response yet."""
     media: Annotated[str, Column("~Media", of=_media)]
     """``direct``, ``relay`` or ``webrtc``."""
     silent_s: float | None
-    """Seconds for which the relay has seen no RTP of an answered call; None: on hold, or not relayed."""
+    """Seconds since the relay last saw RTP of an answered call; None: on hold, or not relayed."""
     session_id: str
 
 

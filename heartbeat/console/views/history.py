@@ -1,4 +1,4 @@
-"""What a process decided, and what it explains of a call or a takeover."""
+"""Views of a process's decisions, and of its explanation of a call or a takeover."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def _what(row: Any) -> Styled:
 
 @dataclass(frozen=True, slots=True)
 class DecisionRow:
-    """Something that a node decided."""
+    """A decision of a node."""
 
     at: Annotated[float, Column("At", "instant")]
     node: Annotated[str, Column("Node")]
     what: Annotated[str, Column("What", of=_what)]
     because: Annotated[str, Column("Why", "sentence")]
     code: str
-    """The decision's enum word, for machines."""
+    """Code of the decision, for programs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """Something that happened; ``at`` None: at no instant of its own."""
+    """One sentence of an explanation; ``at`` is None if it belongs to no instant."""
 
     at: float | None
     text: str
@@ -47,4 +47,4 @@ class Explanation:
     about: str
     """``call 4f2a..`` or ``takeover to epoch 8``."""
     sentences: tuple[Sentence, ...]
-    """In the order of time."""
+    """By time."""

@@ -1,4 +1,4 @@
-"""Lines as views: how they are, where a call would go by routes, what a test of one found."""
+"""Views of lines: their states, where a call would be routed, and the results of a line's test."""
 
 from __future__ import annotations
 
@@ -45,35 +45,35 @@ class Line:
 
     name: Annotated[str, Column("Line")]
     agent: Annotated[str, Column("~Agent", of=_agent)]
-    """``""`` for a trunk of the server's own."""
+    """``""`` for a line of the servers' own."""
     kind: Annotated[Literal["trunk", "phone", "station", "web", "direct"], Column("~Kind")]
     state: Annotated[LineState, Column("State", "state", of=_line_state)]
-    """A trunk is ``active`` while any channel is busy; ``draining``: nobody speaks on it, and its agent refuses new
-    calls."""
+    """A trunk is ``active`` while any channel is busy; ``draining``: it has no calls, and its agent refuses new
+    ones."""
     in_service: bool
     channels: int
     busy: Annotated[int, Column(">Busy", of=lambda line: f"{line.busy:,}/{line.channels:,}")]
     address: Annotated[str, Column("~Address")]
-    """The trunk's peer, or the phone's first contact; ``""`` none."""
+    """The trunk's peer, or the phone's first contact; ``""`` without one."""
     registered: Annotated[bool | None, Column("~Registered", of=_registered)]
-    """A registering trunk or a phone; None where nothing registers."""
+    """Whether a phone or a registering trunk is registered; None for other lines."""
     contacts: int
     forward: Annotated[
         Mapping[str, str],
         Column("~Forward", of=_forwarding),
     ]
-    """Any of ``always``, ``busy``, ``no_answer`` to a number; empty without forwarding."""
+    """Numbers by ``always``, ``busy`` or ``no_answer``; empty without forwarding."""
     priority: Annotated[int, Column("~>Prio", "count")]
     recovery: Annotated[
         Literal["hot", "cold"],
         Column("~Recovery", of=_recovery),
     ]
     why: Annotated[str, Column("Why", "sentence", of=_trouble)]
-    """Why it takes no new calls, one sentence; ``""`` when it does."""
+    """Why it takes no new calls, a sentence; ``""`` if it takes them."""
 
     @property
     def trouble(self) -> Styled:
-        """All that is wrong with it."""
+        """Its faults, for people."""
         return Styled(self.why, "red")
 
 
@@ -86,16 +86,16 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class AgentLine(Line):
-    """What an agent knows beyond it."""
+    """A line at its agent."""
 
     guesses: int
     """Wrong passwords for a phone since the agent started."""
     guessed_from: str
-    """The address of the last one; ``""`` none."""
+    """The address that the last one came from; ``""`` without one."""
 
     @property
     def trouble(self) -> Styled:
-        """Why it is out of service, and who guesses its password."""
+        """Its faults, and wrong passwords."""
         if not self.guesses:
             return Styled(self.why, "red")
         wrong = (
@@ -118,26 +118,26 @@ class RouteStep:
     line: Annotated[str, Column("Line")]
     agent: Annotated[str, Column("~Agent", of=_agent)]
     number: Annotated[str, Column("Number")]
-    """The number to call there."""
+    """The number to be called there."""
     ring_for: Annotated[float, Column("~>Rings", "span")]
-    """Seconds after which the next one is tried."""
+    """Seconds of ringing after which the next line is tried."""
     because: Annotated[str, Column("Why", "sentence")]
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTrial:
-    """``route``: parameters ``from``, a line or a number of one, and ``to``, the number called, in the site's own
-    form. What would become of such a call now; nothing is called, and nothing changes."""
+    """``route``: parameters ``from``, a line or a number of one, and ``to``, the called number, in the site's form.
+    How such a call would be routed now; no call is made."""
 
     line: str
-    """The line it would come from."""
+    """The line that it would come from."""
     called: str
     steps: tuple[RouteStep, ...]
-    """In the order in which they would be tried; empty: the call is refused."""
+    """In the order to be tried; empty: the call would be refused."""
     status: int
-    """The SIP status of the refusal; 0: it goes somewhere."""
+    """SIP status of the refusal; 0: it would not be refused."""
     because: str
-    """Why it is refused; ``""`` when it is not."""
+    """Why it would be refused; ``""`` if not."""
 
 
 def _good(step: TrialStep) -> Styled:
@@ -146,7 +146,7 @@ def _good(step: TrialStep) -> Styled:
 
 @dataclass(frozen=True, slots=True)
 class TrialStep:
-    """Something of a line that was tried."""
+    """A step of a line's test."""
 
     name: Annotated[str, Column("Step")]
     """``names``, ``options``, ``registration``, ``call``, ``end``."""
@@ -157,9 +157,9 @@ class TrialStep:
 
 @dataclass(frozen=True, slots=True)
 class LineTrial:
-    """``test``: parameter ``id``, what the verb answered. How far a test of a line is."""
+    """``test``: parameter ``id`` from the answer of the verb. The state of a line's test."""
 
     line: str
     state: str
-    """``running``, ``done``, or ``failed``: something of it does not work."""
+    """``running``, ``done``, or ``failed``: a step was not good."""
     steps: tuple[TrialStep, ...]

@@ -1,4 +1,4 @@
-"""What the program that runs a core adds to its status: processor, disks, records, bans, calls by line."""
+"""Statistics that a program adds to its core's status: CPU, disks, records, bans, calls by line."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class CertificateAge:
-    """A certificate that the process shows to its peers by TLS."""
+    """A TLS certificate of the process."""
 
     file: Annotated[str, Label("file")]
     names: tuple[str, ...]
-    """For whom it speaks."""
+    """Its identities (RFC 5922)."""
     expires_in: Annotated[float, Metric("certificate_expires_seconds", "Seconds until the certificate expires")]
     """Seconds; negative when it has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Call records of this server that are not on disk."""
+    """Call records of this server that are not on disk yet, or lost."""
 
     waiting: Annotated[int, Metric("cdr_waiting", "Call records that wait for the disk")]
     lost: Annotated[int, Metric("cdr_lost", "Call records lost for want of room on the disk", COUNTER)]
@@ -41,7 +41,7 @@ class Records:
 
 @dataclass(frozen=True, slots=True)
 class Sink:
-    """Where call records go besides the files."""
+    """A receiver of call records besides the files."""
 
     name: Annotated[str, Label("sink")]
     waiting: Annotated[int, Metric("sink_waiting", "Call records on disk that the sink does not have yet")]
@@ -49,44 +49,44 @@ class Sink:
     refused: Annotated[int, Metric("sink_refused", "Call records that the sink will never accept", COUNTER)]
     lost: Annotated[int, Metric("sink_lost", "Call records removed before the sink had them", COUNTER)]
     trouble: str = ""
-    """Why nothing goes there at present, half a sentence."""
+    """Why nothing can be sent at present, half a sentence; ``""`` if it can."""
     trouble_s: Annotated[
         float, Metric("sink_trouble_seconds", "For how long nothing could be sent to the sink; 0: all is well")
     ] = 0.0
 
 
 BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0, 20.0, 30.0, 60.0, 120.0)
-"""Upper ends of the buckets of a set-up, in seconds."""
+"""Upper bounds of the buckets of set-up times, in seconds."""
 SCORES: Final = (1.5, 2.0, 2.5, 3.0, 3.3, 3.6, 3.8, 4.0, 4.2, 4.4)
-"""The same of a mean opinion score."""
+"""Upper bounds of the buckets of mean opinion scores."""
 JITTERS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2)
-"""The same of jitter, in seconds."""
+"""Upper bounds of the buckets of jitter, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How often a figure was within each of its buckets."""
+    """Counts of observed values by bucket."""
 
     counts: tuple[int, ...]
-    """One for each bucket, and one for what is above all."""
+    """Count of each bucket, and of values above all of them."""
     total: float
-    """The sum of all figures; of times in seconds."""
+    """Sum of all values; times in seconds."""
     ends: tuple[float, ...] = BUCKETS
-    """The upper ends of the buckets."""
+    """Upper bounds of the buckets."""
 
     @property
     def cumulative(self) -> list[tuple[str, float]]:
-        """As Prometheus counts: each bucket with all below it."""
+        """Upper bounds with cumulative counts, as Prometheus has them."""
         ends = [*map(str, self.ends), "+Inf"]
         return [(end, float(count)) for end, count in zip(ends, accumulate(self.counts), strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class LineCalls:
-    """Calls to a line that ended, since the start."""
+    """Ended calls to a line since the start."""
 
     line: Annotated[str, Label("line")]
-    """A trunk; else ``phone``, ``web``, ``station``; ``none``: they came to no line."""
+    """A trunk; else ``phone``, ``web``, ``station``; ``none``: calls that reached no line."""
     results: Annotated[
         Mapping[str, int],
         Metric("line_calls_ended", "Calls that ended, by line, route and result", COUNTER, label="result"),
@@ -97,12 +97,12 @@ class LineCalls:
     ]
     set_up: Annotated[Histogram | None, Metric("set_up_seconds", "From the INVITE to the answer", HISTOGRAM)]
     route: Annotated[str, Label("route")] = ""
-    """The pattern of the route that led there; ``numbers``: it was called by its own, ``none``: no route led."""
+    """Pattern of the route to the line; ``numbers``: called by its own number, ``none``: there was no route."""
 
 
 @dataclass(frozen=True, slots=True)
 class LineMedia:
-    """What came from a line's devices in calls that ended, by the agents' relays, since the start."""
+    """Media received from a line's devices by the agents' relays, in ended calls since the start."""
 
     line: Annotated[str, Label("line")]
     """A trunk; else ``phone``, ``station``."""
@@ -119,7 +119,7 @@ class LineMedia:
 
 @dataclass(frozen=True, slots=True)
 class BanCounts:
-    """How many hosts are not listened to."""
+    """Numbers of banned hosts."""
 
     banned: Annotated[int, Metric("banned_hosts", "Hosts that are ignored now")]
     total: Annotated[int, Metric("bans", "Bans since the start", COUNTER)]
@@ -127,14 +127,14 @@ class BanCounts:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStats:
-    """``process``: what the program that runs a core adds to its status."""
+    """``process``: statistics that the program adds to the status of its core."""
 
     cpu: Annotated[float, Metric("cpu_share", "Share of a processor, over ten seconds")]
-    """Share of a processor, 0.0 to 1.0 and above; like the rate an average over about ten seconds."""
+    """Share of one CPU, 0.0 to 1.0 and above; like the message rate an average over about ten seconds."""
     messages_per_s: Annotated[float, Metric("messages_per_second", "SIP messages received a second")]
     """SIP messages received."""
     stall_last_minute: Annotated[float, Metric("loop_stall_seconds", "Longest stall of the loop in the last minute")]
-    """Longest time that the loop stood still, in seconds; what is shorter than 0.02 s is not seen reliably."""
+    """Longest stall of the loop, in seconds; stalls below 0.02 s are not measured reliably."""
     stall_since_start: Annotated[
         float, Metric("loop_stall_most_seconds", "Longest stall of the loop since the start")
     ]
@@ -153,12 +153,12 @@ class ProcessStats:
         Literal["", "python", "compiled"],
         Metric("compiled", "1 where the modules that handle messages run as machine code", of="compiled".__eq__),
     ] = ""
-    """How these modules run; a process of an older version does not say it."""
+    """How these modules run; ``""``: a process of an older version."""
     clock: Annotated[float, Metric("clock_seconds", "Wall clock of this machine, to be compared with others")] = 0.0
     """The machine's wall clock, epoch seconds."""
     disks: tuple[Disk, ...] = ()
     certificates: tuple[CertificateAge, ...] = ()
-    """Those that it shows; none without TLS."""
+    """Its certificates; none without TLS."""
     records: Records | None = None
     """Servers only."""
     decisions: Annotated[
@@ -179,12 +179,12 @@ class ProcessStats:
         Mapping[str, int],
         Metric("collector_messages", "SIP messages for the collector since it was set", COUNTER, label="result"),
     ] = field(default_factory=dict)
-    """``sent`` and ``dropped``; none without a collector."""
+    """Counts of ``sent`` and ``dropped``; empty without a collector."""
 
 
 @dataclass(frozen=True, slots=True)
 class BannedHost:
-    """A host, or an IPv6 network of 64 bits, that is not listened to."""
+    """A banned host, or IPv6 /64 network."""
 
     host: Annotated[str, Column("Host")]
     at: Annotated[float, Column("Since", "clock")]
@@ -192,14 +192,14 @@ class BannedHost:
     left: Annotated[float, Column(">Ends in", "span")]
     """Seconds."""
     dropped: Annotated[int, Column(">Dropped", "count")]
-    """Messages since."""
+    """Messages dropped since."""
     because: Annotated[str, Column("For")]
-    """What came from there before."""
+    """The offence that it is banned for."""
 
 
 @dataclass(frozen=True, slots=True)
 class BanList:
-    """``bans``: whom this process does not listen to, the oldest first."""
+    """``bans``: the bans of this process, oldest first."""
 
     banned: tuple[BannedHost, ...]
     total: int

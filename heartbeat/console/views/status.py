@@ -1,4 +1,4 @@
-"""``status`` and ``health`` of servers and agents, with the peers of each and what an operator should know."""
+"""``status`` and ``health`` of servers and agents, with their peers and alerts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CallCounts:
 
 @dataclass(frozen=True, slots=True)
 class LineCounts:
-    """Channels and phones, each counted as one line."""
+    """Counts of lines; each channel and each phone is one."""
 
     total: int
     in_service: Annotated[int, Metric("lines_in_service", "Lines in service")]
@@ -46,7 +46,7 @@ class LineCounts:
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
-    """A trunk, for alerts: phones are too many to be told one by one."""
+    """A trunk, for metrics and alerts; phones are too many to be listed one by one."""
 
     name: Annotated[str, Label("line")]
     in_service: Annotated[bool, Metric("line_in_service", "1 while the trunk is in service")]
@@ -55,7 +55,7 @@ class Trunk:
     registered: Annotated[
         bool | None, Metric("line_registered", "1 while the trunk is registered at its carrier")
     ] = None
-    """None where it does not register, or it is not known here."""
+    """None if it does not register, or its state is not known here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,42 +84,43 @@ class Peer:
     role: str
     """``main`` or ``standby`` for a server, ``""`` for an agent."""
     state: Annotated[str, Column("State", "state")]
-    """What it last said of itself: a ``ServerState``; ``dead`` when its supervisor saw it end; for an agent
-    ``serving``, ``draining``; ``""`` unknown."""
+    """Its state by its last message: a ``ServerState``; ``dead`` if its supervisor reported its end; for an agent
+    ``serving`` or ``draining``; ``""`` if unknown."""
     obeys: Annotated[str, Column("Obeys")]
-    """Agents: the server it obeys; ``""`` unknown, none, or a server."""
+    """For an agent the server that it obeys; ``""`` if unknown or none, and for servers."""
     epoch: Annotated[int, Column(">Epoch")]
-    """The epoch it last named; for an agent the epoch it obeys."""
+    """The epoch of its last message; for an agent that of its leader."""
     reached: Annotated[bool, Column("Reached", "yes"), Metric("peer_reached", "1 while it answers")]
-    """True while it answers us within the detector's bounds."""
+    """Whether it answers us within the detector's limits."""
     heard_ago: Annotated[
         float | None, Column(">Heard", "span"), Metric("peer_heard_seconds", "Seconds since its last valid message")
     ]
-    """Seconds since its last valid word, None when it was never heard."""
+    """Seconds since its last valid message; None if there was none."""
     judged: Annotated[str, Column("~Judged", "word")]
-    """The detector's word: ``alive``, ``suspect``, ``dead``, ``left``, ``unknown``."""
+    """State by the failure detector: ``alive``, ``suspect``, ``dead``, ``left``, ``unknown``."""
     voter: Annotated[bool, Column("~Vote", of=_vote)]
     boot: Annotated[int, Column("~>Boot", "boot")]
     config: Annotated[str, Column("~Config", of=_drift)]
     """Short hash of its site file, ``""`` unknown."""
     drift: Annotated[bool, Metric("peer_drift", "1 when its site file differs")]
-    """True when that hash is known and is not ours."""
+    """Whether that hash is known and differs from ours."""
     calls: Annotated[int, Column(">Calls", "count")]
     capacity: int
     address: Annotated[str, Column("~At")]
     key: Annotated[str, Column("~Key")] = ""
-    """Agents: by which key it proved itself here, ``own`` or ``site``; ``""`` when it did not, and for servers."""
+    """For an agent the key by which it authenticated here, ``own`` or ``site``; ``""`` if it has not, and for
+    servers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Voters:
-    """Who votes, and whether a quorum does."""
+    """The voters and their quorum."""
 
     names: tuple[str, ...]
     generation: int
     quorum: Annotated[int, Metric("voters_quorum", "Number of voters that is a quorum")]
     answering: Annotated[int, Metric("voters_answering", "Voters that have answered recently enough to count")]
-    """Voters whose answer counts for the lease, or for a grant, at this moment."""
+    """Voters whose answers count for the lease, or for a grant, now."""
 
 
 def _seconds(left: float | None) -> float:
@@ -131,12 +132,12 @@ _WARNINGS: Final = Metric("warnings", "Warnings that status shows", of=len)
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Something that an operator should know."""
+    """A condition that an operator should know of."""
 
     code: str
-    """Which one of docs/cli.md, for programs; it does not change with the sentence."""
+    """Code of docs/cli.md, for programs; it stays when the sentence is changed."""
     text: str
-    """The sentence: what, and what to do."""
+    """A sentence: the condition, and what to do."""
 
 
 def _by_code(alerts: Iterable[Alert]) -> Mapping[str, int]:
@@ -162,15 +163,15 @@ class ServerStatus:
         Metric("holding", "1 while it has no lease and ends nothing", of="holding".__eq__),
     ]
     active: str
-    """Which server is active as far as this one knows, ``""`` none."""
+    """The active server as far as this one knows; ``""`` without one."""
     epoch: Annotated[int, Metric("epoch", "The epoch it is in")]
     boot: int
     config: str
     since_at: float
-    """Since when it is in this state."""
+    """When it entered this state."""
     started_at: float
     lease_left: Annotated[float | None, Metric("lease_seconds", "Seconds left of the lease", of=_seconds)]
-    """Seconds of the lease left; None for a server that has none."""
+    """Seconds left of its lease; None without one."""
     paused: Annotated[bool, Metric("paused", "1 while automatic takeovers are paused")]
     """Automatic takeovers and failbacks are off (``b2bua pause``)."""
     voters: Voters
@@ -183,9 +184,9 @@ class ServerStatus:
     lines: LineCounts
     last_takeover: TakeoverSummary | None
     warnings: Annotated[tuple[str, ...], _WARNINGS]
-    """One sentence for each thing an operator should know; empty means healthy."""
+    """The sentences of ``alerts``; empty means healthy."""
     alerts: Annotated[tuple[Alert, ...], _ALERTS] = ()
-    """The same, each with its code."""
+    """The warnings with their codes."""
     trunks: tuple[Trunk, ...] = ()
     takeovers: Annotated[
         Mapping[str, int],
@@ -203,7 +204,7 @@ class ServerStatus:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """``GET /health``: 200 when ``healthy``, otherwise 503. Cheap: load balancers ask every second."""
+    """``GET /health``: 200 when ``healthy``, otherwise 503. Cheap, since load balancers ask every second."""
 
     healthy: bool
     """Servers: active. Agents: obeys a server and is not draining."""
@@ -219,34 +220,34 @@ class Agents:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """The agent's RTP relay. The sums are of all streams since the agent started, as of some seconds ago."""
+    """The agent's RTP relay. Counters are of all streams since the agent started, and some seconds old."""
 
     streams: Annotated[int, Metric("relay_streams", "RTP streams through the relay")]
-    """At present."""
+    """Present streams."""
     packets: Annotated[int, Metric("relay_packets", "RTP packets that came to the relay", COUNTER)]
-    """RTP packets that came."""
+    """RTP packets received."""
     size: Annotated[int, Metric("relay_bytes", "Bytes of these packets", COUNTER)]
-    """Their bytes."""
+    """Bytes of these packets."""
     dropped: Annotated[int, Metric("relay_dropped", "Packets that were not relayed", COUNTER)]
-    """Packets not relayed: from a foreign source, beyond the rate, or while nobody was there to take them."""
+    """Packets not relayed: from another source, above the rate limit, or while the other side had no address yet."""
     silent: Annotated[int, Metric("calls_without_media", "Answered calls without RTP for 30 s")]
     """Answered calls, not on hold, for which no RTP has come either way for 30 s."""
     lost: Annotated[
         int, Metric("relay_lost", "RTP packets that did not reach the relay, by their sequence numbers", COUNTER)
     ] = 0
-    """RTP packets that should have come, by the gaps in their numbers."""
+    """RTP packets lost before the relay, by gaps in their sequence numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebrtcGateway:
-    """The agent's gateway for calls between browsers and what is none."""
+    """The agent's WebRTC gateway, for calls between browsers and other devices."""
 
     calls: Annotated[int, Metric("webrtc_calls", "Calls through the WebRTC gateway")]
-    """At present."""
+    """Present calls."""
     ready: Annotated[int, Metric("webrtc_ready", "Calls for which the WebRTC gateway is prepared")]
-    """Calls that could begin at once."""
+    """Calls that it could take at once."""
     why: str
-    """Why none could, one sentence; ``""`` when one can."""
+    """Why it can take none, a sentence; ``""`` if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +258,11 @@ class Passwords:
     held_back: Annotated[
         int, Metric("passwords_held_back", "Passwords not checked, because there were too many wrong ones", COUNTER)
     ]
-    """Tries that were not looked at because too many before were wrong."""
+    """Attempts that were not checked because of too many wrong ones before."""
     user: str
-    """For whom the last wrong one was; ``""`` none yet."""
+    """User of the last wrong one; ``""`` without one."""
     host: str
-    """From where."""
+    """Address that it came from."""
     last_at: float | None
 
 
@@ -278,15 +279,15 @@ class AgentStatus:
         Metric("serving", "1 while it obeys a server that it reaches", of="serving".__eq__),
         Metric("draining", "1 while it refuses new calls", of=("draining", "drained").__contains__),
     ]
-    """``waiting``: obeys no server that is reached."""
+    """``waiting``: it obeys no server that it reaches."""
     obeys: str
-    """The server it obeys, ``""`` none yet."""
+    """The server that it obeys; ``""`` without one."""
     epoch: Annotated[int, Metric("epoch", "The epoch it is in")]
-    """The epoch that it obeys."""
+    """The epoch of that server."""
     since_at: float | None
-    """Since when it obeys that server."""
+    """When it began to obey that server."""
     promised: int
-    """The highest epoch that it granted; 0 none or no voter."""
+    """The highest epoch that it granted; 0 without one, or if it is no voter."""
     voter: bool
     boot: int
     config: str
@@ -303,8 +304,8 @@ class AgentStatus:
     """The same, each with its code."""
     trunks: tuple[Trunk, ...] = ()
     webrtc: WebrtcGateway | None = None
-    """None where the site has no browsers, or nothing else."""
+    """None if the site has only browsers, or none."""
     key: str = ""
-    """``own``: its own keys alone; ``site``: the site key; ``both``: its own, and the site key beside it."""
+    """Keys that it has: ``own``, ``site``, or ``both``."""
     process: ProcessStats | None = None
     """What the program adds; a core alone has none."""

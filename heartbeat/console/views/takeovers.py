@@ -1,4 +1,4 @@
-"""Takeovers as views: what became of the calls, what would in a rehearsal, and whether servers and agents agree."""
+"""Views of takeovers and their calls, of rehearsals, and of the audit of servers against agents."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Kind = Literal["takeover", "switchover", "failback", "restart", "force"]
 
 @dataclass(frozen=True, slots=True)
 class TakeoverSummary:
-    """One change of the active server, in short."""
+    """Summary of one change of the active server."""
 
     at: float
     """When it was decided."""
     kind: Kind
     old: str
-    """The active server before, ``""`` when none is known."""
+    """The active server before; ``""`` if not known."""
     new: str
     epoch: int
     because: str
     took: Annotated[float, Metric("takeover_seconds", "How long the last takeover took")]
-    """Seconds from the decision until every reached agent's list was complete."""
+    """Seconds from the decision until the lists of all reached agents were complete."""
     kept: Annotated[int, Metric("takeover_calls_kept", "Calls that the last takeover kept")]
     lost: Annotated[int, Metric("takeover_calls_lost", "Calls that the last takeover lost")]
     """Calls released by the takeover's verdicts."""
@@ -32,11 +32,11 @@ class TakeoverSummary:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What led to a takeover."""
+    """An observation that led to a takeover."""
 
     at: float
     by: str
-    """Who saw it: this node, or an agent."""
+    """The observer: this node, or an agent."""
     text: str
 
 
@@ -47,7 +47,7 @@ class AgentReport:
     agent: str
     asked_at: float | None
     complete_at: float | None
-    """None: its list is not complete (yet)."""
+    """None: its list is not complete."""
     parts: int
     size: int
     """Bytes of NOTIFY bodies."""
@@ -56,7 +56,7 @@ class AgentReport:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a call at a takeover."""
+    """The verdict on a call at a takeover."""
 
     id: Annotated[str, Column("Call")]
     verdict: Annotated[str, Column("Verdict", "state")]
@@ -77,11 +77,11 @@ class Report:
     decided_at: float
     granted_at: float | None
     active_at: float | None
-    """When it could serve: every reached agent complete."""
+    """When it could serve, with the lists of all reached agents."""
     because: str
     evidence: tuple[Evidence, ...]
     grants: tuple[str, ...]
-    """Who granted."""
+    """The voters that granted."""
     agents: tuple[AgentReport, ...]
     not_reached: tuple[str, ...]
     messages: int
@@ -94,66 +94,68 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """``rehearsal``: what a takeover by this server would have kept and lost when it was rehearsed last; parameter
-    ``limit`` of calls (default 200)."""
+    """``rehearsal``: result of the last rehearsal of a takeover by this server; parameter ``limit`` of calls (default
+    200)."""
 
     at: float
     node: str
     active: str
-    """Who led, as far as this server knew; ``""`` nobody."""
+    """The leader as far as this server knew; ``""`` without one."""
     kept: int
-    """Calls that go on: kept and replayed."""
+    """Calls that would go on: kept and replayed."""
     lost: int
-    """Calls that would be dropped or parted."""
+    """Calls that would be released, or lose one side."""
     waiting: int
-    """Calls whose other side is at an agent that was not heard: dropped when it stays away for ``agent_grace``."""
+    """Calls whose other side is at an agent that did not answer; released if it stays away for ``agent_grace``."""
     verdicts: Mapping[str, int]
     """Number of calls by verdict: ``kept replayed released reset alone waiting``."""
     decision: float
-    """Seconds from the last heartbeat of a server that dies to the decision, at the most."""
+    """Most seconds from the last heartbeat of a failed server to the decision."""
     took: float
-    """Seconds until all agents had told what they have: from the decision until all calls are known."""
+    """Seconds until all agents had sent their lists: the time from the decision until all calls are known."""
     agents: tuple[AgentReport, ...]
     obstacles: tuple[str, ...]
-    """Why this server could not take over, or not all; a sentence each."""
+    """Why this server could not take over at all, or not all calls, a sentence each."""
     calls: tuple[Verdict, ...]
-    """Those that would not be kept."""
+    """Calls that would not be kept."""
 
     @property
     def good(self) -> bool:
-        """Nothing stands against a takeover, and it would lose nothing."""
+        """Whether a takeover is possible and would lose no call."""
         return not (self.lost or self.waiting or self.obstacles)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something in which a server and an agent do not agree."""
+    """A difference between a server and an agent."""
 
     id: Annotated[str, Column("Call")]
     agent: Annotated[str, Column("Agent")]
     what: Annotated[str, Column("What", "word")]
-    """``missing``: the agent has no such dialog; ``orphan``: the server has no such call; ``ended``: the agent says
-    that it has ended; ``unrecorded``: it has ended, and its record is not found."""
+    """``missing``: the agent has no such dialog; ``orphan``: the server has no such call; ``ended``: at the agent it
+    has ended; ``unrecorded``: it has ended, and its call record is not found."""
     because: Annotated[str, Column("Why", "sentence")]
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """``audit``: the active server's calls against what agents have, when it was asked last; parameter ``limit``."""
+    """``audit``: result of the last comparison of the active server's calls with the dialogs of agents; parameter
+    ``limit``."""
 
     at: float
     node: str
     calls: int
     """Calls of the server."""
     dialogs: int
-    """Living dialogs that agents told."""
+    """Living dialogs of the agents."""
     ended: int
-    """Ended ones that they told, whose call records are looked for."""
+    """Ended dialogs that agents still report, whose call records are looked for."""
     took: float
+    """Seconds until all agents had answered."""
     not_checked: tuple[str, ...]
-    """Agents that did not tell what they have."""
+    """Agents that did not send their lists."""
     faults: tuple[Fault, ...]
     matched: int
-    """How many faults there are, listed or not."""
+    """How many faults there are, shown or not."""
     unrecorded: tuple[str, ...]
-    """Ids of ended calls whose records this server does not remember: to be looked for on disk."""
+    """Ids of ended calls whose records are not in this server's memory, to be looked for on disk."""
