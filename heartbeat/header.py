@@ -1,13 +1,13 @@
-"""The ``Heartbeat`` header: everything that servers and agents tell each other beside calls, in one signed line.
+"""The ``Heartbeat`` header: all that servers and agents exchange besides calls, in one signed header line.
 
 ::
 
     Heartbeat: site=paris; node=m1; boot=41; epoch=7; state=active; seq=1841; kind=beat; to=gw1; ...; mac=9f...
 
-It travels in OPTIONS and in their answers (200, 403, 503). ``kind`` says what is wanted; docs/heartbeat.md has the
-table of kinds. An answer repeats the kind and names the request in ``re``. Parameters that a reader does not know
-are signed with the rest and otherwise passed over, so versions mix. ``mac`` is HMAC-SHA256 under the site key over
-the method, the Call-ID, the CSeq number and everything in front of it, and is always last.
+It is carried by OPTIONS and its responses (200, 403, 503). ``kind`` is the kind of message; docs/heartbeat.md has the
+table. An answer repeats the kind and identifies its request in ``re``. Unknown parameters are covered by the
+signature and otherwise ignored, so that versions can be mixed. ``mac`` is HMAC-SHA256 with the site key, or an
+agent's own, over method, Call-ID, CSeq number and everything in front of it, and is always last.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ READY: Final = "ready"
 VOTERS: Final = "voters"
 OPEN: Final = "open"
 PING: Final = "ping"
-"""An operator's question (`heartbeat ping --site`): answered with how the node is, and changing nothing."""
+"""A ping of an operator (`heartbeat ping --site`), answered with the node's state; changes nothing."""
 FETCH: Final = "fetch"
-"""A piece of the provisioned part of the site is wanted (`heartbeat.part_exchange`)."""
+"""Asks for a piece of the provisioned part of the site (`heartbeat.part_exchange`)."""
 CONSOLE: Final = "console"
-"""A piece of what an operator asks one server of another node (`heartbeat.console_exchange`)."""
+"""A piece of a console request to another node, or of its answer (`heartbeat.console_exchange`)."""
 KINDS: Final = frozenset(
     (BEAT, QUERY, PREVOTE, GRANT, PROOF, RELEASE, HANDOVER, READY, VOTERS, OPEN, PING, FETCH, CONSOLE)
 )
@@ -53,21 +53,21 @@ AGENT: Final = "agent"
 STATES: Final = frozenset((ACTIVE, STANDBY, HOLDING, LEFT, AGENT))
 
 FIRST: Final = "first"
-"""The site starts for the first time: a voter without a file may take the list of voters that comes along."""
+"""The site starts for the first time: a voter without an epoch file may adopt the list of voters in the message."""
 AS_IF_RELEASED: Final = "as-if-released"
-"""A pre-vote that supposes that the present lease-holder let go."""
+"""A pre-vote that supposes that the present leader has released its lease."""
 NON_VOTING: Final = "mute"
-"""This node has no vote: it has no epoch file, or its vote was not restored."""
+"""The sender has no vote: it has no epoch file, or its vote was not restored."""
 DRAINING: Final = "drains"
-"""This agent takes no new calls, by an operator's order."""
+"""The sender, an agent, takes no new calls, by an operator's command."""
 NO_DISK: Final = "disk"
-"""Why a voter says no: what it would promise cannot be kept."""
+"""Reason of a voter's refusal: its promise cannot be written to disk."""
 SUPERSEDED: Final = "superseded"
-"""Why a server hears an agent no more: a later start of it runs."""
+"""Reason why a server no longer accepts messages of an agent: a later start of it runs."""
 FAILED: Final = "failed"
-"""The disk of this node takes nothing: what it must keep cannot be kept."""
+"""The sender's disk cannot be written."""
 START: Final = "start-"
-"""In front of an incarnation: what is said is meant for that start of the node only."""
+"""Prefix of an incarnation: the message is for that start of the node only."""
 
 _ILLEGAL: Final = frozenset(';="\\<>, \t\r\n\0')
 _NO_NAME: Final = _ILLEGAL | frozenset("|:/")
@@ -75,42 +75,42 @@ _NO_LIST: Final = _ILLEGAL - {","}
 
 
 class BeatError(ValueError):
-    """A header value that is no beat of this site: what is wrong with it, in one sentence."""
+    """A header value is invalid or not signed with this site's key; the text is a sentence."""
 
 
 class Start(NamedTuple):
-    """One start of a node: what holds a lease, is granted an epoch, and dies."""
+    """One start of a node; leases, grants and deaths are those of a start."""
 
     node: str
     incarnation: int
     commitment: str = ""
-    """The hash of the secret that its supervisor reveals when it has died (`heartbeat.death`); empty: it has none.
+    """Hash of the secret that its supervisor reveals when it has died (`heartbeat.death`); empty: it has none.
 
-    It tells apart what the number does not: two processes that count on from copies of one state directory.
+    It distinguishes two processes that were started from copies of one state directory, with equal incarnations.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One statement of one node. Seconds are durations, never clock readings."""
+    """One message of a node. Seconds are durations, except in ``clock``."""
 
     site: str
     node: str
-    """Who says it."""
+    """The sender."""
     incarnation: int
-    """Start counter of that node, on disk."""
+    """Start counter of the sender, on disk."""
     epoch: int
     """Server: its own when active or holding, else the highest proved one known. Agent: that of its leader."""
     state: str
     """``active``, ``standby``, ``holding``, ``left``, or ``agent``."""
     seq: int
-    """Counts what the node said since its start."""
+    """Number of the message since the start of the sender."""
     kind: str = BEAT
     to: str = ""
-    """Whom it is said to."""
+    """The receiver."""
     calls: int = 0
     capacity: int = 0
-    """Calls that this server takes; 0: not said."""
+    """Most calls of this server; 0: not given."""
     load: float = 0.0
     """Share of one processor, 0 to 1 and over."""
     config: str = ""
@@ -118,75 +118,77 @@ class Beat:
     voters: int = 0
     """Generation of the list of voters; 0: none known."""
     heard: float | None = None
-    """How long ago this node heard ``holder`` say that it is active; None: never."""
+    """Seconds since the sender last heard ``leader`` report that it is active; None: never."""
     leader: str = ""
     """Agent: the server that it obeys. Server: the one that it takes for active."""
     promised_epoch: int = 0
-    """The highest epoch that this node granted to anybody."""
+    """The highest epoch that the sender granted to any start."""
     promised_to_others: int = 0
-    """The highest epoch that this node granted or adopted to another start than the reader."""
+    """The highest epoch that the sender granted to, or adopted from, another start than the receiver."""
     for_epoch: int = 0
-    """The epoch that a pre-vote, vote request, grant or release is about."""
+    """The epoch of a pre-vote, vote request, grant or release."""
     wait: float | None = None
-    """Refused pre-vote or vote request: after so many seconds the voter would grant, if it hears nobody meanwhile."""
+    """Refused pre-vote or vote request: seconds until the voter would grant, if it hears no leader meanwhile."""
     lease: float | None = None
-    """Server: how long this beat or vote request, when it is answered, may let its sender decide."""
+    """Server: seconds of lease that an answer to this heartbeat or vote request gives."""
     no: str = ""
-    """Answer: why not, as a token; empty in a consent."""
+    """Answer: reason of a refusal, as a token; empty: there is none."""
     grant: str = ""
-    """Answer to a vote request: the voter's signature of its grant (see ``proof``)."""
+    """Answer to a vote request: the voter's signature of its grant (see `heartbeat.proof`)."""
     proof: str = ""
-    """The grants of a quorum (see ``proof``)."""
+    """The grants of a quorum (see `heartbeat.proof`)."""
     list: str = ""
-    """A list of voters (see ``proof``)."""
+    """A list of voters (see `heartbeat.proof`)."""
     reach: str = ""
     """Server: bitmap, in hexadecimal, of the agents that it reaches, the site file's first agent in bit 0."""
     flags: tuple[str, ...] = ()
-    """``first``, ``as-if-released``, ``mute``, ``drains``; with ``voters`` who is to vote, and its start."""
+    """``first``, ``as-if-released``, ``mute``, ``drains``; with ``voters`` the node that gets a vote, and its
+    start."""
     re: tuple[int, int] | None = None
     """Answer: incarnation and seq of the request."""
     nonce: str = ""
-    """Opening: a challenge."""
+    """Handshake: a challenge."""
     echo: str = ""
-    """Opening: the challenge of the other side, given back."""
+    """Handshake: the challenge of the other side."""
     commitment: str = ""
-    """Server: the hash of the secret of this start of it."""
+    """Server: hash of the secret of this start."""
     deaths: tuple[str, ...] = ()
-    """Pre-vote, vote request: revealed secrets; the starts that they belong to have died."""
+    """Pre-vote, vote request: revealed secrets, which prove that the starts they belong to have died."""
     interval: float | None = None
     """Server, in heartbeats: seconds between two of them."""
     for_incarnation: int = 0
-    """The start of ``to`` that it is meant for; 0: its sender knows none."""
+    """The start of ``to`` that the message is for; 0: the sender knows none."""
     disk: str = ""
-    """``failed`` when the disk of this node takes nothing; empty when it does."""
+    """``failed`` when the sender's disk cannot be written; else empty."""
     clock: float | None = None
-    """The wall clock of this node, in Unix seconds, so that a difference is seen; nothing is reckoned with it."""
+    """The sender's wall clock in epoch seconds, only to report differences."""
     unwritten: float | None = None
     """Server: age in seconds of the oldest call record that is not on its disk; 0: all are."""
     given: str = ""
-    """The version of the provisioned part of the site that this node lives by; empty: none."""
+    """Version of the provisioned part of the site that the sender uses; empty: none."""
     fetch: str = ""
-    """``fetch``: the version wanted, and from which byte on. ``console``: see there."""
+    """``fetch``: the wanted version, and the first byte. ``console``: see `heartbeat.console_exchange`."""
     piece: str = ""
-    """Answer to it: version, byte, size of the whole, and a piece in base64."""
+    """Answer to ``fetch``: version, first byte, size of the whole, and a piece in base64."""
 
     @property
     def start(self) -> Start:
-        """Which start of the node says it."""
+        """The start of the sender."""
         return Start(self.node, self.incarnation, self.commitment)
 
     @property
     def order(self) -> tuple[int, int, int]:
-        """What a node said later compares greater.
+        """Sort key: a later message of a node compares greater.
 
-        The incarnation goes first: with a kept file that is the same order as epoch first, because neither ever
-        falls; a node that lost its file starts from the clock's seconds, and must be heard although its epoch fell.
+        The incarnation comes first. As neither it nor the epoch ever falls while the epoch file is kept, the order
+        would be the same with the epoch first; but a node that lost its file counts its incarnation from the clock,
+        and must be heard although its epoch fell.
         """
         return self.incarnation, self.epoch, self.seq
 
 
 def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:
-    """The signed header value. ``cseq`` is the number of the message that carries it."""
+    """The signed header value for a SIP message with that method, Call-ID and CSeq number."""
     b = beat
     text = (
         f"site={b.site}; node={b.node}; boot={b.incarnation}; epoch={b.epoch}; state={b.state}; seq={b.seq};"
@@ -242,15 +244,15 @@ def _rare(beat: Beat) -> str:
 
 
 def mac(text: str, key: bytes, method: str, call_id: str, cseq: int) -> str:
-    """The signature of the parameters ``text`` within one SIP message, in hexadecimal."""
+    """The signature of the parameters ``text`` in one SIP message, in hexadecimal."""
     return hmac.digest(key, f"{method} {call_id} {cseq}\n{text}".encode(), "sha256").hex()
 
 
 def parse(value: str, keys: Sequence[bytes], method: str, call_id: str, cseq: int) -> Beat:
-    """Check the signature with each key in turn, then read.
+    """Verify the signature with each key in turn, then read the parameters.
 
     Raises:
-        BeatError: for whatever is wrong; nothing else is ever raised.
+        BeatError: for any fault; no other error is raised.
     """
     return parse_signed(value, keys, method, call_id, cseq)[0]
 
@@ -274,10 +276,10 @@ def parse_signed(value: str, keys: Sequence[bytes], method: str, call_id: str, c
 
 
 def read(text: str) -> Beat:
-    """The parameters of a header value without its mac, unchecked: for people's eyes and for tests.
+    """Read the parameters of a header value without verifying its signature, for display and tests.
 
     Raises:
-        BeatError: for whatever is wrong.
+        BeatError: for any fault.
     """
     pieces = text.split(";")
     if len(pieces) > MOST_PARAMETERS:
@@ -410,22 +412,21 @@ _FIELDS: Final = {
     "died": "deaths",
     "start": "for_incarnation",
 }
-"""The parameters whose field has another name; those on the wire stay, so that versions mix."""
+"""Parameters whose field has another name; the names on the wire are kept for compatibility of versions."""
 _NEEDED: Final = frozenset(("site", "node", "boot", "epoch", "state", "seq"))
 
 
 class ReplayWindow:
-    """What was heard last of each node, so that nothing is heard twice or too late.
+    """Replay protection: remembers the last messages of each node, so that none is accepted twice or too late.
 
-    Two statements that overtook each other on their way are both heard: within the last 64 of an epoch only what came
-    before is refused.
+    Reordered messages are accepted: within the last 64 of a start and epoch only repeated ones are refused.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[int, int, int, int]] = {}
 
     def fresh(self, beat: Beat) -> bool:
-        """Whether ``beat`` is none that was heard before, nor older than all that is remembered. Notes it."""
+        """Whether ``beat`` was not received before and is not older than the window; if so, it is remembered."""
         last = self._last.get(beat.node)
         if last is None or beat.order[:2] > last[:2]:
             self.start_anew(beat)
@@ -440,12 +441,12 @@ class ReplayWindow:
         return True
 
     def start_of(self, node: str) -> int:
-        """The last start of ``node`` that was heard; 0: none."""
+        """The latest incarnation of ``node``; 0: none is known."""
         last = self._last.get(node)
         return last[0] if last is not None else 0
 
     def start_anew(self, beat: Beat) -> None:
-        """Go on from ``beat``, whatever was heard before: it answered a challenge of ours, so it is no replay."""
+        """Forget what came before ``beat``: it answered our challenge, so it cannot be a replay."""
         self._last[beat.node] = (*beat.order, _ALL_SEEN)
 
 

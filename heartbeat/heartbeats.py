@@ -1,4 +1,4 @@
-"""When a server sends heartbeats, and to whom; how it hears of the agents that it reaches."""
+"""The schedule of a server's heartbeats: when, to whom, and with which agents as reached."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from heartbeat.participant import Participant
 
 
 class Heartbeats:
-    """The clockwork of one server."""
+    """Sends the heartbeats of one server."""
 
     def __init__(
         self, node: Participant, cluster: ClusterView, leader: Leader, rng: random.Random, now: float
@@ -22,7 +22,7 @@ class Heartbeats:
         self.due_at = now
         """When the next round is due."""
         self.reach = 0
-        """Bitmap of the agents that answered before the last round and to which a connection is open."""
+        """Bitmap, as of the last round, of the agents that have answered recently and have a connection open."""
         self._node = node
         self._cluster = cluster
         self._leader = leader
@@ -31,22 +31,23 @@ class Heartbeats:
         self._connected: frozenset[str] | None = None
 
     def connected(self, names: Iterable[str]) -> None:
-        """The agents to which a proved connection is open; without this call answers alone count."""
+        """Set the agents with an authenticated connection; without this call only their answers count."""
         self._connected = frozenset(names)
 
     def schedule(self, now: float) -> bool:
-        """Whether a round is due; then the next one is scheduled."""
+        """Whether a round is due; if so, the next one is scheduled."""
         if now < self.due_at:
             return False
         self.due_at = now + self._node.membership.timing.interval * (0.9 + 0.1 * self._rng.random())
         return True
 
     def hurry(self, now: float) -> None:
-        """The next round is due now."""
+        """Make the next round due now."""
         self.due_at = now
 
     def next_round(self, state: str, now: float) -> None:
-        """To voters and servers each time as a leader, to the others by turns."""
+        """Send a round: a leader sends to all voters and servers; all other nodes get their heartbeats in turn, each
+        once in ``slow_interval``."""
         node, timing, others = self._node, self._node.membership.timing, self._cluster.others
         turns = max(1, round(timing.slow_interval / timing.interval))
         self._rounds += 1
@@ -54,18 +55,18 @@ class Heartbeats:
         slow = [name for name in (*others, *node.membership.agents) if name not in fast]
         self.reach = self._reached(now)
         if self._rounds <= turns:
-            # who has just started is known to the other servers at once, so that they do not start to compete with it
+            # after its start a server is made known to the others at once, lest they compete with it for the lead
             fast.update(others)
         for name in (*sorted(fast - {node.name}), *slow[self._rounds % turns :: turns]):
             self.send(name, state, now)
 
     def everyone(self, state: str, now: float) -> None:
-        """A change of state is told at once."""
+        """Send a heartbeat to all nodes at once, upon a change of state."""
         for name in (*self._cluster.others, *self._node.membership.agents):
             self.send(name, state, now)
 
     def send(self, to: str, state: str, now: float) -> None:
-        """One heartbeat."""
+        """Send one heartbeat."""
         more: dict[str, Any] = {}
         if to in self._cluster.peers:
             more = {"reach": f"{self.reach:x}", **self._node.heard(now)}

@@ -1,4 +1,4 @@
-"""Epochs, grants and incarnations on disk: one file a node, replaced as a whole."""
+"""A node's epochs, grants and incarnation on disk: one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ FILE: Final = "epochs.json"
 
 
 class StoreError(Exception):
-    """The state directory cannot be used; its text is the sentence for the operator."""
+    """The state directory cannot be used; the text is a sentence for the operator."""
 
 
 class DirectoryLock:
-    """A node's state directory, held by one process as long as it lives: two that write one file forget grants."""
+    """Lock of a node's state directory while its process lives: two writers of one file would lose grants."""
 
     def __init__(self, directory: Path, node: str) -> None:
         """Raises :class:`StoreError`."""
@@ -43,21 +43,21 @@ class DirectoryLock:
 
 
 class VoteStore:
-    """The file of one node. Everything here may block: call it before the loop runs, or from a thread of its own."""
+    """The epoch file of one node. Its methods block: they are called before the loop runs, or in a thread."""
 
     def __init__(self, directory: Path, node: str) -> None:
         self.directory = directory
         self.path = directory / FILE
         self.took = 0.0
-        """Seconds that the last writing took."""
+        """Seconds that the last write took."""
         self._node = node
 
     def start(self) -> PersistentState:
-        """What is kept, with the incarnation raised by one and on disk again. Raises :class:`StoreError`."""
+        """Read the state, raise its incarnation by one and write it. Raises :class:`StoreError`."""
         try:
             state = decode(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            # a node that lost its file must still be heard: its counter goes on from the clock (heartbeat.header)
+            # counted from the clock, so that a node that lost its file is still heard: see Beat.order
             state = PersistentState(incarnation=int(time.time()))
         except (PersistentStateError, UnicodeDecodeError) as error:
             fault = error if isinstance(error, PersistentStateError) else "it is not even text"
@@ -74,11 +74,11 @@ class VoteStore:
         return state
 
     def write(self, name: str, value: str) -> None:
-        """What a core's ``Store`` asks for. Raises :class:`StoreError`."""
+        """Carry out a core's ``Store`` action. Raises :class:`StoreError`."""
         self._write(value)
 
     def _write(self, text: str) -> None:
-        """All or nothing, also when the power fails: a new file, its name changed when it is on disk."""
+        """Write atomically and durably: a new file is synced, then renamed."""
         new, begun = self.path.with_suffix(".new"), time.monotonic()
         try:
             self.directory.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
-"""What the programs of a site have in common, from the start to the exit code: a core on its pump, its votes on disk,
-its API, signals, reload and stop. What else a call server or an agent does is in their own ``server`` modules."""
+"""What the programs of a site have in common, from the start to the exit code: a core with its pump, the epoch file,
+the API, signals, reload and stop. The rest of a call server or an agent is in their ``server`` modules."""
 
 from __future__ import annotations
 
@@ -55,53 +55,54 @@ from sip.overload.bans import Bans
 TICK: Final = 1.0
 """Seconds between two samples of the process."""
 DISKS: Final = 10
-"""Ticks after which the room on disks is asked for."""
+"""Ticks between two measurements of free disk space."""
 WRITES: Final = 30
-"""Ticks after which the epoch file is written anew, be it unchanged."""
+"""Ticks between two test writes of the epoch file."""
 LAST_WORDS: Final = 0.2
-"""Seconds for the last words to leave: a lease that is given back, REGISTERs that take contacts back."""
+"""Seconds between the last messages of the core and the end: the release of a lease, REGISTERs that remove
+contacts."""
 LOG_LEVEL: Final = "log-level"
 BANS: Final = "bans"
 UNBAN: Final = "unban"
 WRONG: Final = 3
 """Exit code of a program that could not start."""
 BAD_SITE: Final = 4
-"""The same, and no new start helps before the site file is another one."""
+"""Exit code for a bad site file, with which a restart is of no use."""
 
 logger = logging.getLogger(__name__)
 Serve = Callable[[Viewed, ApiSocket, Callable[[], float]], Awaitable[Any]]
-"""Answers at an API's socket; what it gives has ``close``."""
+"""Serves an API at its socket; the result has a coroutine ``close``."""
 
 
 class StartError(Exception):
-    """The program cannot start; its text is the sentence for the operator."""
+    """The program cannot start; the text is a sentence for the operator."""
 
 
 class ProgramCore(pumps.PumpedCore, Protocol):
-    """What a program drives."""
+    """The core of a program."""
 
     site: Site
     stack: Stack
     history: deque[Decided]
-    """What was decided, the last one at the end."""
+    """The decisions, latest last."""
 
     def reload(self, site: Site, now: float) -> None: ...
 
     def decided(self, code: str, because: str, now: float) -> None:
-        """Note a decision: history, log."""
+        """Add a decision to history and log."""
 
     def leave(self, now: float) -> None:
-        """Say the last words."""
+        """Prepare the last messages before the end."""
 
     def test_disk(self, now: float) -> None:
-        """Ask whether the disk takes what must be kept; before that matters."""
+        """Write the epoch file as a test, to notice a failed disk before an election needs it."""
 
 
 C = TypeVar("C", bound=ProgramCore)
 
 
 class Api:
-    """Answers to an operator. It is loaded when somebody asks first: calls do not wait for it at a start."""
+    """The API of a process. Its modules are loaded with the first request, so as not to delay the start."""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class Api:
         loop: asyncio.AbstractEventLoop,
         audit: Audit | None = None,
     ) -> None:
-        """From now on who asks is heard; ``audit`` is told what is done. Raises `ApiError`."""
+        """Listens from now on; ``audit`` writes to the audit log. Raises `ApiError`."""
         self._process = process
         self._serve = serve
         self._loop = loop
@@ -124,11 +125,11 @@ class Api:
 
     @property
     def guessers(self) -> Bans:
-        """Who has guessed tokens."""
+        """The bans for wrong tokens."""
         return self._socket.guessers
 
     def take(self, access: Access) -> None:
-        """Let these in from now on."""
+        """Set who has access, after a reload."""
         self._socket.access = access
 
     def _asked(self) -> None:
@@ -152,14 +153,14 @@ class Api:
 
 
 class Process(Generic[C]):
-    """One node of a site at work."""
+    """One node of a site in operation."""
 
     core: C
     pump: Pump
     logger = logger
 
     def __init__(self, site: Site, name: str, settings: Server | Agent, loop: asyncio.AbstractEventLoop) -> None:
-        """Takes the node's state directory for itself; `drive` is to follow. Raises `StoreError`,
+        """Locks the node's state directory; `drive` is to be called next. Raises `StoreError` and
         `CertificateError`."""
         self.name = name
         self.settings = settings
@@ -170,21 +171,21 @@ class Process(Generic[C]):
         self.persistent = self.votes.start()
         self._history = DecisionJournal(settings.state_dir / "history.jsonl")
         self.audited = AuditLog(settings.state_dir, name, lambda: self._journals.ask())
-        """Who did what."""
+        """The audit log."""
         self.written: list[Written] = [self._history, self.audited]
-        """What is to be known again after a restart."""
+        """Files that are written in a thread."""
         self.disk_space = DiskSpace(self.directories())
         self._api: Api | None = None
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
         self.lives_by: Callable[[Site], object] = _nothing
-        """Told the site file that it lives by: when all listeners are open, and after a reload."""
+        """Called with the site in use when all listeners are open, and after each reload."""
         tls = any(endpoint.transport == "tls" for endpoint in settings.sip)
         supported = ("udp", "tcp", "tls") if tls else ("udp", "tcp")
         self.names = Resolver(random.Random(secrets.randbits(128)), supported=supported)
 
     def directories(self) -> dict[str, Path]:
-        """Where the process writes, by the words of status."""
+        """The directories that the process writes to, by their names in ``status``."""
         return {"state": self.settings.state_dir}
 
     def drive(
@@ -196,7 +197,7 @@ class Process(Generic[C]):
         peer_of: Callable[[C, Flow], str],
         pump: type[Pump] = Pump,
     ) -> None:
-        """Put ``core`` on a pump, with what it shows and does; ``peer_of`` a flow is a name. Raises `BadEndpoint`."""
+        """Make the pump of ``core`` with its console; ``peer_of``: name of a flow's peer. Raises `BadEndpoint`."""
         self.core = core
         lives = Reloaded(self.name, self.settings.state_dir, lambda: core.site, self.misses, self._live_by)
         self.reloading = Reloading(lives, self.certificates, self.loop, lambda: self.logger)
@@ -221,7 +222,7 @@ class Process(Generic[C]):
         self._sampler = StatsSampler(time.process_time(), 0, boottime())
 
     async def run(self, serve: Serve) -> None:
-        """Offer the API by ``serve`` and work until a signal says stop. Raises what keeps it from starting."""
+        """Run, with the API by ``serve``, until a signal. Raises the error that keeps it from starting."""
         access, at = _access(self.settings), self.settings.api_address
         api = self._api = Api(self, serve, at, access, self.loop, self.audited.note)
         begun = self.loop.call_soon(self._begin)  # once all listeners are open
@@ -258,14 +259,14 @@ class Process(Generic[C]):
         return self.pump.ask(self._command, name, params)
 
     def stats(self, now: float) -> ProcessStats:
-        """How the process does."""
+        """The statistics of the process."""
         found, at, made = _cpu_and_stalls(self, now), time.time(), dict(self._decisions)
         shown, banned = self.certificates.ages(at), bans.counts(_bans(self.core, self._api), now)
         found = replace(found, clock=at, disks=self.disk_space.disks, certificates=shown, decisions=made, bans=banned)
         return with_congestion(replace(found, collected=self.tracing.collected()), self.core.stack.congestion, now)
 
     def alerts(self, stats: ProcessStats) -> list[Alert]:
-        """What of the process an operator should know."""
+        """Alerts about the process."""
         found = [Alert("disk", sentence) for sentence in self.disk_space.warnings(self.name)]
         found += [Alert("certificate", sentence) for sentence in self.certificates.warnings(time.time())]
         interval, took = self.core.site.timing.interval, self.votes.took
@@ -276,26 +277,26 @@ class Process(Generic[C]):
         return [*found, *overload_alerts(self.name, stats), *_weak_files(self.core.site, self.name)]
 
     def event(self, event: Any) -> None:
-        """The core wants this known."""
+        """A decision of the core: count, store and log it."""
         self._decisions[event.code] += 1
         self._history.note(event, time.time() - boottime())
         self.logger.info("%s: %s", event.code, event)
 
     def tick(self, cpu: float, now: float) -> None:
-        """Once a second; ``cpu`` is the share of a processor that the process takes."""
+        """Called once a second; ``cpu``: the process's share of a CPU."""
 
     def stop(self) -> None:
-        """A signal asked for the end; a second one ends the process at once."""
+        """Called upon a signal to end."""
         service.tell(service.STOPPING)
         self.end()
 
     def end(self) -> None:
-        """Let go of the site, and stop."""
+        """Leave the site and stop the pump."""
         self.pump.ask(self.core.leave)
         self.loop.call_later(LAST_WORDS, self.pump.stop)
 
     def misses(self, site: Site) -> Iterable[str]:
-        """What besides `reload_complaints` keeps this process from going on by ``site``, a sentence each."""
+        """Faults of ``site`` for this process besides `reload_complaints`, a sentence each."""
         return ()
 
     def _begin(self) -> None:
@@ -336,7 +337,7 @@ def _cpu_and_stalls(process: Process[Any], now: float) -> ProcessStats:
 
 
 def _signalled(log: AuditLog, reloading: Reloading) -> None:
-    """SIGHUP came: whoever may send it may read the file again."""
+    """Reload upon SIGHUP."""
     log.note("a signal", "", RELOAD, {}, "running", "the site file is being read")
     reloading.ask()
 
@@ -347,7 +348,7 @@ def _stay_alive(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _access(settings: Server | Agent) -> Access:
-    """Whom the site file lets in at the API."""
+    """Who has access to the API by the site file."""
     token = settings.api_token.reveal() if settings.api_token is not None else None
     if isinstance(settings, Agent):
         return Access(token)
@@ -361,7 +362,7 @@ def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:
 
 
 def _bans(core: ProgramCore, api: Api | None) -> Sequence[Bans]:
-    """Who is not listened to, at the ports for SIP and at the API."""
+    """The bans for SIP and for the API."""
     return (core.stack.bans, *([api.guessers] if api is not None else []))
 
 
@@ -372,11 +373,11 @@ def _lift_ban(process: Process[Any], params: Mapping[str, str]) -> str:
 _AT_ONCE: Final[Mapping[str, Callable[[Process[Any], Mapping[str, str]], str]]] = MappingProxyType(
     {LOG_LEVEL: _set_level, UNBAN: _lift_ban}
 )
-"""Verbs of all programs that are done when they are said, and what each has done, as a sentence."""
+"""Verbs of all programs that are carried out at once; each returns a sentence."""
 
 
 def _weak_files(site: Site, name: str) -> list[Alert]:
-    """Files of secrets that others can read."""
+    """Alerts about files with secrets that other users can read."""
     found = secrets_of(site, name)
     return [Alert("key-file", f"{place}: {secret.warning}") for place, secret in found if secret.warning]
 
@@ -408,8 +409,8 @@ def start(
     nodes: Sequence[tuple[Path, str]],
     log_settings: log.LogSettings,
 ) -> int:
-    """Run nodes (site file, name), of a site each, until they are told to stop; the exit code. What keeps one from
-    starting is one sentence each on standard error, and then none is started."""
+    """Run nodes (site file, name) of different sites until they are stopped; returns the exit code. If one cannot
+    start, its error is written to standard error and none is started."""
     log.start(log_settings)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
@@ -423,7 +424,7 @@ def start(
             async with asyncio.TaskGroup() as running:
                 tasks = [running.create_task(process.run(serve)) for process in processes]
                 await asyncio.sleep(0)
-                if not any(task.done() for task in tasks):  # all have opened their listeners, none has failed to
+                if not any(task.done() for task in tasks):  # all have opened their listeners
                     service.tell(service.READY)
                     _stay_alive(loop)
 

@@ -1,8 +1,8 @@
-"""Changes of the list of voters, made by the server that holds the lease: one voter at a time, one after the other.
+"""Changes of the list of voters by the leader: one voter at a time, one change after the other.
 
-A change goes: new list on our disk; told to everyone; a quorum of the old list lives by it; only then does a
-newcomer, or a voter that lost its file, get its vote, with a promise to nobody that covers every epoch which it may
-have forgotten. Where that quorum granted nothing above the present epoch, the present epoch is enough.
+Steps of a change: the new list is written to our disk; it is sent to all nodes; a quorum of the old list adopts it;
+only then a new voter, or one that lost its file, gets its vote, with a promise that covers every epoch that it may
+have granted and forgotten. If no voter of that quorum has granted an epoch above the present one, that is enough.
 """
 
 from __future__ import annotations
@@ -25,23 +25,24 @@ class Change:
     old: VoterList
     new: VoterList
     admit: str = ""
-    """Who gets a vote at the end of it."""
+    """The node that gets a vote at the end; empty: none."""
     because: str = ""
+    """Reason, half a sentence."""
     forced: bool = False
-    """An operator vouches for it; no quorum is waited for."""
+    """Made by an operator's force: no quorum is waited for."""
 
     def committed(self, statuses: Mapping[str, VoterStatus]) -> bool:
-        """Whether a quorum of the old list lives by the new one, so that the old one can elect nobody any more.
+        """Whether a quorum of the old list has adopted the new one, so that the old list can elect no leader.
 
-        Who is to be admitted does not count: it may have forgotten what it granted.
+        The node to be admitted does not count, since it may have forgotten its grants.
         """
         return self.forced or len(self._moved(statuses)) >= self.old.quorum
 
     def superseded(self, statuses: Mapping[str, VoterStatus], epoch: int) -> bool:
-        """Whether the old list can elect nobody above ``epoch``, whatever the admitted one forgot that it granted.
+        """Whether the old list can elect no leader above ``epoch``, whatever grants the admitted node has forgotten.
 
-        Every quorum of the old list shares a voter with those that moved, and that one had granted nothing above
-        ``epoch`` to another when it moved, nor can it on the old list since.
+        Each quorum of the old list shares a voter with those that adopted the new one; that voter had granted nothing
+        above ``epoch`` to another when it did, and grants nothing by the old list since.
         """
         clean = [name for name in self._moved(statuses) if statuses[name].promised_to_others <= epoch]
         return not self.forced and len(clean) >= self.old.quorum
@@ -62,11 +63,11 @@ def next_change(
     seen: Collection[str],
     quorum_wanted: int = 0,
 ) -> Change | None:
-    """The change that is due, if any.
+    """The next change of the list ``current``; None if none is due.
 
-    ``wanted`` and ``filed`` are the site file's list and its number, ``lost`` the voters without a vote that never
-    had one, ``restore`` those whom an operator vouches for, ``seen`` who was seen with a vote: a voter goes only when
-    these decide on the list that is left, else the site would be without a quorum for good.
+    ``wanted`` and ``filed``: the site file's list and its number; ``lost``: voters without a vote that never had one;
+    ``restore``: those whose vote an operator restores; ``seen``: nodes seen with a vote. A voter is removed only if
+    these are a quorum of the remaining list (``quorum_wanted`` at least), lest the site is without a quorum for good.
     """
     names, number, admit, because = current.names, current.filed, "", ""
     if any(generations.get(name, 0) > current.generation for name in current.names):
@@ -90,7 +91,7 @@ def next_change(
 
 
 class Reconfiguration:
-    """At most one change is under way. ``when_changed`` is told when a new list is on disk."""
+    """Makes the changes of one server, one at a time. ``when_changed`` is called when a new list is on disk."""
 
     def __init__(
         self, node: Participant, cluster: ClusterView, when_changed: Callable[[float], None], now: float
@@ -101,14 +102,14 @@ class Reconfiguration:
         self._cluster = cluster
         self._when_changed = when_changed
         self._admitted = 0
-        """The start of the node that was told to have its vote by this change; 0: none was."""
+        """Incarnation of the node that this change has sent its vote to; 0: not sent yet."""
         self._restore: list[str] = []
-        """The voters for which an operator vouches."""
+        """Voters whose vote an operator restores."""
         self._list_at = now
         self._no_list_said = False
 
     def request_list(self, now: float) -> None:
-        """Without a list of voters nobody can be asked; but those who have one answer a pre-vote with it."""
+        """Ask for the list of voters, since this server has none: nodes that have one answer a pre-vote with it."""
         node = self._node
         if now < self._list_at:
             return
@@ -122,7 +123,8 @@ class Reconfiguration:
             node.outbox.decide(What.REFUSED, f"{said} starts for the first time", now)
 
     def restore_vote(self, voter: str, may_admit: bool, force: bool, now: float) -> str:
-        """Give a voter without its epoch file a vote again. Returns why not, as a sentence, or empty."""
+        """Have the vote of a voter without its epoch file restored. Returns why that is refused, as a sentence;
+        empty: it is not."""
         node, cluster, voters = self._node, self._cluster, self._node.voter.state.voters
         if voter not in voters.names:
             return f"{voter} is no voter of this site"
@@ -143,14 +145,15 @@ class Reconfiguration:
         return ""
 
     def withdraw(self) -> None:
-        """Our leadership began or ended: what was under way is another's matter."""
+        """Our leadership has begun or ended: abandon the change under way."""
         self.change = None
 
     def tend(self, epoch: int, may_change: bool, may_admit: bool, superseded: bool, now: float) -> None:
-        """Tell the list to those who live by an older one, and go on with a change, or begin one that is due.
+        """Send the list to nodes with an older one, and continue a change, or begin one that is due.
 
-        ``epoch``: ours, 0 when we do not lead; ``may_change``: we lead with a lease that a quorum gives;
-        ``may_admit``: we lead and a quorum answers, which is enough to give a voter of the list its vote.
+        ``epoch``: ours, 0 when we do not lead; ``may_change``: we lead with a lease from a quorum; ``may_admit``: we
+        lead and a quorum answers, which suffices to give a voter of the list its vote; ``superseded``: a voter has
+        promised a higher epoch.
         """
         node, change, voters = self._node, self.change, self._node.on_disk.voters
         if not voters.names or voters != node.voter.state.voters:
@@ -177,14 +180,15 @@ class Reconfiguration:
                 self._begin(due, now)
 
     def _is_followed(self, voters: VoterList, epoch: int) -> bool:
-        """Whether a quorum lives by our epoch, on disk. A list that an earlier leader made and hardly told can then
-        win nothing any more; before that, its quorum and one of a list that we make might share nobody."""
+        """Whether a quorum follows our epoch, on disk. Then a list that an earlier leader made, but few nodes
+        adopted, can elect no leader; before, its quorum and that of a list made by us might have no voter in
+        common."""
         statuses = self._statuses()
         following = [name for name in voters.names if name in statuses and statuses[name].epoch == epoch]
         return len(following) >= voters.quorum
 
     def _statuses(self) -> dict[str, VoterStatus]:
-        """What nodes with a vote last said of themselves, and our own voter."""
+        """The last status of all nodes with a vote, our own included."""
         node, statuses = self._node, dict(self._cluster.statuses)
         statuses.pop(node.name, None)
         if node.voter.has_vote:
@@ -211,7 +215,7 @@ class Reconfiguration:
         if not admit or (votes and cluster.generations.get(admit, 0) >= change.new.generation):
             self.change = None
         elif self._admitted not in (0, incarnation) and not change.forced:
-            # it may have had its vote by this list and lost it again: only another list can admit it now
+            # it has restarted, and may have had its vote by this list and lost it: only another list can admit it
             self.change = None
         else:
             self._admitted = incarnation

@@ -1,6 +1,6 @@
-"""The role of a server as a table, and what each step of it does with the parts of the server.
+"""The role of a server as a state table, with the actions of its transitions.
 
-An election (``candidate``) runs beside it: a stand-by holds one to lead, a holding leader one for a newer epoch.
+Elections are in ``candidate``: a stand-by holds one to become leader, a holding leader one for a newer epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from heartbeat.switchover import Switchover
 
 
 class RoleEvent(Enum):
-    """What moves the role of a server."""
+    """The events of the role table."""
 
     WON = "a quorum granted"
     FORCED = "an operator forced it"
@@ -42,7 +42,7 @@ RoleMachine = StateMachine[Step]
 
 
 class ServerRole:
-    """Steps the role of one server. Each step has a sentence, why."""
+    """The role of one server. Each transition has a sentence that says why."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class ServerRole:
         return self._machine.state
 
     def step(self, event: RoleEvent, because: str, now: float) -> None:
-        """Something happened that may move the role."""
+        """Process an event; events without a transition in the present state are ignored."""
         action = self._machine.step(event)
         if action is not None:
             action(self, because, now)
@@ -168,14 +168,14 @@ class ServerRole:
         self._heartbeats.everyone(self.state, now)
 
     def start_election(self, because: str, now: float, planned: bool = False, renewal: bool = False) -> None:
-        """Ask for votes, or first for the list of voters."""
+        """Start an election, or ask for the list of voters first if it is not known."""
         if self._node.voter.state.voters.names:
             self._candidate.start(because, self._standby.slack, now, planned, renewal)
         else:
             self._reconfiguration.request_list(now)
 
     def force(self, because: str, now: float) -> None:
-        """Lead without a quorum, as soon as that is on disk."""
+        """Become leader without a quorum, as soon as the epoch is on disk."""
         node, state = self._node, self._node.voter.state
         key = b"" if node.membership.alone else node.membership.keys[0]
         epoch, incarnation, site = self._cluster.next_epoch(state), node.on_disk.incarnation, node.membership.site
@@ -186,7 +186,7 @@ class ServerRole:
         node.offer(proof, now, commitment=node.start.commitment)
 
     def live_by(self, leadership: Leadership, now: float) -> None:
-        """Another server than before leads, perhaps we: that is on disk, or the disk takes nothing."""
+        """A new leadership, perhaps our own, is on disk, or the disk cannot be written: act on it."""
         node, cluster, election = self._node, self._cluster, self._candidate.election
         epoch = leadership.epoch
         if (leadership.node, leadership.incarnation) != (node.name, node.on_disk.incarnation):
@@ -203,7 +203,7 @@ class ServerRole:
             self.step(RoleEvent.WON, because, now)
 
     def learn_leader(self, epoch: int, leader: str, now: float) -> None:
-        """Somebody says that ``leader`` leads under ``epoch``."""
+        """A message shows that ``leader`` leads under ``epoch``."""
         if not self._cluster.learn_leader(epoch, leader, self._leader.released > 0, now):
             return
         if leader != self._node.name:
@@ -212,23 +212,23 @@ class ServerRole:
                 self.step(RoleEvent.OVERRULED, f"{leader} rules under epoch {epoch}", now)
 
     def meet_promise(self, epoch: int, voter: str, now: float) -> None:
-        """``voter`` granted ``epoch`` to another server, or to nobody."""
+        """``voter`` has promised ``epoch`` to another start, or to none."""
         if self._leader.is_beaten_by(epoch):
             self.step(RoleEvent.PROMISE_MET, f"{voter} promised epoch {epoch} to another", now)
 
     def count(self, now: float) -> None:
-        """Answers were counted: is there a lease now?"""
+        """Answers have come: check whether there is a lease again."""
         if self._leader.count(self.state, now):
             self.step(RoleEvent.LEASE_RENEWED, f"{self._leader.answering(now)} answer", now)
 
     def check_lease(self, stopped_for: float, now: float) -> None:
-        """Has the lease ended? ``stopped_for``: seconds for which this very process stood still."""
+        """Check whether the lease has ended. ``stopped_for``: seconds for which this process itself was stopped."""
         if self.state == ACTIVE and not self._leader.may_act(now):
             stopped = f"it was stopped itself, for {stopped_for:.1f} s" if stopped_for else ""
             self.step(RoleEvent.LEASE_ENDED, stopped or self._leader.why_no_lease(now), now)
 
     def hear_itself(self, now: float) -> None:
-        """The voter that we are ourselves hears us too."""
+        """Let our own voter hear our heartbeat; its answer counts for the lease once it is on disk."""
         node, leader = self._node, self._leader
         if not leader.votes_itself:
             return

@@ -1,4 +1,4 @@
-"""What systemd is told by a process that it runs with ``Type=notify`` (sd_notify(3)); nobody, without it."""
+"""Notifications to systemd by a service with ``Type=notify`` (sd_notify(3)); without systemd they do nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ALIVE: Final = "WATCHDOG=1"
 
 
 def tell(words: str) -> None:
-    """Send a notification. It never blocks and never raises: the process does without a service manager."""
+    """Send a notification. Never blocks and never raises."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if path[:1] not in ("/", "@"):
         return
@@ -24,6 +24,6 @@ def tell(words: str) -> None:
 
 
 def alive() -> None:
-    """Tell the watchdog of the unit (``WatchdogSec=``), where it has one, that the loop goes round."""
+    """Notify the watchdog of the unit (``WatchdogSec=``), if it has one, that the loop runs."""
     if os.environ.get("WATCHDOG_PID") == str(os.getpid()):
         tell(_ALIVE)

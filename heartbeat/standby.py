@@ -1,6 +1,7 @@
-"""A server that does not lead: it watches the one that does, and says when there is reason for an election.
+"""A server that does not lead: it watches the leader and decides when there is reason for an election.
 
-Watching has no effects but questions. While our own clock is suspect there is never a reason.
+Watching only sends queries. While our own clock is suspect there is no reason, unless the leader's death was
+reported.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from heartbeat.participant import Participant
 
 
 class Standby:
-    """What a server thinks of the one that leads."""
+    """A server's judgement of the leader."""
 
     def __init__(self, node: Participant, cluster: ClusterView, detector: Detector, now: float) -> None:
         self.paused = False
-        """An operator wants no change of roles by itself."""
+        """Whether an operator has switched off automatic takeovers."""
         self._node = node
         self._cluster = cluster
         self._detector = detector
@@ -33,39 +34,41 @@ class Standby:
 
     @property
     def nobody_heard(self) -> bool:
-        """Nobody was heard who leads, by nobody."""
+        """Whether no leader was ever heard, neither by us nor by others."""
         return not self._detector.heard_of and self._detector.state == d.UNKNOWN
 
     @property
     def slack(self) -> float:
-        """Seconds to wait beyond what the voters say, so that the preferred server is first."""
+        """Seconds to wait longer than the voters demand, so that the preferred server is first."""
         return self._node.membership.timing.interval if self.nobody_heard and not self._is_preferred else 0.0
 
     @property
     def thinks_dead(self) -> bool:
-        """Whether the leader is dead by all that we know."""
+        """Whether the detector takes the leader for dead."""
         return self._detector.state == d.DEAD
 
     def reload(self) -> None:
-        """Live by the times of a changed site file."""
+        """Use the timing of a changed site file."""
         self._detector.reload(self._node.membership.timing)
         self._clock.reload(self._node.membership.timing)
 
     def pause(self, paused: bool) -> bool:
-        """Change no roles by itself from now on, or do so again; whether that is new."""
+        """Switch automatic takeovers off (True) or on again; returns whether that was a change."""
         changed, self.paused = self.paused != paused, paused
         return changed
 
     def due(self, now: float) -> list[float]:
-        """The instants after ``now`` at which to look again."""
+        """The times after ``now`` at which there may be a reason for an election."""
         return [at for at in (self._detector.next_at(now), self._start_at) if at is not None and at > now]
 
     def is_late(self, due_at: float, now: float) -> bool:
-        """A timer that was due at ``due_at`` came ``now``: whether silence until now is our own fault."""
+        """Note that a timer due at ``due_at`` fired ``now``; whether it was so late that silence until now may be our
+        own fault."""
         return self._clock.tick(due_at, now)
 
     def watch(self, late: float, now: float) -> None:
-        """Gather evidence; ``late`` are the seconds for which we could not listen, 0 in ordinary times."""
+        """Judge the leader, and query other nodes about a suspect one. ``late``: seconds for which we could not
+        listen; 0: our timers are on time."""
         node, timing = self._node, self._node.membership.timing
         if late:
             self._detector.grace(now)
@@ -80,7 +83,7 @@ class Standby:
         self._query_at = now + timing.interval
         asked = node.membership.agents
         if now < self._query_all_at:
-            # a doubt may last as long as a cable is broken: the voters are enough to keep it up
+            # a suspicion may last as long as a link is broken: it is enough to query the voters
             asked = tuple(name for name in asked if name in node.voter.state.voters.names)
         else:
             self._query_all_at = now + max(timing.slow_interval, timing.interval)
@@ -88,7 +91,7 @@ class Standby:
             node.outbox.ask(name, QUERY)
 
     def judged(self, judgement: Judgement | None, now: float) -> None:
-        """The detector thinks otherwise than before."""
+        """Report a changed judgement of the detector."""
         if judgement is not None:
             what, subject = What(judgement.state), self._detector.subject
             self._node.outbox.decide(what, judgement.because, now, node=subject)
@@ -98,13 +101,13 @@ class Standby:
         self._detector.watch(leader, now)
 
     def rest(self, now: float) -> None:
-        """We let go of our epoch: leave the next one to another server for a while."""
+        """We have released our lease: leave the lead to another server for a while."""
         timing = self._node.membership.timing
         self._start_at = now + timing.silence + 2 * timing.interval
         self._detector.watch("", now)
 
     def reason(self, now: float) -> str:
-        """Why to ask for votes now, as a sentence; empty when there is no reason."""
+        """Why to start an election now, as a sentence; empty: there is no reason."""
         if self.paused or (self._clock.watching(now) and not self._cluster.leader_died):
             return ""
         if self.nobody_heard:
@@ -117,20 +120,20 @@ class Standby:
         return ""
 
     def _bears_with_it(self, now: float) -> bool:
-        """The leader took over not long ago, and is there without a lease: in a site that is slow everywhere nobody
-        has one, and each takeover makes it slower."""
+        """Whether to tolerate a leader that took over recently and reports that it holds without a lease: if the
+        whole site is slow, no leader would have one, and each takeover would make it slower."""
         leader, membership = self._cluster.peers.get(self._detector.subject), self._node.membership
         holds = leader is not None and leader.state == HOLDING and now - leader.heard_at < membership.timing.silence
         return holds and now < self._cluster.changed_at + membership.hold_down
 
     def objection(self) -> str:
-        """Why an election that this server began is not wanted any more, as a sentence; empty when it is."""
+        """Why an election that this server began is to be called off, as a sentence; empty: it is not."""
         if self.paused:
             return "an operator paused it"
         return f"{self._cluster.leader} is active" if self._detector.state in (d.ALIVE, d.SUSPECT) else ""
 
     def _may_start(self, now: float) -> bool:
-        """Nobody was heard who leads: whether we may begin, or somebody else has the right of way."""
+        """Without a leader: whether we may start an election, or must leave it to the preferred server."""
         timing, watched = self._node.membership.timing, self._detector
         start_at = self._start_at
         if watched.subject:

@@ -1,4 +1,4 @@
-"""The child of a supervisor: what it is told, what it tells, how it learns that it is alone."""
+"""The child's side of a supervisor: its messages and keep-alives, and how it notices the supervisor's death."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from heartbeat.supervisor import ENVIRONMENT, TICK, TICKS, shortest
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 _PR_SET_DUMPABLE: Final = 4
 _ORPHANED: Final = signal.SIGUSR1
-"""What the kernel sends when the supervisor dies; it ends a process that does not listen for it yet."""
+"""Signal of the kernel when the supervisor dies; without a handler it ends the process."""
 
 
 class SupervisorGone(Exception):
@@ -25,7 +25,7 @@ class SupervisorGone(Exception):
 
 
 def become_supervisor() -> NoReturn:
-    """Be, from here on, the supervisor of the very command that this process was started with."""
+    """Replace this process by a supervisor that starts the same command."""
     command = [sys.executable, *sys.orig_argv[1:]]
     os.execv(sys.executable, [sys.executable, "-m", "heartbeat.supervisor", *command])
 
@@ -36,7 +36,7 @@ def is_supervised() -> bool:
 
 
 class Supervised:
-    """This process, as the child of a supervisor."""
+    """Connects this process to its supervisor."""
 
     def __init__(self) -> None:
         """Raises `SupervisorGone`."""
@@ -45,7 +45,7 @@ class Supervised:
         prctl(_PR_SET_PDEATHSIG, int(_ORPHANED))
         if os.getppid() != int(parent):
             raise SupervisorGone("the supervisor of this server has ended; start the server anew")
-        # a core dump of some hundred MB would keep the supervisor, and so the site, waiting
+        # writing a core dump of some hundred MB would delay the report of this death, and so the takeover
         prctl(_PR_SET_DUMPABLE, 0)
         self._pipe = socket.socket(fileno=int(descriptor))
         self._pipe.setblocking(False)
@@ -57,7 +57,7 @@ class Supervised:
         self._ticking: asyncio.TimerHandle | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, orphaned: Callable[[], None]) -> None:
-        """Call ``orphaned``, once, when the supervisor is gone; each one's, where several sites ask."""
+        """Call ``orphaned`` once when the supervisor has died; may be called by several sites."""
         self._orphaned.append(orphaned)
         if len(self._orphaned) > 1:
             return
@@ -71,11 +71,11 @@ class Supervised:
                     tell()
 
         loop.add_signal_handler(_ORPHANED, gone)
-        loop.add_reader(self._pipe, gone)  # it never writes: what can be read is the end
+        loop.add_reader(self._pipe, gone)  # it never writes, so the pipe is readable only at its end
 
     def tell(self, site: str, watchdog: float, **what: Any) -> None:
-        """Whom to tell of our death for ``site``, and where to leave it; from here on give signs of life where they
-        are wanted."""
+        """Tell the supervisor which servers to notify of our death for ``site``, and where to store it; with a
+        ``watchdog`` (seconds, 0: none) keep-alives are sent from now on."""
         self._say(json.dumps({"site": site, "watchdog": watchdog, **what}).encode())
         self._watchdogs[site] = watchdog
         self._watchdog = shortest(self._watchdogs.values())
@@ -83,7 +83,7 @@ class Supervised:
             self._tick()
 
     def end(self) -> None:
-        """No more signs of life."""
+        """Stop the keep-alives, and watching the supervisor."""
         if self._ticking is not None:
             self._ticking.cancel()
         self._loop.remove_reader(self._pipe)
@@ -99,4 +99,4 @@ class Supervised:
         try:
             self._pipe.send(data)
         except OSError:
-            pass  # it does not read: it is stopped, or gone, and then `orphaned` is called
+            pass  # the supervisor is stopped, or dead, and then `orphaned` is called

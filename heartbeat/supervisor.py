@@ -1,8 +1,8 @@
 """The supervisor of a server: ``python -m heartbeat.supervisor COMMAND ...`` (docs/heartbeat.md).
 
-It draws a secret, starts the command as its child with the hash of it, waits for the child's end, and reveals the
-secret then. It reads nothing from the network and has no key of the site; all that it knows the child tells it over
-the pipe between them (`heartbeat.supervised`).
+It draws a secret, starts the command as its child with the hash of the secret, waits for the child's end, and then
+reveals the secret to the other servers. It reads nothing from the network and has no key of the site; what it needs
+to know, the child writes into the pipe between them (`heartbeat.supervised`).
 """
 
 from __future__ import annotations
@@ -23,48 +23,49 @@ from heartbeat.death import Death, commitment_of, notice
 from heartbeat.deaths import Ended, leave
 
 ENVIRONMENT: Final = "HOLDFAST_SUPERVISOR"
-"""Tells the child: the pipe's descriptor, the supervisor's process id, the commitment."""
+"""Environment variable for the child: descriptor of the pipe, process id of the supervisor, commitment."""
 TICK: Final = b"."
-"""A sign of life on the pipe."""
+"""Keep-alive of the child on the pipe."""
 TICKS: Final = 10
-"""Ticks of ours without a sign of life until the watchdog bites."""
+"""Read timeouts without a keep-alive after which the watchdog kills the child."""
 MOST_TOLD: Final = 65536
+"""Bytes of one message of the child."""
 REVEALED_AT: Final = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Seconds after a death at which it is told."""
+"""Seconds after a death at which the notices are sent."""
 AFTER_A_GOODBYE: Final = 5
-"""So many of these for a child that ended in good order."""
+"""How many of these are used for a child that ended with exit status 0."""
 WRITTEN_WITHIN: Final = 0.5
-"""Seconds to tell it by a stream."""
+"""Seconds to send a notice by a stream."""
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Supervisor:
-    """Watches over one child."""
+    """Starts and supervises one child."""
 
     def __init__(self, command: list[str]) -> None:
         self._secret = secrets.token_hex(16)
         self._told: dict[str, dict[str, Any]] = {}
-        """What the child said of each of its sites, by name."""
+        """The child's messages about its sites, by name of the site."""
         self._ending = False
         self._pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.set_inheritable(True)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would let the kernel reap the child
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # with SIG_IGN the kernel would reap the child
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         for number in SIGNALS:
             signal.signal(number, self._forward)
         told = f"{theirs.fileno()} {os.getpid()} {commitment_of(self._secret)}"
         environment = {**os.environ, ENVIRONMENT: told}
-        # in a process group of its own, so that Ctrl-C reaches it once, through us
+        # in its own process group, so that Ctrl-C reaches it once only, forwarded by us
         self._child = os.posix_spawn(command[0], command, environment, setpgroup=0, setsigmask=())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         theirs.close()
 
     def run(self) -> int:
-        """Until the child has ended; its exit status, or 128 and the number of the signal that killed it."""
+        """Run until the child has ended; its exit status, or 128 plus the number of the signal that killed it."""
         begun = time.monotonic()
         self._listen()
         os.waitid(os.P_PID, self._child, os.WEXITED | os.WNOWAIT)
-        # not reaped yet, so that no other process has its number when a signal is forwarded to it
+        # not reaped yet, so that its process id is not reused while a signal may be forwarded
         child, self._child = self._child, 0
         _, status = os.waitpid(child, 0)
         code = os.waitstatus_to_exitcode(status)  # raises where it neither exited nor was killed
@@ -72,7 +73,7 @@ class Supervisor:
         return code if code >= 0 else 128 - code
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
-        """A signal is for the child: SIGHUP each time; to end is said once, a second time would cut it short."""
+        """Forward a signal to the child: SIGHUP each time, SIGTERM once, since a second one would end it at once."""
         if number == signal.SIGHUP and self._child:
             os.kill(self._child, signal.SIGHUP)
         elif self._child and not self._ending:
@@ -80,7 +81,8 @@ class Supervisor:
             os.kill(self._child, signal.SIGTERM)
 
     def _listen(self) -> None:
-        """Until the pipe breaks. Our own ticks count the silence, so that a machine that slept kills nobody."""
+        """Read the pipe until it breaks. Silence is counted in our own timeouts, so that a suspended machine does not
+        let the watchdog kill the child."""
         silent = 0
         while True:
             watchdog = shortest(told["watchdog"] for told in self._told.values())
@@ -101,14 +103,14 @@ class Supervisor:
                 told = json.loads(said)
                 self._told[told["site"]] = told
                 if told.get("transport") == "tls":
-                    import sip.io.tls  # noqa: F401  now: its file may be another one when it is needed
+                    import sip.io.tls  # noqa: F401  loaded now, since an upgrade may replace the file before it is needed
 
     def _reveal(self, code: int, lived: float) -> None:
-        """Tell the other servers of every site. It is one death, and one secret: the child was one start in each."""
+        """Send the secret to the other servers of each site; it is the same for all sites of the child."""
         by = f"status-{code}" if code >= 0 else f"signal-{-code}"
         deaths = [(told, Death(told["site"], told["node"], self._secret, by)) for told in self._told.values()]
         if not deaths:
-            return  # it never began to serve
+            return  # it ended before it served
         if code:
             nodes = ", ".join(dict.fromkeys(death.node for _, death in deaths))
             _say(f"{nodes} ended {deaths[0][1].how}, {lived:.0f} s after its start")
@@ -138,7 +140,8 @@ class Supervisor:
 
 
 def _send(data: bytes, local: Sequence[Any], to: tuple[str, int]) -> None:
-    """From the address of the child's beats, which firewalls know, or from any other when somebody has it already."""
+    """Send from the address of the child's heartbeats, which firewalls permit, or from any other if that is in
+    use."""
     family = socket.AF_INET6 if ":" in to[0] else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sender:
         try:
@@ -148,27 +151,27 @@ def _send(data: bytes, local: Sequence[Any], to: tuple[str, int]) -> None:
         try:
             sender.sendto(data, to)
         except OSError:
-            pass  # the network is away; it is told again
+            pass  # no network: it is sent again
 
 
 def _write(data: bytes, told: dict[str, Any], to: tuple[str, int]) -> bool:
-    """By a stream, where beats go by streams; whether it got there. The notice proves itself, so nobody is asked to
-    prove that he is the other server."""
+    """Send by TCP or TLS, as heartbeats are; returns whether it was written. The peer's certificate is not verified,
+    since the notice is authenticated by the secret in it."""
     try:
         with socket.create_connection(to, WRITTEN_WITHIN) as stream:
             if told["transport"] == "tls":
-                from sip.io.tls import say  # needs not be there for who does without
+                from sip.io.tls import say  # not needed without TLS
 
                 say(stream, data, told["shown"])
             else:
                 stream.sendall(data)
         return True
     except OSError:
-        return False  # the network is away; it is told again
+        return False  # no network: it is sent again
 
 
 def shortest(watchdogs: Iterable[float]) -> float:
-    """The shortest of those that are on; 0: none is."""
+    """The shortest watchdog time that is not 0 (off); 0: all are off."""
     return min((watchdog for watchdog in watchdogs if watchdog), default=0.0)
 
 
