@@ -69,7 +69,7 @@ class PeerPlaces:
         """Why the name that was looked up last has no address, ``""`` when it has one."""
         self.changed: Callable[[float], None] | None = None
         """Called when a lookup has changed the addresses."""
-        self.peers = tuple(peers)
+        self.peers = tuple(dict.fromkeys(peers))
         self._names = names
         self._deadlines = deadlines
         self._found: dict[str, list[Place]] = {}
@@ -88,7 +88,7 @@ class PeerPlaces:
     @property
     def known(self) -> bool:
         """Whether every name was looked up at least once, even without a result."""
-        return len(self._answered) == len(self._named)
+        return self._answered.issuperset(self._named)
 
     def ask(self, now: float) -> None:
         """Look the names up: the first time, and again for the next call."""
@@ -102,9 +102,10 @@ class PeerPlaces:
         self._waiting.append(then)
 
     def stop(self) -> None:
-        """Stop the lookups."""
+        """Stop the lookups; those that :meth:`wait` are called when the one under way has ended."""
         self.generation += 1
         self._named = []
+        self.changed = None
 
     def places(self) -> list[PeerPlace]:
         """All known addresses, in the order in which to try them."""
