@@ -1,1 +1,2 @@
-"""What an agent does with media: nothing (``direct``), or its own relay in a process of its own (``relay``)."""
+"""The media of an agent: none passes through it (``direct``), or all passes its relay, a separate process
+(``relay``)."""

@@ -1,5 +1,5 @@
-"""The control channel of a media process: its agent connects, is told from the agents before it, and commands come as
-lines of JSON, answered in the same way. The relay and the WebRTC gateway share it.
+"""The control channel of a media process, the relay or the WebRTC gateway: its agent connects by a UNIX socket and
+sends commands as lines of JSON; notices are sent back as lines of JSON.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import RelaySettings
 
 MAX_UNSENT = 1 << 20
-"""Bytes not read by the agent, beyond which only what it needs for calls is said."""
+"""Bytes not read by the agent, beyond which only notices that it needs for calls are sent."""
 
 
 def begin(argv: list[str]) -> tuple[socket.socket, bool] | None:
-    """Be the media process that ``PROGRAM SOCKET [stay] [detach]`` asks for: where the agent connects, and whether
-    this process stays without one. None where another one is there already."""
+    """Set up the media process of ``PROGRAM SOCKET [stay] [detach]``. Returns the socket at which the agent connects,
+    and whether the process stays without one; None if another process listens there already."""
     stay = "stay" in argv[2:]
-    # Ctrl-C and a service manager's SIGTERM reach us too, but are for the agent, which may have calls to end first;
-    # not where we have a unit of our own.
+    # Ctrl-C and a service manager's SIGTERM reach this process too, but are for the agent, which may have calls to
+    # end first; with a systemd unit of our own SIGTERM is for us.
     for ignored in (signal.SIGINT, *(() if stay else (signal.SIGTERM,))):
         signal.signal(ignored, signal.SIG_IGN)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -34,7 +34,7 @@ def begin(argv: list[str]) -> tuple[socket.socket, bool] | None:
     listener = listen(argv[1])
     if listener is None:
         return None
-    if "detach" in argv[2:]:  # what ends the agent, or its process group, does not end it
+    if "detach" in argv[2:]:  # so that it does not end with the agent or its process group
         if os.fork():
             os._exit(0)
         os.setsid()
@@ -42,9 +42,9 @@ def begin(argv: list[str]) -> tuple[socket.socket, bool] | None:
 
 
 class Control:
-    """``listener``: where the agent connects, each time that it starts. ``lost`` is called when it is gone or another
-    start takes its place. ``kind``: of the settings that it brings. ``needed``: the notices that are said however
-    much is unread."""
+    """The connection to the agent. ``listener``: where it connects at each of its starts. ``lost`` is called when it
+    has disconnected or another start replaces it. ``kind``: class of its settings. ``needed``: notices that are sent
+    however much is unread."""
 
     def __init__(
         self,
@@ -63,15 +63,16 @@ class Control:
         self._heard = b""
         self._unsent = bytearray()
         self.commands: deque[bytes] = deque()
-        """What is to be obeyed, in order."""
+        """Received commands, in order."""
 
     @property
     def connected(self) -> bool:
-        """Whether an agent is there."""
+        """Whether an agent is connected."""
         return self._sock is not None
 
     def ready(self, fd: int, what: int) -> Hello | None:
-        """Something came at one of its descriptors; the start that is to be obeyed from now on, and is connected."""
+        """Serve one of its descriptors that is ready; returns the hello of a start that has just connected, or
+        None."""
         if self._sock is not None and fd == self._sock.fileno():
             self._attend(what)
             return None
@@ -83,7 +84,7 @@ class Control:
         return hello
 
     def say(self, notice: dict[str, object]) -> None:
-        """Tell the agent, if one is there and reads."""
+        """Send a notice to the agent, if one is connected and reads."""
         if self._sock is None or (len(self._unsent) > MAX_UNSENT and notice["is"] not in self._needed):
             return
         self._unsent += json.dumps(notice, separators=(",", ":")).encode() + b"\n"

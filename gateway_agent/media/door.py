@@ -1,5 +1,5 @@
-"""The door of a relay: where its agent connects, each time that it starts, and says which start it is; and where it
-fetches and brings the sockets that the relay keeps for it."""
+"""The listening socket of a media process: its agent connects there at each start, with the number of that start; and
+it fetches and stores there the sockets that the process keeps for it (`gateway_agent.media.held`)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from sip.io.unix_path import short_path
 
 MAX_LINE = 1 << 20
 MAX_WAITING = 8
-"""Connections that have not said hello yet."""
+"""Connections without a first line yet."""
 
 
 class Hello(NamedTuple):
-    """The highest start of the agent so far."""
+    """The connection of a start of the agent, the highest so far."""
 
     sock: socket.socket
     settings: RelaySettings | None
-    """None: it relays no media."""
+    """None: no media is relayed."""
     grace_s: float
-    """Seconds that sessions outlive it."""
+    """Seconds for which sessions go on without an agent."""
     rest: bytes
-    """What it said behind its first line."""
+    """Bytes received after its first line."""
 
 
 class Door:
-    """See the module."""
+    """Accepts connections and reads their first lines."""
 
     def __init__(
         self, listener: socket.socket, epoll: select.epoll, held: HeldSockets, kind: type[RelaySettings]
@@ -49,7 +49,7 @@ class Door:
         epoll.register(listener.fileno(), select.EPOLLIN)
 
     def ready(self, fd: int) -> Hello | None:
-        """Something came; who said hello, and is to be obeyed from now on."""
+        """Serve a descriptor that is ready; returns a start that has said hello, or None."""
         if fd == self._listener.fileno():
             self._accept()
             return None
@@ -89,7 +89,7 @@ class Door:
         try:
             said = json.loads(line)
             start = int(said["start"])
-            if start < self._start:  # an agent that was started before the one that is obeyed
+            if start < self._start:  # of an agent that was started before the present one
                 with contextlib.suppress(OSError):
                     sock.send(b'{"is":"superseded"}\n')
             elif said["do"] == "hello" and not brought:
@@ -109,7 +109,7 @@ class Door:
                 brought = []
                 sock.send(b'{"is":"held"}\n')
         except (ValueError, TypeError, KeyError, OSError):
-            pass  # it is told by the end of the connection
+            pass  # the connection is closed
         for one in brought:
             one.close()
         self._refuse(sock)
@@ -121,7 +121,7 @@ class Door:
 
 
 def listen(path: str) -> socket.socket | None:
-    """The socket at which the agent connects; None when another relay listens there. Raises `OSError`."""
+    """A socket that listens at ``path``; None if another process does. Raises `OSError`."""
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held until the process ends

@@ -1,10 +1,10 @@
-"""The sockets at which an agent listens to devices, kept by its relay while it is away.
+"""The sockets at which an agent listens to devices, kept open by its relay while the agent restarts.
 
-Devices get no ICMP and no refused connection meanwhile, and what they send waits for the next start of the agent,
-which takes the sockets over as they are. They are passed over the relay's UNIX socket (SCM_RIGHTS, unix(7)), by a
+Meanwhile devices get no ICMP error and no refused connection, and their messages wait for the next start of the
+agent, which takes the sockets over. They are passed over the relay's UNIX socket (SCM_RIGHTS, unix(7)), by a
 connection each time. ``{"do": "sockets", "start": N}`` asks for them; ``{"do": "hold", "start": N, "for_s": S,
-"names": [..]}`` brings them, in the order of their names. An agent that stays away is not waited for: after S seconds
-they are closed, so that devices learn to go elsewhere.
+"names": [..]}`` stores them, in the order of their names. After S seconds without an agent they are closed, so that
+devices go elsewhere.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Final
 from sip.io.unix_path import short_path
 
 MOST: Final = 250
-"""Sockets in one message; Linux passes 253."""
+"""Sockets in one message; Linux permits 253."""
 MAX_NAMES: Final = 65_536
 """Bytes of a message."""
 PATIENCE_S: Final = 2.0
-"""How long a relay may take to answer."""
+"""Seconds in which a relay must answer."""
 
 
 class HeldSockets:
-    """The relay's half."""
+    """The sockets at the relay's side."""
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}
@@ -37,20 +37,20 @@ class HeldSockets:
         return len(self._sockets)
 
     def put(self, names: Sequence[str], sockets: Sequence[socket.socket], for_s: float) -> None:
-        """Keep these instead of all others, for so long without an agent. Raises `ValueError` when there are not as
-        many names as sockets."""
+        """Replace all sockets by these, to be kept for so many seconds without an agent. Raises `ValueError` when the
+        numbers of names and sockets differ."""
         brought = dict(zip(names, sockets, strict=True))
         self.close()
         self._sockets = brought
         self._for_s = for_s
 
     def answer(self, sock: socket.socket) -> None:
-        """Give them to who asked. Raises `OSError` when it is not there any more."""
+        """Send the sockets over the connection ``sock``. Raises `OSError` when it is closed."""
         line = json.dumps({"is": "sockets", "names": list(self._sockets)}).encode() + b"\n"
         socket.send_fds(sock, [line], [held.fileno() for held in self._sockets.values()])
 
     def alone(self, seconds: float) -> None:
-        """The agent has been away for so long."""
+        """The agent has been away for so many seconds: close the sockets if that is too long."""
         if seconds >= self._for_s:
             self.close()
 
@@ -61,7 +61,7 @@ class HeldSockets:
 
 
 def received(fds: Sequence[int]) -> list[socket.socket]:
-    """Descriptors that came with a message, as sockets; what is none is closed."""
+    """The sockets of received descriptors; descriptors that are no sockets are closed."""
     found = []
     for fd in fds:
         try:
@@ -75,7 +75,7 @@ def received(fds: Sequence[int]) -> list[socket.socket]:
 
 
 def fetch(path: Path, start: int) -> dict[str, socket.socket]:
-    """The agent's half: what the relay at ``path`` keeps for this start, by name. Raises `OSError`. It blocks."""
+    """At the agent's side: fetch the sockets that the relay at ``path`` keeps, by name. Blocks. Raises `OSError`."""
     with _relay(path) as relay:
         relay.sendall(json.dumps({"do": "sockets", "start": start}).encode() + b"\n")
         data, fds, _, _ = socket.recv_fds(relay, MAX_NAMES, MOST)
@@ -90,7 +90,8 @@ def fetch(path: Path, start: int) -> dict[str, socket.socket]:
 
 
 def hand(path: Path, start: int, for_s: float, sockets: Mapping[str, socket.socket]) -> None:
-    """Let the relay at ``path`` keep them, for so many seconds without an agent. Raises `OSError`. It blocks."""
+    """At the agent's side: have the relay at ``path`` keep the sockets, for so many seconds without an agent. Blocks.
+    Raises `OSError`."""
     some = dict(list(sockets.items())[:MOST])
     with _relay(path) as relay:
         said = {"do": "hold", "start": start, "for_s": for_s, "names": list(some)}

@@ -1,5 +1,5 @@
-"""A media process, the relay's or the WebRTC gateway's, as the agent's shell sees it: started, spoken to, started
-again."""
+"""The agent's side of a media process, the relay or the WebRTC gateway: it is started, connected to, and
+restarted."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ logger = logging.getLogger(__name__)
 START_S = 10.0
 STOP_S = 2.0
 CONNECT_S = 0.02
-"""Seconds between two tries to reach a relay that is starting."""
+"""Seconds between two attempts to connect to a process that is starting."""
 AGAIN_S = 0.05
-"""Wait before a relay that ended is started again; doubled up to `AGAIN_MAX_S` while it ends at once."""
+"""Seconds before a process that ended is started again; doubled up to `AGAIN_MAX_S` while it keeps ending."""
 AGAIN_MAX_S = 10.0
 
 
 class RelayError(Exception):
-    """The process does not start; the text says why."""
+    """The process cannot be started; the text says why."""
 
 
 class Ports(Protocol):
-    """The core's side of it: `gateway_agent.media.ports.RelayPorts`, `gateway_agent.webrtc.legs.WebrtcLegs`."""
+    """The core's side: `gateway_agent.media.ports.RelayPorts` or `gateway_agent.webrtc.legs.WebrtcLegs`."""
 
     @property
     def in_use(self) -> int: ...
@@ -51,9 +51,9 @@ class Ports(Protocol):
 
 
 class RelayProcess:
-    """Finds the relay of the agent, or starts one, and keeps it running for ``ports``. What it says goes to
-    ``ports``, and what of that the core should know to ``notice``. Call `flush` after the core was given an input: it
-    sends what `Ports.to_send` holds. ``module`` is run, and called ``name`` to people.
+    """Connects to the media process of the agent, or starts one, and keeps it running for ``ports``, which handles
+    its lines; ``notice`` is called with the resulting notices for the core. `flush` must be called after each input
+    of the core; it sends the commands of `Ports.to_send`. ``module`` is run; ``name`` is its name in messages.
     """
 
     def __init__(
@@ -68,9 +68,9 @@ class RelayProcess:
         name: str = "the relay",
         within_s: float = START_S,
     ) -> None:
-        """``settings``: None when no media is relayed; the process then keeps sockets alone. ``path``: the socket of
-        the relay. ``start`` counts the starts of the agent: a relay obeys the highest one.
-        ``grace_s``: seconds for which sessions go on without an agent. ``within_s``: those in which it must start."""
+        """``settings``: None when no media is relayed; the process then only keeps sockets. ``path``: UNIX socket of
+        the process. ``start``: incarnation of the agent; the process obeys the highest one. ``grace_s``: seconds for
+        which sessions go on without an agent. ``within_s``: seconds in which the process must start."""
         self._settings = settings
         self._ports = ports
         self._notice = notice
@@ -86,10 +86,10 @@ class RelayProcess:
         self._held_for = 0.0
         self._handing: asyncio.Task[None] | None = None
         self.pid: int | None = None
-        """Of the relay's process."""
+        """Process id of the media process; None before it is ready."""
 
     async def start(self) -> None:
-        """Returns when the pairs bound ahead are at hand on every address. Raises `RelayError`."""
+        """Connect or start; returns when every address has its stock of bound pairs. Raises `RelayError`."""
         try:
             async with asyncio.timeout(self._within_s):
                 await self._connect()
@@ -109,7 +109,7 @@ class RelayProcess:
             self._lines.write("\n".join(lines) + "\n")
 
     async def sockets(self) -> dict[str, socket.socket]:
-        """Those at which the start before this one listened, by name, as far as they are kept."""
+        """The listening sockets of the agent's previous start, by name, as far as they were kept."""
         try:
             return await asyncio.to_thread(held.fetch, self._path, self._start)
         except OSError as error:
@@ -117,7 +117,7 @@ class RelayProcess:
             return {}
 
     def hold(self, sockets: dict[str, socket.socket], for_s: float) -> asyncio.Task[None]:
-        """Let the process keep them, for so many seconds without an agent; it does when the task is done."""
+        """Have the process keep the sockets, for so many seconds without an agent, from the end of the task on."""
         self._held, self._held_for = sockets, for_s
         self._handing = asyncio.get_running_loop().create_task(self._hand())
         return self._handing
@@ -129,8 +129,8 @@ class RelayProcess:
             logger.warning("devices will be refused while the agent is away, its sockets are not kept: %s", error)
 
     async def close(self, for_good: bool = False) -> None:
-        """Let go of the relay: its sessions go on, and sockets are kept, for the next start of the agent. Without any
-        it ends by itself, with ``for_good`` at once where no session is left."""
+        """Disconnect from the process, which keeps sessions and sockets for the next start of the agent. Without
+        either it ends by itself; with ``for_good`` and without sessions it ends at once."""
         if self._keeper is not None:
             self._keeper.cancel()
             self._keeper = None
@@ -144,7 +144,7 @@ class RelayProcess:
         self._ports.lost()
 
     async def _connect(self) -> None:
-        """The relay that is there, or one that we start. Raises `RelayError`."""
+        """Connect to the running process, or start one. Raises `RelayError`."""
         lines = _Lines(self._line, self._name)
         launched = False
         while True:
@@ -163,7 +163,7 @@ class RelayProcess:
         lines.write(json.dumps(hello, separators=(",", ":")) + "\n")
 
     async def _launch(self) -> None:
-        """A process of its own session: what ends the agent does not end it."""
+        """Start the process, which makes its own session so as not to end with the agent. Raises `RelayError`."""
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
         process = await asyncio.create_subprocess_exec(
@@ -171,11 +171,12 @@ class RelayProcess:
             stdin=asyncio.subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": path},
         )
-        if await process.wait():  # it goes on in a process of its own
+        if await process.wait():  # it has forked; the child goes on
             raise RelayError(f"{self._name}'s process ended while it started; standard error says why")
 
     async def _stocked(self) -> None:
-        """Until the stock of every address is full, or as full as it gets. Raises `RelayError` for an empty one."""
+        """Wait until the stock of every address is full, or cannot be filled further. Raises `RelayError` for an
+        empty one."""
         assert self._lines is not None
         while self.pid is None:
             await self._lines.progress()
@@ -198,7 +199,7 @@ class RelayProcess:
             self._notice(notice)
 
     async def _keep(self) -> None:
-        """Find or start the relay again whenever it ends; what is in use is told to it by `RelayPorts`."""
+        """Restart the process whenever it ends; `Ports` sends it what is in use."""
         wait = AGAIN_S
         loop = asyncio.get_running_loop()
         while True:
@@ -219,7 +220,7 @@ class RelayProcess:
 
 
 class _Lines(asyncio.Protocol):
-    """Lines over a stream socket."""
+    """Lines over a stream socket, as an asyncio protocol."""
 
     def __init__(self, line: Callable[[bytes], None], name: str) -> None:
         self._line = line
@@ -231,7 +232,7 @@ class _Lines(asyncio.Protocol):
         self.ended = loop.create_future()
 
     def check(self) -> None:
-        """Raises `RelayError` when it has ended."""
+        """Raises `RelayError` if the connection has ended."""
         if self.ended.done():
             raise RelayError(f"{self._name}'s process ended while it started; standard error says why")
 

@@ -1,10 +1,10 @@
-"""The RTP relay: a process of its own, so that signalling cannot stall media, nor media signalling.
+"""The RTP relay: a separate process, so that signalling and media do not delay each other.
 
-Started by `gateway_agent.media.process` as ``python -m gateway_agent.media.relay SOCKET``, or by a unit of its own as
-``… SOCKET stay``. It outlives its agent: at SOCKET it waits for the next start of it, which says ``hello`` and then
-the lines described in `gateway_agent.media.ports`; media goes on meanwhile, and the sockets at which devices are
-listened to are kept open (`gateway_agent.media.held`). Without an agent it ends when no session is left, or after the
-time that the last agent gave it.
+Started by `gateway_agent.media.process` as ``python -m gateway_agent.media.relay SOCKET``, or by a systemd unit of
+its own as ``… SOCKET stay``. It outlives its agent, whose next start connects at SOCKET and sends ``hello``, then the
+commands described in `gateway_agent.media.ports`. Meanwhile media goes on, and the agent's listening sockets are kept
+open (`gateway_agent.media.held`). Without an agent it ends when it has no session, or after the ``grace_s`` of the
+last agent.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from gateway_agent.media.stocks import COMMANDS_AT_ONCE, Stocks
 
 _HAS_SRTP = find_spec("pylibsrtp") is not None
 IDLE_S = 5.0
-"""Seconds after which the relay ends without an agent and without a session, unless it was told to stay."""
+"""Seconds without an agent and without a session after which the relay ends, unless it is to stay."""
 
 
 class Relay:
-    """All pairs of one agent. ``clock`` gives seconds that go on while the machine sleeps; at ``listener`` the agent
-    connects, each time that it starts. With ``stay`` the relay waits for it without end.
+    """All pairs of one agent. ``clock`` counts seconds, suspension included; at ``listener`` the agent connects at
+    each start. With ``stay`` the relay never ends by itself.
     """
 
     def __init__(self, listener: socket.socket, clock: Callable[[], float], stay: bool = False) -> None:
@@ -51,12 +51,12 @@ class Relay:
         """Seconds for which sessions go on without an agent."""
         self._alone_since = clock()
         self._unclaimed: set[Pair] = set()
-        """Pairs in use since before the agent connected, which it has not adopted yet."""
+        """Pairs in use from before the agent connected that it has not adopted yet."""
         self._used: dict[Pair, BoundPair] = {}
         self._watched: dict[Pair, BoundPair] = {}
         self._by_fd: dict[int, Port] = {}
         self._released = [0, 0, 0, 0]
-        """Packets, octets, dropped, lost of pairs that are not in use any more."""
+        """Sums of released pairs: packets, octets, dropped, lost."""
         self._epoll = select.epoll()
         self._held = HeldSockets()
         self._control = Control(
@@ -70,7 +70,7 @@ class Relay:
         """Whether more pairs may have to be bound ahead."""
 
     def run(self) -> None:
-        """Relay until there is nothing more to relay for."""
+        """Relay until the process is to end."""
         buffer = bytearray(65_536)
         view = memoryview(buffer)
         ports, poll, clock = self._by_fd, self._epoll.poll, self._clock
@@ -107,7 +107,7 @@ class Relay:
     # The agent
 
     def _obey_start(self, hello: Hello) -> None:
-        """A start of the agent has connected: tell it what is here."""
+        """A start of the agent has connected: apply its settings, and send it what is ready."""
         self._restock = True
         self._grace_s = hello.grace_s
         self._unclaimed = set(self._used)
@@ -117,7 +117,7 @@ class Relay:
         self._stocks.tell()
 
     def _lose(self) -> None:
-        """The agent is gone: its remaining commands are carried out, and media goes on."""
+        """The agent has disconnected: carry out its remaining commands; media goes on."""
         while self._commands:
             self._obey(self._commands.popleft(), self._clock())
         self._alone_since = self._clock()
@@ -141,9 +141,9 @@ class Relay:
     def _do_bind(self, now: float, pair: list[Any]) -> None:
         key = Pair(*pair)
         self._unclaimed.discard(key)
-        if key in self._used:  # from before a restart of the agent, or of its connection
+        if key in self._used:  # from before a restart of the agent, or a reconnection
             return
-        # The stock may have bound it by chance before the agent could say that it is in use.
+        # By chance the stock may have bound this pair already.
         stock = self._stocks.by_address.get(key.address)
         ahead = stock.free.pop(key, None) if stock is not None else None
         self._use(ahead or self._stocks.bound(key))
@@ -172,7 +172,7 @@ class Relay:
 
     def _do_secure(self, now: float, pair: list[Any], keys: list[str]) -> None:
         ports = self._used[Pair(*pair)]
-        ports.shut()  # rather no media than media that is not secured
+        ports.shut()  # no media rather than unencrypted media if the keys are bad
         ports.secure(Keys(*keys))
 
     def _do_connect(self, now: float, pair: list[Any], to: list[Any]) -> None:
@@ -197,7 +197,7 @@ class Relay:
                 self._do_release(now, list(pair))
 
     def _do_end(self, now: float) -> None:
-        """The agent ends for good."""
+        """End; the agent will not come back."""
         self._open = False
 
     def _do_count(self, now: float, pairs: list[list[Any]] | None) -> None:
@@ -229,7 +229,7 @@ class Relay:
         _add(self._released, ports)
         for port in (ports.rtp, ports.rtcp):
             del self._by_fd[port.sock.fileno()]
-            port.sock.close()  # which takes it out of the epoll set too
+            port.sock.close()  # which also removes it from the epoll set
         stock = self._stocks.by_address.get(ports.pair.address)
         if stock is not None:
             stock.retry_at = 0.0
@@ -237,7 +237,7 @@ class Relay:
     # Ports
 
     def _use(self, ports: BoundPair) -> None:
-        """Put a pair into use. Packets that came before belong to an earlier call, and are dropped."""
+        """Put a pair into use. Packets received before belong to an earlier call and are dropped."""
         for port in (ports.rtp, ports.rtcp):
             drain(port)
             self._by_fd[port.sock.fileno()] = port
@@ -292,7 +292,7 @@ def main(argv: list[str]) -> None:
     listener, stay = begun
     relay = Relay(listener, partial(time.clock_gettime, time.CLOCK_BOOTTIME), stay=stay)
     gc.freeze()
-    gc.disable()  # nothing below makes cycles that matter, and a collection would be heard
+    gc.disable()  # the relay makes hardly any cycles, and a collection would be audible
     try:
         relay.run()
     finally:

@@ -1,11 +1,10 @@
-"""Bound ports, and the way of a packet between them.
+"""Bound ports, and how a packet is forwarded between them.
 
-Packets are taken only from the address that the session description announced, or the one that the device's
-signalling comes from. The port may be another one (a NAT, or a device that does not follow RFC 4961): the first
-packet's source is latched, until the description names another place. A device whose NAT maps it anew in the middle
-of a call is followed (RFC 7362 section 5) when its old source is silent and what comes from the new one looks like
-its media; a source that still sends stays. So a stranger can neither listen in nor speak, nor be flooded by a device
-that announces his address.
+Packets are accepted only from the address in the session description, or the one that the device's signalling comes
+from. The port may differ (NAT, or a device without RFC 4961): the source of the first packet is latched until the
+description has another address. If a device's NAT binding changes during a call, its new source is latched (RFC 7362
+section 5) once the old one is silent and the packets look like the described media; a source that still sends stays.
+So strangers can neither listen nor inject media, and a device cannot direct media at the address of a stranger.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ Form = Callable[[memoryview], bool]
 Forward = Callable[["Port", float, bytearray, memoryview], None]
 
 SILENT_S = 2.0
-"""Seconds without a packet after which a source may have moved."""
+"""Seconds without a packet after which a new source may be latched."""
 SILENT_WHEN_DESCRIBED_S = 0.2
-"""The same once after each new description: whoever describes himself anew may just have moved."""
+"""The same, once after each new description, since a device often sends one because it has moved."""
 APART_S = 10.0
-"""Seconds between two moves that no description explains."""
+"""Least seconds between two changes of source without a new description."""
 RTCP_PERIOD_S = 10.0
-"""RTCP comes every five seconds or so: it is silent only after more than that."""
+"""Seconds without RTCP, which is sent about every five, after which its source may change."""
 
 _EXPEDITED = 0xB8  # DSCP EF (RFC 4594 section 4.1) in the place of IPv4's TOS
 
 
 class Port:
-    """One bound port. What comes in leaves from ``peer`` towards its ``target``."""
+    """One bound port. Received packets are sent from ``peer`` to its ``target``."""
 
     __slots__ = (
         "allowed",
@@ -72,39 +71,40 @@ class Port:
         self.send = sock.sendto
         self.peer: Port | None = None
         self.forward: Forward = forward
-        """How a packet that is there is sent on."""
+        """Reads and forwards one packet: `forward`, `forward_secured` or `drop`."""
         self.srtp: Srtp | None = None
-        """What opens what comes in, and seals what leaves."""
+        """Decrypts received packets and encrypts sent ones; None: RTP is not encrypted."""
         self.announced: tuple[str, int] | None = None
         self.via = ""
         self.eager = False
         self.form = form
         self.silent_s = silent_s
         self.described_until = 0.0
-        """Until then a source that was described anew may move sooner, once."""
+        """Until then the source may change after the shorter silence, once, because of a new description."""
         self.moves_at = 0.0
-        """When the source may move next."""
+        """When the source may change again."""
         self.sends = False
-        """Not while the other side is on hold by zeros."""
+        """Whether media is sent there; not while it is on hold by an address of zeros."""
         self.source: Address | None = None
-        """Latched; None until the first packet."""
+        """The latched source; None before the first packet."""
         self.target: Address | None = None
+        """Where media is sent; None: nowhere."""
         self.allowed = budget
-        """How many packets may have come until the next second begins."""
+        """The value of ``packets`` up to which packets are forwarded in this second (rate limit)."""
         self.packets = self.octets = self.dropped = 0
         self.last_at: float | None = None
         self.reception = Reception()
         self.note: Callable[[bytearray, float], None] | None = None
-        """Told of each packet that is taken, where they are RTP."""
+        """Called with each accepted packet, if they are RTP, for statistics."""
 
     def reset(self) -> None:
-        """Nothing is known of the other end any more."""
+        """Forget the remote end."""
         self.announced = self.source = self.target = None
         self.sends = False
 
     def point(self, remote: tuple[str, int], via: str, eager: bool, described_at: float | None) -> None:
-        """Take from and send to ``remote``. The same place again does not open the latch again, but when it was
-        described anew the source may move soon."""
+        """Accept media from and send it to ``remote``. The same address again does not release the latch, but after a
+        new description (``described_at``) the source may change soon."""
         if described_at is not None:
             self.described_until = described_at + APART_S
         if remote[0] in NOWHERE or remote[1] == 0:
@@ -117,11 +117,11 @@ class Port:
         self.target = self.source or (remote if self.eager else None)
 
     def is_foreign(self, source: Address) -> bool:
-        """Whether nothing is due from that host."""
+        """Whether media is not accepted from that host."""
         return self.announced is None or (source[0] != self.announced[0] and source[0] != self.via)
 
     def latch(self, source: Address, now: float, packet: memoryview) -> bool:
-        """Whether to take a packet from ``source``, which is not the one latched."""
+        """Whether to accept a packet from ``source``, which differs from the latched one; if so, latch it."""
         if self.is_foreign(source):
             return False
         if self.source is not None:
@@ -142,7 +142,7 @@ class Port:
 
 
 def form_of(kind: str, types: tuple[int, ...]) -> Form:
-    """The form of a kind of media (`gateway_agent.media.ports.Remote`)."""
+    """The check for packets of a kind of media (``kind`` and ``types`` of `gateway_agent.media.ports.Remote`)."""
     if kind == RTP:
         known = frozenset(types)
         return lambda packet: len(packet) >= 12 and packet[0] >> 6 == 2 and packet[1] & 0x7F in known
@@ -150,12 +150,13 @@ def form_of(kind: str, types: tuple[int, ...]) -> Form:
 
 
 def is_rtcp(packet: memoryview) -> bool:
-    """RFC 3550 section 6.1, RFC 5761 section 4."""
+    """Whether a packet is RTCP (RFC 3550 section 6.1, RFC 5761 section 4)."""
     return len(packet) >= 8 and packet[0] >> 6 == 2 and 192 <= packet[1] <= 223
 
 
 def _is_udptl(packet: memoryview) -> bool:
-    """ITU-T T.38 section 9.1: sequence number, length and octets of the primary packet, error recovery."""
+    """Whether a packet may be UDPTL (ITU-T T.38 section 9.1): sequence number, length and octets of the primary
+    packet, error recovery."""
     if len(packet) < 5:
         return False
     length, head = packet[2], 3
@@ -165,15 +166,15 @@ def _is_udptl(packet: memoryview) -> bool:
 
 
 def _is_nothing(packet: memoryview) -> bool:
-    """Of media that we know nothing of, none proves itself."""
+    """Never: packets of unknown media cannot be recognised."""
     return False
 
 
 def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
-    """Take one packet that is there and send it on."""
+    """Read one packet and forward it."""
     try:
         size, source = port.receive(buffer)
-    except OSError:  # nothing there after all, or the word of an unreachable target
+    except OSError:  # nothing to read after all, or an ICMP error
         return
     if source != port.source and not port.latch(source, now, view[:size]):
         port.dropped += 1
@@ -189,19 +190,19 @@ def forward(port: Port, now: float, buffer: bytearray, view: memoryview) -> None
         return
     try:
         peer.send(view[:size], target)
-    except OSError:  # no route, or no room: the network would have lost it as well
+    except OSError:  # no route, or no buffer space: lost, as the network may lose it
         port.dropped += 1
 
 
 def forward_secured(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
-    """The same where one of the two sides, or both, have SRTP. What does not prove itself changes nothing."""
+    """The same if one or both sides have SRTP. Packets that fail authentication change no state."""
     try:
         size, source = port.receive(buffer)
     except OSError:
         return
     packet = bytes(view[:size])
     if port.srtp is not None:
-        if port.is_foreign(source) or port.packets >= port.allowed:  # what follows costs something
+        if port.is_foreign(source) or port.packets >= port.allowed:  # decryption is expensive
             port.dropped += 1
             return
         packet = port.srtp.open(packet)
@@ -229,7 +230,7 @@ def forward_secured(port: Port, now: float, buffer: bytearray, view: memoryview)
 
 
 def drop(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
-    """Take one packet, for nobody."""
+    """Read one packet and drop it."""
     try:
         port.receive(buffer)
     except OSError:
@@ -238,7 +239,7 @@ def drop(port: Port, now: float, buffer: bytearray, view: memoryview) -> None:
 
 
 class BoundPair:
-    """The two ports of a pair, and what is watched of it."""
+    """The two sockets of a pair, its session, and the watch for silence."""
 
     __slots__ = ("other", "pair", "rtcp", "rtp", "told", "watched_from", "watched_s")
 
@@ -257,10 +258,9 @@ class BoundPair:
         return max(self.watched_from, self.rtp.last_at or 0.0, there or 0.0)
 
     def secure(self, keys: Keys) -> None:
-        """What goes to the device here and comes from it is SRTP. Raises `ValueError` or `KeyError` for keys that are
-        none."""
+        """Use SRTP with the device of this pair from now on. Raises `ValueError` or `KeyError` for invalid keys."""
         if self.rtp.srtp is None:
-            from gateway_agent.media.srtp import Srtp  # for who has such a line
+            from gateway_agent.media.srtp import Srtp  # loaded only if needed
 
             self.rtp.srtp = self.rtcp.srtp = Srtp(keys)
         else:
@@ -268,7 +268,7 @@ class BoundPair:
         self._choose()
 
     def shut(self) -> None:
-        """Nothing passes between the two, until it is secured, or they are connected anew."""
+        """Forward nothing in this session until it is secured, or connected again."""
         for pair in (self, self.other):
             if pair is not None:
                 pair.rtp.forward = pair.rtcp.forward = drop
@@ -311,12 +311,12 @@ def bind(address: str, port: int) -> socket.socket:
 
 
 def canonical(address: str, family: int) -> str:
-    """As the kernel writes it in a packet's source. Raises `OSError` when it is of another family."""
+    """The address as the kernel reports it as a packet's source. Raises `OSError` if it is of another family."""
     return socket.inet_ntop(family, socket.inet_pton(family, address))
 
 
 def drain(port: Port) -> None:
-    """Drop what waits in a socket (its buffer holds some hundred packets)."""
+    """Drop all packets in a socket's buffer, which holds some hundred."""
     buffer = bytearray(1)
     for _ in range(1000):
         try:

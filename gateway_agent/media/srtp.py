@@ -1,5 +1,4 @@
-"""SRTP of one pair of ports (RFC 3711), by libsrtp. A relay loads this for its first pair that has keys
-(``holdfast[srtp]``)."""
+"""SRTP of one pair of ports (RFC 3711), by libsrtp (``holdfast[srtp]``); loaded with the first keys."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ def _session(suite: str, key: str, kind: int) -> Session:
 
 
 class Srtp:
-    """Both directions of a pair. Keys may change (`rekey`); a direction whose key stays goes on as it was, with its
-    roll-over counter and the packets that it has seen."""
+    """Both directions of a pair. With `rekey` a direction whose key does not change keeps its rollover counter and
+    replay list."""
 
     __slots__ = ("_in", "_keys", "_out")
 
@@ -32,7 +31,7 @@ class Srtp:
         self._in = _session(keys.suite, keys.theirs, Policy.SSRC_ANY_INBOUND)
 
     def rekey(self, keys: Keys) -> None:
-        """Raises `ValueError` or `KeyError` for keys that are none."""
+        """Change the keys. Raises `ValueError` or `KeyError` for invalid ones."""
         before, self._keys = self._keys, keys
         if (keys.suite, keys.ours) != (before.suite, before.ours):
             self._out = _session(keys.suite, keys.ours, Policy.SSRC_ANY_OUTBOUND)
@@ -40,14 +39,14 @@ class Srtp:
             self._in = _session(keys.suite, keys.theirs, Policy.SSRC_ANY_INBOUND)
 
     def open(self, packet: bytes) -> bytes:
-        """What was secured; empty for what was not by this key, or came before."""
+        """Decrypt a packet; empty if it fails authentication or is a replay."""
         try:
             return self._in.unprotect_rtcp(packet) if _is_rtcp(packet) else self._in.unprotect(packet)
         except (Error, ValueError):
             return b""
 
     def seal(self, packet: bytes) -> bytes:
-        """A packet, secured; empty for what is no RTP, or is too long."""
+        """Encrypt a packet; empty if it is no RTP, or too long."""
         try:
             return self._out.protect_rtcp(packet) if _is_rtcp(packet) else self._out.protect(packet)
         except (Error, ValueError):
@@ -55,5 +54,5 @@ class Srtp:
 
 
 def _is_rtcp(packet: bytes) -> bool:
-    """RFC 5761 section 4."""
+    """Whether a packet is RTCP (RFC 5761 section 4)."""
     return len(packet) > 1 and 192 <= packet[1] <= 223

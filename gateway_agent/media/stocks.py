@@ -10,13 +10,14 @@ from gateway_agent.media.ports import RTP, Pair, RelaySettings
 from gateway_agent.media.sockets import RTCP_PERIOD_S, BoundPair, Port, bind, form_of, is_rtcp
 
 COMMANDS_AT_ONCE = 32
-"""Commands obeyed, and pairs bound, between two looks at the media: a thousand releases must not hold up a packet."""
+"""Commands carried out, and pairs bound, between two polls of the media sockets, so that many do not delay
+packets."""
 RETRY_S = 5.0
-"""After every port of the range was found taken by others."""
+"""Seconds before binding is tried again after a failure, or when all ports of the range are in use."""
 
 
 class Stock:
-    """The ports of one address: which are bound ahead, and where to look for more."""
+    """The ports of one address: those bound ahead, and the position of the search for more."""
 
     __slots__ = ("address", "cursor", "free", "retry_at", "short", "tried")
 
@@ -25,25 +26,25 @@ class Stock:
         self.cursor = cursor
         self.free: dict[Pair, BoundPair] = {}
         self.tried = 0
-        """Pairs found taken in a row."""
+        """Consecutive pairs found in use."""
         self.retry_at = 0.0
         self.short = ""
-        """What the agent was told of why there are no more."""
+        """The reason for a shortage that was last sent to the agent."""
 
 
 class Stocks:
-    """All of a relay; ``say`` tells its agent."""
+    """The stocks of a relay; ``say`` sends a notice to its agent."""
 
     def __init__(self, say: Callable[[dict[str, object]], None]) -> None:
         self._say = say
         self.settings: RelaySettings | None = None
-        """None until an agent said how it wants its relay."""
+        """None before an agent has connected."""
         self.by_address: dict[str, Stock] = {}
         self._pairs_in_range = 0
         self._first = 0
 
     def configure(self, settings: RelaySettings) -> None:
-        """Bind by these settings from now on; what is bound ahead by others is given up."""
+        """Use these settings from now on; if they are new, pairs bound ahead are closed."""
         if settings == self.settings:
             return
         for ports in self.free():
@@ -52,15 +53,15 @@ class Stocks:
         self.settings = settings
         self._first = settings.low + settings.low % 2
         self._pairs_in_range = max(0, (settings.high - self._first + 1) // 2)
-        # Begun anywhere, so that two agents on one address meet seldom and a port is not soon used again.
+        # Begun at random, so that two agents on one address rarely collide and ports are not reused soon.
         self.by_address = {a: Stock(a, random.randrange(self._pairs_in_range or 1)) for a in settings.addresses}
 
     def free(self) -> list[BoundPair]:
-        """All that is bound ahead."""
+        """All pairs bound ahead."""
         return [ports for stock in self.by_address.values() for ports in stock.free.values()]
 
     def tell(self) -> None:
-        """Say to an agent that has just come what is bound ahead."""
+        """Send the pairs bound ahead to an agent that has just connected."""
         for stock in self.by_address.values():
             stock.short = ""
             if stock.free:
@@ -84,7 +85,7 @@ class Stocks:
         return [s for s in self.by_address.values() if len(s.free) < ahead and now >= s.retry_at]
 
     def fill(self, stock: Stock, used: int, now: float) -> None:
-        """Bind some more; ``used`` pairs are in use."""
+        """Bind more pairs; ``used``: number of pairs in use."""
         assert self.settings is not None
         offered: list[Pair] = []
         why = ""
@@ -96,13 +97,13 @@ class Stocks:
             self._say({"is": "pairs", "pairs": offered})
         if why:
             stock.tried, stock.retry_at = 0, now + RETRY_S
-        # Said once, and taken back when the stock is full again: not with each port that comes and goes.
+        # Sent once, and withdrawn only when the stock is full again, not with each port that becomes free.
         if why != stock.short and (why or len(stock.free) >= self.settings.ahead):
             stock.short = why
             self._say({"is": "short", "address": stock.address, "why": why})
 
     def _bind_one(self, stock: Stock, used: int, offered: list[Pair]) -> str:
-        """Try the next pair of ports; says why no further one need be tried, or nothing."""
+        """Try to bind the next pair of ports. Returns why no further one need be tried, or ``""``."""
         assert self.settings is not None
         limit = 2 * self.settings.sessions
         if used >= limit:

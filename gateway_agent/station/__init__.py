@@ -1,2 +1,2 @@
-"""Stations: telephones that are programs beside an agent, on pjsua2. Agents and servers import none of it but
-``password``, and only ``softphone`` imports pjsua2, whose licence is the GPL."""
+"""Stations: software telephones beside an agent, on pjsua2. Agents and servers import only ``password`` of it, and
+only ``softphone`` imports pjsua2, whose licence is the GPL."""

@@ -1,4 +1,4 @@
-"""WAV files: what a station can play, and what it has recorded."""
+"""WAV files that a station plays or has recorded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recording(NamedTuple):
 
 
 def length_of(path: Path) -> float:
-    """Seconds that a file lasts. Raises `ValueError`, a sentence, where it cannot be played."""
+    """Duration of a file in seconds. Raises `ValueError` with a sentence if it cannot be played."""
     try:
         with wave.open(str(path), "rb") as file:
             channels, width, rate, frames = file.getparams()[:4]
@@ -37,7 +37,7 @@ def length_of(path: Path) -> float:
 
 
 def is_complete(path: Path) -> bool:
-    """Whether a recording was closed: its length is in its header since then."""
+    """Whether a recording was closed, upon which its length is written into its header."""
     try:
         with wave.open(str(path), "rb") as file:
             return file.getnframes() > 0
@@ -46,7 +46,7 @@ def is_complete(path: Path) -> bool:
 
 
 def read(path: Path) -> Recording:
-    """What was recorded, as far as it was written. Raises `OSError`, `Broken`, `EOFError`."""
+    """The samples of a recording, as far as they were written. Raises `OSError`, `Broken`, `EOFError`."""
     with wave.open(str(path), "rb") as file:
         data = file.readframes(file.getnframes())
         samples = array("h", data[: len(data) // 2 * 2])

@@ -1,4 +1,4 @@
-"""What a station hears from the line, whatever library is on it."""
+"""The events of a station's telephone library, independent of the library."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Account(NamedTuple):
-    """Who the station is, and where its agent is."""
+    """The SIP account of a station."""
 
     user: str
     password: str
@@ -15,7 +15,7 @@ class Account(NamedTuple):
     agent: str
     """``host:port`` of the agent's UDP listener."""
     host: str
-    """Where SIP and RTP of the station are bound."""
+    """Address that SIP and RTP of the station are bound to."""
 
 
 class Registered(NamedTuple):
@@ -24,11 +24,11 @@ class Registered(NamedTuple):
     status: int
     reason: str
     expires: int
-    """Seconds granted; 0: registered no more."""
+    """Seconds granted; 0: no longer registered."""
 
 
 class Offered(NamedTuple):
-    """A call came."""
+    """An incoming call."""
 
     caller: str
     """The user part of its From."""
@@ -39,15 +39,15 @@ class Alerted(NamedTuple):
 
 
 class Confirmed(NamedTuple):
-    """The call is answered and acknowledged."""
+    """The call was answered and acknowledged."""
 
 
 class MediaAgreed(NamedTuple):
-    """Where media flows was agreed, perhaps anew."""
+    """Media was negotiated, perhaps not for the first time."""
 
 
 class Ended(NamedTuple):
-    """The call is over."""
+    """The call has ended."""
 
     status: int
     reason: str
@@ -57,14 +57,14 @@ Heard = Registered | Offered | Alerted | Confirmed | MediaAgreed | Ended
 
 
 class Statistics(NamedTuple):
-    """Of the call's RTP, by RTCP (RFC 3550) and our own count."""
+    """Statistics of the call's RTP, by RTCP (RFC 3550) and our own count."""
 
     received: int
     lost: int
-    """Packets of the far end that did not come, or too late."""
+    """Packets of the far end that were lost or came too late."""
     sent: int
     lost_there: int
-    """Packets of ours that it says it lacks."""
+    """Our packets that the far end reports as lost."""
     jitter_ms: float
     """Mean interarrival jitter here."""
     round_trip_ms: float | None
@@ -72,4 +72,4 @@ class Statistics(NamedTuple):
 
 
 class LineError(Exception):
-    """The library cannot do it; the text says why."""
+    """The library failed; the text says why."""

@@ -1,4 +1,4 @@
-"""The password by which a station registers: what the site file says, or else made from the site key."""
+"""The password with which a station registers: that of the site file, or one derived from the site key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from heartbeat.site.lines import LineSettings
 
 
 def password_of(settings: LineSettings, key: bytes) -> str | None:
-    """The password of a phone or station; ``None`` where it is not known. ``key`` is the site's present key."""
+    """The password of a phone or station; ``None`` if it is not known. ``key``: the present site key."""
     if settings.password is not None:
         given = settings.password.value
         return given.decode("utf-8", "replace") if given is not None else None

@@ -1,4 +1,4 @@
-"""What a probe has found: a call through the site to where somebody echoes it, judged by what came back."""
+"""The result of a probe: a call through the site to a number that echoes it, judged by the echo."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ HEARD_ENOUGH: Final = 0.9
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """Of one probe."""
+    """The result of one probe."""
 
     number: str
     at: float
-    """When it was over."""
+    """When it ended."""
     good: Annotated[bool, Metric("probe_good", "1: the last probe heard itself")]
     because: str
     """A sentence."""
     answered_s: float | None = None
-    """Seconds from dialling until the answer."""
+    """Seconds from dialling to the answer."""
     bursts: int = 0
+    """Bursts of the tone that were sent."""
     heard: int = 0
     """Bursts of the tone that came back."""
     delay_ms: Annotated[float | None, Metric("probe_delay_ms", "From mouth to ear and back, by the tone")] = None
@@ -35,7 +36,7 @@ class ProbeResult:
     loss: Annotated[float | None, Metric("probe_loss", "Share of packets lost on the way back")] = None
     loss_there: Annotated[float | None, Metric("probe_loss_there", "The same on the way there, by RTCP")] = None
     rating: float | None = None
-    """R of the E-model, for the worse of both ways."""
+    """R value of the E-model (ITU-T G.107), for the worse direction."""
     mos: Annotated[float | None, Metric("probe_mos", "Mean opinion score, estimated by the E-model (G.107)")] = None
 
 

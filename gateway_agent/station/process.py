@@ -1,4 +1,4 @@
-"""The process of a station: its telephone on the line, orders and views at a socket, and an end at a signal."""
+"""The process of a station: its telephone, and its API at a UNIX socket; it ends upon a signal."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 POLL: Final = 0.01
-"""Seconds between two looks at the line: SIP counts in half seconds, and media waits for nobody."""
+"""Seconds between two polls of the library for SIP; media has its own threads."""
 SENT: Final = "sent.wav"
 HEARD: Final = "heard.wav"
 CLOSING: Final = 2.0
-"""Seconds within which recordings are closed by the library."""
+"""Seconds to wait until the library has closed recordings."""
 WRONG: Final = 3
 """Exit code of a program that could not start."""
 VIEWS: Final = frozenset({"status", "progress"})
@@ -55,12 +55,12 @@ NO_LIBRARY: Final = (
 
 
 def api_of(agent: Agent, name: str) -> Api:
-    """Where a station of that agent takes orders."""
+    """The API of a station of that agent."""
     return Api(path=str(agent.state_dir / f"station-{name}.sock"))
 
 
 def account_of(site: Site, line: LineSettings) -> Account:
-    """How a station meets its agent. Raises `LookupError` without a password."""
+    """The account of a station at its agent. Raises `LookupError` without a password."""
     at = next(one for one in site.agents[line.agent].sip if one.transport == "udp")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(at.host, at.host)
     password = password_of(line, signer_of(site.identity.key.reveal())[0])
@@ -70,7 +70,7 @@ def account_of(site: Site, line: LineSettings) -> Account:
 
 
 class StationProcess:
-    """One station at work."""
+    """One station in operation."""
 
     def __init__(self, site: Site, line: LineSettings, phone: Softphone) -> None:
         self._site = site
@@ -83,10 +83,10 @@ class StationProcess:
         self._probes = 0
         self._result: ProbeResult | None = None
         self._sent = ""
-        """The file to which a probe has written what it sends."""
+        """File that what a probe plays is recorded to; ``""`` without a probe."""
 
     async def run(self, at: ApiSocket) -> None:
-        """Work until a signal."""
+        """Run until a signal."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ends.set)
@@ -216,7 +216,7 @@ class StationProcess:
         except Refused:
             place.cleanup()
             raise
-        # Before anything else happens to the call: once it is over it has its usual source again.
+        # Set before the call can end, upon which the usual source is restored.
         self._sent = str(Path(place.name) / SENT)
         self._do(telephone.play(Source("bursts"), now) + telephone.record(str(Path(place.name) / HEARD), now), now)
         self._probes += 1
@@ -291,7 +291,7 @@ def _done(verb: str, sentence: str) -> Progress:
 
 
 def run(site: Site, line: LineSettings, settings: log.LogSettings) -> int:
-    """Run a station until it is told to stop; the exit code. What keeps it from starting is one sentence on standard
+    """Run a station until a signal; returns the exit code. If it cannot start, a sentence is written to standard
     error."""
     log.start(settings)
     try:

@@ -1,7 +1,7 @@
-"""The telephone on the line: SIP, RTP and the machine's sound by pjsua2, for one call at a time.
+"""The telephone of a station: SIP, RTP and the machine's sound device by pjsua2, for one call at a time.
 
-The only module that imports pjsua2, which is under the GPL (version 2 or later); the process of a station alone loads
-it. All of it is called by one thread, which calls `poll` often; media has threads of its own within the library.
+The only module that imports pjsua2, which is under the GPL (version 2 or later); only the process of a station loads
+it. All methods are called in one thread, which calls `poll` often; media runs in threads of the library.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ from gateway_agent.station.telephone import Source
 from gateway_agent.station.tones import BURST_MS, PERIOD_MS, TONE_HZ
 
 RATE: Final = 8000
-"""Samples a second on the bridge, that of G.711: nothing is resampled."""
+"""Samples a second on the conference bridge, as in G.711, so that nothing is resampled."""
 G711: Final = {"PCMU": 255, "PCMA": 254}
-"""Codecs by their priority; no other is offered."""
+"""Priorities of the offered codecs; all others are disabled."""
 EXPIRES: Final = 300
-"""Seconds asked for at registration."""
+"""Expires of REGISTER in seconds."""
 LEAVING: Final = 100
-"""Turns of 10 ms, at most, for the last words: BYE, and the contact taken back."""
+"""Most polls of 10 ms at the end, for BYE and the REGISTER that removes the contact."""
 BUSY: Final = 486
 RINGING: Final = 180
 OK: Final = 200
 
 
 class Softphone:
-    """See the module. Raises `LineError` where it cannot be made."""
+    """One telephone. Raises `LineError` if the library cannot be started."""
 
     def __init__(self, account: Account, sound: bool) -> None:
         self.heard: deque[Heard] = deque()
-        """What happened, to be taken by who called `poll`."""
+        """Events, to be taken after each `poll`."""
         self.call: _Call | None = None
         self._account = account
         self._sound = sound
         self._played: tuple[Source, Any] | None = None
-        """What is played, and the library's player of it: it goes on when media is agreed anew."""
+        """The present source and its player in the library, kept when media is renegotiated."""
         self._recorders: dict[str, Any] = {}
-        """The files that are written, and what writes them."""
+        """The recorders in the library by their files."""
         self._endpoint = pj.Endpoint()
         self._line = _Line(self)
         _try(self._start)
 
     def poll(self) -> None:
-        """Let the library work; what happened is in `heard` then."""
+        """Let the library handle its events; they are appended to `heard`."""
         self._endpoint.libHandleEvents(0)
 
     def dial(self, number: str) -> None:
-        """Call a number of the realm. Raises `LineError`."""
+        """Call a number. Raises `LineError`."""
         self.call = call = _Call(self, self._line)
         try:
             _try(lambda: call.makeCall(f"sip:{quote(number, safe='+*!')}@{self._account.realm}", _param(0)))
@@ -72,47 +72,47 @@ class Softphone:
             raise
 
     def ring(self) -> None:
-        """Say that it rings."""
+        """Answer the incoming call with 180."""
         self._answer(RINGING)
 
     def answer(self) -> None:
-        """Take the call."""
+        """Answer the incoming call with 200."""
         self._answer(OK)
 
     def hang_up(self) -> None:
-        """BYE, CANCEL or a refusal, whichever it takes."""
+        """End the call by BYE, CANCEL or 486."""
         if (call := self.call) is not None:
             _try(lambda: call.hangup(_param(0 if call.answered else BUSY)))
 
     def connect(self, source: Source, recording: str, sent: str = "") -> None:
-        """Play ``source`` to the far end, and write what is heard to the file ``recording``, where there is one; what
-        is played to the file ``sent``. What is the same as before goes on. Raises `LineError` when a file cannot be
+        """Play ``source`` to the far end and record what is heard to the file ``recording``, what is played to the
+        file ``sent`` (``""``: not recorded). What does not change goes on. Raises `LineError` if a file cannot be
         used."""
         for path in self._recorders.keys() - {recording, sent}:
             del self._recorders[path]
         if self._played is not None and self._played[0] is not source:
-            self._played = None  # the bridge forgets a player that is gone
+            self._played = None  # destroying a player disconnects it from the bridge
         if self.call is not None and (audio := self.call.audio()) is not None:
             _try(lambda: self._connect(audio, source, recording, sent))
 
     def let_go(self) -> None:
-        """The call is over; recordings are complete with the next turn of the bridge. The ports of the call are gone
-        already, and with them all that was connected: to disconnect it once more would end the process."""
+        """The call has ended: release player and recorders; recordings are complete after the bridge's next cycle.
+        The ports of the call are destroyed already; disconnecting them again would crash the process."""
         self._played = None
         self._recorders.clear()
         self.call = None
 
     def levels(self) -> tuple[int, int]:
-        """How loud the call is, sent and heard, as pjsua2 has it (`tones.dbov`). What the call gives to the bridge is
-        its Tx, and is what is heard."""
+        """Levels of the call, sent and heard, as pjsua2 has them (`tones.dbov`). Tx of a call's port is what it sends
+        to the bridge: what is heard."""
         audio = self.call.audio() if self.call is not None else None
         return (int(audio.getRxLevel()), int(audio.getTxLevel())) if audio is not None else (0, 0)
 
     def statistics(self) -> Statistics | None:
-        """Of the call's media; None while there is none."""
+        """Statistics of the call's media; None without media."""
         if self.call is None or (index := self.call.stream()) is None:
             return None
-        whole = self.call.getStreamStat(index)  # what is in it lives as long as it does
+        whole = self.call.getStreamStat(index)  # a variable, since its members are freed with it
         rtcp = whole.rtcp
         here, there = rtcp.rxStat, rtcp.txStat
         return Statistics(
@@ -125,7 +125,7 @@ class Softphone:
         )
 
     def close(self) -> None:
-        """Hang up, take the contact back, and end the library. It cannot be started again in this process."""
+        """Hang up, remove the registration, and end the library, which cannot be restarted in this process."""
         _try_to_end(self.hang_up)
         _try_to_end(lambda: self._line.setRegistration(False))
         for _ in range(LEAVING):
@@ -176,7 +176,7 @@ class Softphone:
         return settings
 
     def offered(self, number: int) -> None:
-        """A call of the library's came in."""
+        """Called by the account: an incoming call."""
         call = _Call(self, self._line, number)
         if self.call is not None:
             _try_to_end(lambda: call.hangup(_param(BUSY)))
@@ -185,7 +185,7 @@ class Softphone:
         self.heard.append(Offered(_user_of(call.getInfo().remoteUri)))
 
     def tell(self, call: _Call, what: Heard) -> None:
-        """Something happened to a call."""
+        """Called by a call: an event."""
         if call is self.call:
             self.heard.append(what)
 
@@ -198,7 +198,7 @@ class Softphone:
         if source.kind != "echo":
             _end_echo(audio)
         player = audio if source.kind == "echo" else self._player_of(source)
-        # Without a sound device what is heard goes nowhere; a port that nobody listens to has no level.
+        # Also without a sound device (then a null device), as a port without a listener has no level.
         ways = [(audio, devices.getPlaybackDevMedia())]
         if player is not None:
             ways.append((player, audio))
@@ -211,7 +211,7 @@ class Softphone:
                     self._recorders[path].createRecorder(path)
                 ways.append((what, self._recorders[path]))
         for here, there in ways:
-            here.startTransmit(there)  # once more is no harm
+            here.startTransmit(there)  # may be repeated
 
     def _player_of(self, source: Source) -> Any:
         if self._played is not None:
@@ -236,7 +236,7 @@ class Softphone:
 
 
 class _Line(pj.Account):
-    """The account."""
+    """The account in the library."""
 
     def __init__(self, phone: Softphone) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class _Line(pj.Account):
 
 
 class _Call(pj.Call):
-    """A call of the library's."""
+    """A call in the library."""
 
     def __init__(self, phone: Softphone, line: _Line, number: int = pj.PJSUA_INVALID_ID) -> None:
         super().__init__(line, number)
@@ -271,18 +271,18 @@ class _Call(pj.Call):
         self._phone.tell(self, MediaAgreed())
 
     def stream(self) -> int | None:
-        """The index of the audio that flows; None: there is none, or it is on hold."""
+        """Index of the active audio stream; None: there is none, or it is on hold."""
         flowing = (pj.PJSUA_CALL_MEDIA_ACTIVE, pj.PJSUA_CALL_MEDIA_REMOTE_HOLD)
         if not self.isActive():
             return None
-        info = self.getInfo()  # what is in it lives as long as it does
+        info = self.getInfo()  # a variable, since its members are freed with it
         for media in info.media:
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in flowing:
                 return int(media.index)
         return None
 
     def audio(self) -> Any:
-        """The audio that flows, or None."""
+        """The active audio stream, or None."""
         index = self.stream()
         return self.getAudioMedia(index) if index is not None else None
 
@@ -313,7 +313,7 @@ def _try(act: Callable[[], Any]) -> None:
 
 
 def _try_to_end(act: Callable[[], Any]) -> None:
-    """What is over already is no error."""
+    """Ignore errors, since what is to be ended may have ended already."""
     try:
         _try(act)
     except LineError:

@@ -1,5 +1,5 @@
-"""A station without its audio: what its one call does, by a table, and what it plays and records. It is told the time
-and what happens; what is to be done with the telephone on the line it returns."""
+"""The call of a station as a state table, with what is played and recorded. Sans I/O: it is given events and the
+time, and returns what the telephone is to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDING: Final = "ending"
 
 
 class Event(Enum):
-    """What happens to the call."""
+    """The events of the table."""
 
     DIAL = "an order to dial"
     ANSWER = "an order to answer"
@@ -40,7 +40,7 @@ class Event(Enum):
 
 
 class Do(Enum):
-    """What is to be done about it."""
+    """The actions of the table."""
 
     NOTHING = "nothing"
     DIAL = "dial"
@@ -83,33 +83,33 @@ _EVENTS: Final[Mapping[type, Event]] = MappingProxyType(
 
 
 class Source(NamedTuple):
-    """What the far end hears."""
+    """What is played to the far end."""
 
     kind: Literal["silence", "tone", "bursts", "echo", "file"]
-    """``bursts``: of the tone, as a probe sends them."""
+    """``bursts``: bursts of the tone, for a probe."""
     path: str = ""
-    """Of a file."""
+    """Path of the file."""
     once: bool = False
-    """A file is not begun again."""
+    """The file is not repeated."""
 
     def __str__(self) -> str:
         return self.path or self.kind
 
 
 class Telephone:
-    """One station, with one call at most. What its methods return is to be done in that order."""
+    """One station, with at most one call. The actions that its methods return are to be carried out in order."""
 
     def __init__(self, name: str, settings: StationSettings, now: float) -> None:
         self.name = name
         self.usual = Source("file", str(settings.file)) if settings.file is not None else Source(settings.play)
-        """What it plays as long as nobody says otherwise, and again after each call."""
+        """What it plays by default, and again after each call."""
         self.source = self.usual
         self.recording = ""
-        """The file that what is heard goes to; it ends with the call."""
+        """File that the call is recorded to; ``""``: it is not recorded."""
         self.number = ""
-        """Of the far end."""
+        """Number of the far end."""
         self.since_at = now
-        """When its state was reached."""
+        """When it entered its state."""
         self.registered = False
         self.why = "it has not registered yet"
         self.last = ""
@@ -123,7 +123,7 @@ class Telephone:
         return self._machine.state
 
     def hears(self, what: Heard, now: float) -> list[Do]:
-        """Something came from the line."""
+        """Process an event of the library."""
         match what:
             case Registered():
                 self._registration(what)
@@ -144,25 +144,25 @@ class Telephone:
         return self._step(Event.DIAL, now)
 
     def answer(self, now: float) -> list[Do]:
-        """Take the call that rings. Raises `Refused`."""
+        """Answer the ringing call. Raises `Refused`."""
         if self.state != RINGING:
             raise Refused(f"{self.name} is {self.state}: no call rings here.")
         return self._step(Event.ANSWER, now)
 
     def hang_up(self, now: float) -> list[Do]:
-        """End the call, or refuse the one that rings. Raises `Refused`."""
+        """End the call, or refuse the ringing one. Raises `Refused`."""
         if self.state == IDLE:
             raise Refused(f"{self.name} has no call.")
         return self._step(Event.HANG_UP, now)
 
     def play(self, source: Source, now: float, length: float | None = None) -> list[Do]:
-        """Let the far end hear this; after ``length`` seconds what is usual again."""
+        """Play ``source``; after ``length`` seconds the usual source again."""
         self.source = source
         self._source_ends_at = None if length is None else now + length
         return self._step(Event.CHANGED, now)
 
     def record(self, path: str, now: float) -> list[Do]:
-        """Write what is heard in this call, or the next one, to a file; ``""``: no more."""
+        """Record this call, or the next one, to a file; ``""``: stop recording."""
         self.recording = path
         return self._step(Event.CHANGED, now)
 
@@ -171,7 +171,7 @@ class Telephone:
         return self._source_ends_at
 
     def handle_timer(self, now: float) -> list[Do]:
-        """The end of what was played once."""
+        """Go back to the usual source when the time of :meth:`get_timer` has come."""
         if self._source_ends_at is None or now < self._source_ends_at:
             return []
         return self.play(self.usual, now)

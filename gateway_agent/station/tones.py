@@ -1,4 +1,4 @@
-"""The tone in a recording: how loud it is, where it begins, how much later one recording has it than another."""
+"""The test tone in recordings: its power, its onsets, and the delay between two recordings."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from statistics import median
 from typing import Final, NamedTuple
 
 TONE_HZ: Final = 1004
-"""The test tone of telephony (ITU-T O.6 keeps it off the submultiples of 8 kHz)."""
+"""Frequency of the test tone (ITU-T O.6: no submultiple of 8 kHz)."""
 BURST_MS: Final = 200
 PERIOD_MS: Final = 1000
-"""Of the bursts of a probe; a delay above it cannot be told from a shorter one."""
+"""Period of a probe's bursts; a longer delay would be taken for a shorter one."""
 WINDOW_MS: Final = 5
-"""About five periods of the tone: as exact as an onset is found."""
+"""Accuracy of onsets: about five periods of the tone."""
 QUIET: Final = 1e-5
-"""Share of the power of full scale under which there is no tone: -50 dBov."""
+"""Share of full-scale power below which there is no tone: -50 dBov."""
 
 
 def power(samples: Sequence[int], rate: int, hertz: float = TONE_HZ) -> float:
@@ -31,7 +31,7 @@ def power(samples: Sequence[int], rate: int, hertz: float = TONE_HZ) -> float:
 
 
 def onsets(samples: Sequence[int], rate: int) -> list[int]:
-    """Where bursts of the tone begin, in milliseconds."""
+    """The onsets of bursts of the tone, in milliseconds."""
     width = rate * WINDOW_MS // 1000
     powers = [power(samples[at : at + width], rate) for at in range(0, len(samples) - width + 1, width)]
     enough = max(QUIET, max(powers, default=0.0) / 4)
@@ -45,18 +45,18 @@ def onsets(samples: Sequence[int], rate: int) -> list[int]:
 
 
 class Echo(NamedTuple):
-    """What came back of the bursts that were sent."""
+    """The echo of a probe's bursts."""
 
     sent: int
     heard: int
-    """Of these."""
+    """Bursts that came back."""
     delay_ms: float | None
-    """Median time from mouth to ear and back; None where nothing came back."""
+    """Median round-trip delay; None if nothing came back."""
 
 
 def echo_of(sent: Sequence[int], heard: Sequence[int], length_ms: int) -> Echo:
-    """``sent`` and ``heard`` are onsets by one clock, in recordings that long: bursts whose echo might have come
-    after their end do not count."""
+    """The echo, from onsets in milliseconds of two recordings of ``length_ms`` with one clock. Bursts whose echo may
+    have come after the end do not count."""
     due = [at for at in sent if at + PERIOD_MS <= length_ms]
     first = [next((one - at for one in heard if at <= one < at + PERIOD_MS), None) for at in due]
     delays = [delay for delay in first if delay is not None]
@@ -64,8 +64,8 @@ def echo_of(sent: Sequence[int], heard: Sequence[int], length_ms: int) -> Echo:
 
 
 def dbov(level: int) -> float | None:
-    """A signal level of pjsua2 (100/255 of the mu-law code of the mean amplitude, inverted) in dB of overload (RFC
-    6465), to 1.5 dB; None for silence."""
+    """A signal level of pjsua2 (100/255 of the inverted mu-law code of the mean amplitude) in dBov (RFC 6465),
+    accurate to 1.5 dB; None for silence."""
     if level <= 0:
         return None
     code = min(round((level + 0.5) * 2.55), 127)

@@ -1,4 +1,4 @@
-"""What a station shows of itself."""
+"""The views of a station."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class StationStatus:
     since_at: float
     registered: Annotated[bool, Metric("station_registered", "1: the station is registered at its agent")]
     why: str
-    """Why it is not."""
+    """Why it is not registered; ``""`` if it is."""
     number: str
-    """Of the far end; ``""`` without a call."""
+    """Number of the far end; ``""`` without a call."""
     plays: str
     records: str
     sent_dbov: Annotated[float | None, Metric("station_sent_dbov", "Level of what the station sends, in dBov")]
     """None for silence."""
     heard_dbov: Annotated[float | None, Metric("station_heard_dbov", "Level of what the station hears, in dBov")]
     last: str
-    """How the last call ended; ``""`` before."""
+    """How the last call ended; ``""`` before there was one."""
     probe: ProbeResult | None
-    """The last one."""
+    """Result of the last probe."""

@@ -1,3 +1,2 @@
-"""Calls between browsers and what is none: their media ends in a process beside the agent, the WebRTC gateway. There
-aiortc speaks with the browser (ICE, DTLS-SRTP), and plain RTP goes to the other side. The agent itself loads none of
-it."""
+"""Calls between browsers and other devices: their media passes the WebRTC gateway, a separate process in which aiortc
+terminates ICE and DTLS-SRTP of the browser and sends plain RTP to the other side. The agent does not load aiortc."""

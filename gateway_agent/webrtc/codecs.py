@@ -1,4 +1,4 @@
-"""Audio decoded and encoded again, where the two sides of a session have no codec in common; by aiortc's codecs."""
+"""Transcoding of audio by aiortc's codecs, when the two sides of a session have no codec in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from gateway_agent.webrtc.legs import Stream
 
 OPUS_BIT_RATE: Final = 32_000
-"""Bits a second: more than a telephone's audio has to say."""
+"""Bits a second; enough for the bandwidth of telephone audio."""
 _CHANNELS: Final = {"opus": 2}
 
 
@@ -28,7 +28,8 @@ def _codec(stream: Stream) -> RTCRtpCodecParameters:
 
 
 class Transcoder:
-    """One direction of one session. What goes out has its own numbers; its timestamps follow those that come in."""
+    """Transcodes one direction of a session. Sent packets have their own sequence numbers; their timestamps follow
+    those received."""
 
     def __init__(self, source: Stream, target: Stream, ssrc: int) -> None:
         self._source = source
@@ -41,27 +42,27 @@ class Transcoder:
             self._encoder.codec.bit_rate = OPUS_BIT_RATE
         self._number = 0
         self._from: int | None = None
-        """The SSRC of what came last."""
+        """SSRC of the last received packet."""
         self._newest: int | None = None
-        """The highest sequence number that came."""
+        """The highest sequence number received."""
         self._expected: int | None = None
-        """The timestamp that comes next where nothing is lost."""
+        """Timestamp of the next packet if none is lost."""
         self._whole = 0
-        """The last timestamp that came, in more than 32 bits."""
+        """The last received timestamp, extended beyond 32 bits."""
         self._decoded = 0
-        """Ticks that were decoded: the encoder wants no gaps; what is lost is a gap in our timestamps alone."""
+        """Ticks decoded so far: the codecs get audio without gaps; lost packets are gaps in our timestamps only."""
         self._stamp = 0
 
     def take(self, packet: bytes) -> list[bytes]:
-        """An RTP packet that came; those that go out for it."""
+        """The RTP packets to send for a received one."""
         parts = _taken_apart(packet)
         if parts is None:
             return []
         marker, payload_type, number, stamp, source, payload = parts
-        if source != self._from:  # another device, or the same one anew: its numbers say nothing of those before
+        if source != self._from:  # a new stream, whose numbers are unrelated
             self._from, self._newest, self._expected = source, None, None
         if self._newest is not None and not 0 < (number - self._newest) & 0xFFFF < 0x8000:
-            return []  # it comes too late, or again
+            return []  # late, or a duplicate
         self._newest = number
         if payload_type == self._source.events and self._target.events >= 0:
             return self._event(marker, stamp, payload)
@@ -74,7 +75,7 @@ class Transcoder:
             out: list[bytes] = []
             for frame in frames:
                 out += self._encoder.encode(frame)[0]
-        except (FFmpegError, ValueError):  # broken: as if it were lost
+        except (FFmpegError, ValueError):  # invalid: treated as lost
             return []
         # the clock of G.722 is half the rate of its samples (RFC 3551 section 4.5.2)
         ticks = sum(frame.samples * self._source.rate // frame.sample_rate for frame in frames)
@@ -109,8 +110,8 @@ class Transcoder:
 
 
 def _taken_apart(packet: bytes) -> tuple[bool, int, int, int, int, bytes] | None:
-    """Marker, payload type, sequence number, timestamp, SSRC and payload (RFC 3550 section 5.1); None when it is no
-    RTP."""
+    """Marker, payload type, sequence number, timestamp, SSRC and payload (RFC 3550 section 5.1); None if the packet
+    is no RTP."""
     if len(packet) < 12 or packet[0] >> 6 != 2:
         return None
     first, second, number, stamp, source = struct.unpack_from("!BBHII", packet)

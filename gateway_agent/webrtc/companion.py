@@ -1,4 +1,4 @@
-"""The WebRTC gateway as the agent's shell sees it: found or started beside the agent, which does not wait for it."""
+"""The agent's side of the WebRTC gateway process: it is connected to or started while the agent already runs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from sip.wire.headers import bracketed
 logger = logging.getLogger("gateway_agent")
 
 START_S: Final = 30.0
-"""Seconds in which it must start: it loads some thirty megabytes."""
+"""Seconds in which it must start; it loads some thirty megabytes."""
 AGAIN_S: Final = 10.0
-"""Seconds until a gateway that did not start is tried again."""
+"""Seconds until a gateway that did not start is started again."""
 STUN_PORT: Final = 3478
 MISSING: Final = "aiortc is not installed: it comes with the extra web (docs/deploy.md#extras)"
 UNJOINED: Final = "browsers cannot be connected with other lines here: %s"
 
 
 class Companion:
-    """One agent's; ``start`` and ``grace_s`` are those of `RelayProcess`."""
+    """The gateway of one agent; ``start`` and ``grace_s`` as for `RelayProcess`."""
 
     def __init__(self, site: Site, agent: Agent, start: int, grace_s: float) -> None:
         self.legs: WebrtcLegs | None = None
-        """None where no call can need it."""
+        """None if no call can need the gateway."""
         self._process: RelayProcess | None = None
         self._starting: asyncio.Task[None] | None = None
         if site.joins_browsers(agent.name):
-            # it is not loaded here: only its process does
+            # aiortc is only looked for; the gateway's process loads it
             self.legs = WebrtcLegs("" if find_spec("aiortc") is not None else MISSING, agent.rtp.advertise)
         if self.legs is not None and not self.legs.absent:
             self._process = RelayProcess(
@@ -46,14 +46,14 @@ class Companion:
             )
 
     def begin(self, started: Callable[[RelayProcess], None]) -> None:
-        """Find or start it; ``started`` is told when it is there."""
+        """Connect to or start the gateway in the background; ``started`` is called when it is ready."""
         if self.legs is not None and self.legs.absent:
             logger.warning(UNJOINED, self.legs.absent)
         if self._process is not None:
             self._starting = asyncio.create_task(self._start(self._process, started))
 
     async def close(self, for_good: bool) -> None:
-        """Let go of it: its sessions go on for the next start of the agent, unless there is none to come."""
+        """Disconnect from the gateway, see `RelayProcess.close`."""
         if self._starting is not None:
             self._starting.cancel()
         if self._process is not None:
@@ -72,7 +72,7 @@ class Companion:
 
 
 def other_family(agent: Agent) -> str:
-    """Where media of the other family than that of ``rtp.address`` is received: where its devices are listened to."""
+    """The address for media of the other family than ``rtp.address``: that of a SIP listener; ``""`` without one."""
     six = ":" in agent.rtp.address
     return next((one.host for one in agent.sip if (":" in one.host) != six and one.host not in NOWHERE), "")
 

@@ -1,7 +1,7 @@
-"""Session descriptions of browsers (RFC 8829) made plain ones (RFC 3264), and back.
+"""Conversion of session descriptions of browsers (RFC 8829) to those of plain RTP devices (RFC 3264), and back.
 
-One section, the audio, is led through the gateway; all others are refused (port 0) and keep their place. Formats
-cross by their names; what a gateway can transcode is offered besides.
+One audio section passes through the gateway; all others are refused (port 0) and keep their position. Formats are
+matched by name; codecs to which the gateway can transcode are offered in addition.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sip.wire.sdp import MediaAddress, SdpError
 
 EVENTS: Final = "telephone-event"
 TRANSCODED: Final = frozenset({"opus", "pcma", "pcmu", "g722"})
-"""What can be decoded and encoded."""
+"""Codecs that the gateway can decode and encode."""
 MOST_FORMATS: Final = 32
 
 _UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
@@ -37,7 +37,7 @@ class Format(NamedTuple):
     rate: int
     channels: str = ""
     parameters: str = ""
-    """``a=fmtp``."""
+    """The parameters of ``a=fmtp``."""
 
     @property
     def is_events(self) -> bool:
@@ -45,7 +45,7 @@ class Format(NamedTuple):
 
     @property
     def lines(self) -> list[str]:
-        """``a=rtpmap``, ``a=fmtp``."""
+        """Its ``a=rtpmap`` and ``a=fmtp`` lines."""
         more = f"/{self.channels}" if self.channels else ""
         mapped = f"a=rtpmap:{self.payload} {self.name}/{self.rate}{more}"
         return [mapped, f"a=fmtp:{self.payload} {self.parameters}"] if self.parameters else [mapped]
@@ -56,7 +56,7 @@ _STATIC: Final = {
     8: Format(8, "PCMA", 8000),
     9: Format(9, "G722", 8000),
 }
-"""RFC 3551 section 6."""
+"""Static payload types (RFC 3551 section 6)."""
 _OPUS: Final = Format(111, "opus", 48000, "2", "minptime=10;useinbandfec=1")
 _EVENTS: Final = Format(101, EVENTS, 8000, "", "0-16")
 
@@ -69,11 +69,11 @@ class Section(NamedTuple):
 
 
 class Described(NamedTuple):
-    """What is taken from a description."""
+    """The parts of a description that are used."""
 
     sections: tuple[Section, ...]
     led: int
-    """The number of the audio section that is led; -1 when there is none."""
+    """Index of the audio section that passes through the gateway; -1 without one."""
     formats: tuple[Format, ...] = ()
     direction: str = "sendrecv"
     ptime: str = ""
@@ -82,7 +82,7 @@ class Described(NamedTuple):
 
     @property
     def audio(self) -> MediaAddress:
-        """Its audio section; there must be one."""
+        """That audio section; there must be one."""
         return self.sections[self.led].place
 
 
@@ -108,7 +108,8 @@ def _is_led(place: MediaAddress, browser: bool) -> bool:
 
 
 def offered(formats: Sequence[Format], to_browser: bool) -> list[Format]:
-    """What is offered to the other side for what one offers. Raises `SdpError` when nothing can be passed."""
+    """The formats to offer to the other side for the offered ``formats``: these, and codecs to transcode to. Raises
+    `SdpError` if none can be passed."""
     audio = [one for one in formats if one.name.lower() in TRANSCODED]
     if not audio:
         names = ", ".join(dict.fromkeys(one.name for one in formats)) or "no codec"
@@ -126,7 +127,8 @@ def offered(formats: Sequence[Format], to_browser: bool) -> list[Format]:
 
 
 def agreed(answer: Sequence[Format], offer: Sequence[Format]) -> tuple[Stream, Stream, list[Format]]:
-    """What goes to who answered and to who offered, and what the latter is answered. Raises `SdpError`."""
+    """What is agreed by an answer: the stream to the answerer, the stream to the offerer, and the formats of the
+    answer to the offerer. Raises `SdpError`."""
     there = next((one for one in answer if one.name.lower() in TRANSCODED), None)
     if there is None:
         raise SdpError("the answer has none of the codecs that were offered")
@@ -148,8 +150,8 @@ def agreed(answer: Sequence[Format], offer: Sequence[Format]) -> tuple[Stream, S
 def plain(
     sections: Sequence[Section], index: int, formats: Sequence[Format], said: Described, leg: Leg, at: str
 ) -> bytes:
-    """A plain description with ``said``'s direction, RTP wanted at ``leg``; ``at``: the address to be written.
-    ``sections``: what its device was told, or has said, before."""
+    """A plain description with the direction of ``said`` and RTP to ``leg``; ``at``: the address to write.
+    ``sections``: those of the last description in this dialog; ``index``: the audio section among them."""
     payloads = " ".join(str(one.payload) for one in formats)
     audio = [f"m=audio {leg.port} RTP/AVP {payloads}", *_about(formats, said)]
     head = [*_head(leg, at), f"c={_network(at)}", "t=0 0"]
@@ -165,8 +167,8 @@ def for_browser(
     at: str,
     setup: str,
 ) -> bytes:
-    """A description for a browser (RFC 8829 section 5.2.1), with the ICE agent of ``leg``; ``at``: the address to be
-    written in place of ours, ``""`` for ours."""
+    """A description for a browser (RFC 8829 section 5.2.1) with the ICE agent of ``leg``; ``at``: the address to
+    write in place of ours, ``""`` for ours."""
     mid = (sections[index].mid if index < len(sections) else "") or "0"
     candidates = [_shown(one, leg.address, at) for one in leg.candidates]
     first = candidates[0].split()
@@ -190,7 +192,7 @@ def for_browser(
 
 
 def refused(sections: Sequence[Section], leg: Leg, at: str) -> bytes:
-    """An answer that takes none of the sections."""
+    """An answer that refuses all sections."""
     return _joined([*_head(leg, at), f"c={_network(at)}", "t=0 0"], sections, -1, [], [])
 
 
@@ -225,7 +227,7 @@ def _network(address: str) -> str:
 
 
 def _shown(candidate: str, ours: str, at: str) -> str:
-    """A host candidate with the address that a browser reaches (a NAT that maps one to one)."""
+    """A candidate with the advertised address in place of ours, for a one-to-one NAT."""
     fields = candidate.split()
     if at and fields[4] == ours:
         fields[4] = at
@@ -257,7 +259,7 @@ def _browser(head: Sequence[str], own: Sequence[str]) -> Browser:
 
 
 def _candidates(lines: Sequence[str]) -> list[str]:
-    """Those that can be tried: UDP, of the one component that there is (RFC 5761), by address."""
+    """The candidates that can be tried: UDP, component 1 (RTCP is multiplexed, RFC 5761), with a numeric address."""
     found: list[str] = []
     for text in _values("a=candidate:", lines):
         fields = text.split()
@@ -269,13 +271,13 @@ def _candidates(lines: Sequence[str]) -> list[str]:
 
 
 def _events(formats: Sequence[Format], rate: int) -> Format | None:
-    """The telephone-event that goes with audio of that clock (RFC 4733 section 2.1)."""
+    """The telephone-event format for audio of that clock rate, else any one (RFC 4733 section 2.1)."""
     events = [one for one in formats if one.is_events]
     return next((one for one in events if one.rate == rate), next(iter(events), None))
 
 
 def _free(wanted: Format, taken: set[int]) -> Format:
-    """The same under a payload type that is not taken."""
+    """The same format with a payload type that is not taken."""
     numbers = (wanted.payload, *range(96, 128))
     return wanted._replace(payload=next(one for one in numbers if one not in taken))
 

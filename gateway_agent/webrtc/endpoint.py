@@ -1,8 +1,8 @@
-"""The browser's end of a session: ICE by aioice, DTLS-SRTP by aiortc. No other module imports them.
+"""The browser's side of a session: ICE by aioice, DTLS-SRTP by aiortc. No other module imports them, but `codecs`.
 
-RTP is taken and given whole, packet by packet: so a codec passes without being decoded. aiortc has no public name
-for that; `_Dtls` uses three private ones, and `_Path` is what its DTLS transport asks of an ICE transport. Beneath
-them an ICE agent can be exchanged while DTLS goes on (RFC 8842 section 5.5), which aiortc's own ICE transport cannot.
+RTP packets are received and sent whole, without being decoded. aiortc has no public interface for that: `_Dtls` uses
+three private methods, and `_Path` has what its DTLS transport needs of an ICE transport. Beneath it the ICE agent can
+be replaced while DTLS goes on (RFC 8842 section 5.5), which aiortc's own ICE transport does not support.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from pylibsrtp import Error as SrtpError
 from gateway_agent.webrtc.legs import MOST_CANDIDATES, Browser, GatewaySettings
 
 CONNECT_S: Final = 30.0
-"""Seconds within which ICE finds a way, and DTLS agrees."""
+"""Seconds for ICE to connect, and for the DTLS handshake."""
 MOST_UNREAD: Final = 64
-"""Datagrams of one browser that wait for DTLS, and of one phone that wait to be sent; further ones are dropped."""
+"""Datagrams from a browser that wait for DTLS, and to it that wait to be sent; further ones are dropped."""
 
 Certificate = RTCCertificate
 Received = Callable[[bytes, bool], None]
-"""Takes a packet that the browser sent, and whether it is RTCP."""
+"""Called with a decrypted packet of the browser, and whether it is RTCP."""
 
 
 def certificate() -> Certificate:
-    """A new key pair with a certificate of its own. Its fingerprint is what counts (RFC 8122), not its dates."""
+    """A new key pair with a self-signed certificate, which is verified by its fingerprint (RFC 8122)."""
     return RTCCertificate.generateCertificate()
 
 
 def fingerprint_of(certificate: Certificate) -> str:
-    """As in ``a=fingerprint``."""
+    """The SHA-256 fingerprint as in ``a=fingerprint``."""
     found = next(one for one in certificate.getFingerprints() if one.algorithm == "sha-256")
     return f"{found.algorithm} {found.value}"
 
 
 class IceAgent(aioice.Connection):
-    """ICE at our addresses alone."""
+    """An ICE agent that uses the configured addresses only."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         super().__init__(
@@ -53,7 +53,7 @@ class IceAgent(aioice.Connection):
         )
         self._at = list(settings.addresses)
         self.sink: Callable[[bytes], None] | None = None
-        """Takes what is no STUN. Nobody reads it before a session does, whoever sends it."""
+        """Called with datagrams that are no STUN; None, before there is a session: they are dropped."""
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = 5
@@ -66,11 +66,11 @@ class IceAgent(aioice.Connection):
 
 
 class _Path:
-    """The ICE agent of the moment, as DTLS sees it."""
+    """The present ICE agent, with the interface that the DTLS transport needs."""
 
     def __init__(self, client: bool) -> None:
         self.role = "controlled" if client else "controlling"
-        """By which the DTLS transport chooses its own: a client, or a server."""
+        """The ICE role from which the DTLS transport derives its own, client or server."""
         self.ice: IceAgent | None = None
         self._inbox: asyncio.Queue[bytes | None] = asyncio.Queue(MOST_UNREAD)
 
@@ -91,12 +91,12 @@ class _Path:
 
     async def _send(self, data: bytes) -> None:
         if self.ice is not None:
-            with contextlib.suppress(ConnectionError):  # the page is to restart ICE
+            with contextlib.suppress(ConnectionError):  # lost, until the page restarts ICE
                 await self.ice.send(data)
 
 
 class _Dtls(RTCDtlsTransport):
-    """DTLS and SRTP over whatever path ICE has at the moment."""
+    """DTLS and SRTP over the present ICE agent."""
 
     def __init__(self, path: _Path, certificate: Certificate, received: Received) -> None:
         super().__init__(cast(RTCIceTransport, path), [certificate])
@@ -114,19 +114,19 @@ class _Dtls(RTCDtlsTransport):
 
 
 class BrowserEnd:
-    """One browser's transport, through ICE restarts and new DTLS associations; ``received`` takes its packets."""
+    """The transport to one browser, across ICE restarts and new DTLS associations; ``received`` gets its packets."""
 
     def __init__(self, certificate: Certificate, received: Received, failed: Callable[[str], None]) -> None:
-        """``failed`` is told why media cannot pass, the end of a sentence."""
+        """``failed`` is called with half a sentence that says why media cannot pass."""
         self._certificate = certificate
         self._received = received
         self._failed = failed
         self._ice: IceAgent | None = None
-        """The newest one."""
+        """The latest ICE agent, perhaps not connected yet."""
         self._path = _Path(False)
         self._dtls: _Dtls | None = None
         self._by: tuple[tuple[str, ...], bool] | None = None
-        """Fingerprints and role of that association."""
+        """Fingerprints and role (client) of the DTLS association."""
         self._unsent: asyncio.Queue[bytes] = asyncio.Queue(MOST_UNREAD)
         self._tasks: set[asyncio.Task[None]] = set()
         self._begin(self._send_on())
@@ -137,17 +137,18 @@ class BrowserEnd:
         return self._dtls is not None and self._dtls.state == "connected"
 
     def connect(self, ice: IceAgent, browser: Browser, controlling: bool, client: bool) -> None:
-        """Speak with that browser by this ICE agent, which has gathered; the one before goes on until it can."""
-        if ice is self._ice:  # one ICE agent has one counterpart: of several tabs, the first that described itself
+        """Connect to the browser by this ICE agent, which has gathered its candidates; the previous one is used until
+        it is connected."""
+        if ice is self._ice:  # an ICE agent has one peer: of several tabs the first that has answered
             return
-        if self._ice is not None and self._ice is not self._path.ice:  # it has found no way yet
+        if self._ice is not None and self._ice is not self._path.ice:  # it has not connected
             self._begin(self._ice.close())
         self._ice = ice
         ice.sink = self._path.put
         self._begin(self._connected(ice, browser, controlling, client))
 
     def send(self, data: bytes) -> None:
-        """RTP or RTCP to the browser; dropped as long as it cannot be reached."""
+        """Send RTP or RTCP to the browser; dropped while it is not connected."""
         if not self._unsent.full():
             self._unsent.put_nowait(data)
 
@@ -185,7 +186,7 @@ class BrowserEnd:
             await self._secure(ice, *by)
 
     async def _secure(self, ice: IceAgent, fingerprints: Sequence[str], client: bool) -> None:
-        """A new association (RFC 5764)."""
+        """Make a new DTLS association (RFC 5764)."""
         if self._dtls is not None:
             self._path.end()
             await self._dtls.stop()
@@ -208,7 +209,7 @@ class BrowserEnd:
         while True:
             data = await self._unsent.get()
             if self._dtls is not None and self._dtls.state == "connected":
-                with contextlib.suppress(ConnectionError, SrtpError):  # it has just ended, or what came is no RTP
+                with contextlib.suppress(ConnectionError, SrtpError):  # it has just ended, or the packet is no RTP
                     await self._dtls.send(data)
 
     def _begin(self, work: Any) -> None:

@@ -1,8 +1,8 @@
-"""The WebRTC gateway: a process beside its agent, with what neither agents nor servers load (``holdfast[web]``).
+"""The WebRTC gateway: a process beside its agent; it alone loads aiortc (``holdfast[web]``).
 
-Started by `gateway_agent.media.process` as ``python -m gateway_agent.webrtc.process SOCKET detach``, or by a unit of
-its own as ``… SOCKET stay``. Like the relay it outlives its agent: at SOCKET it waits for the next start of it, and
-media goes on meanwhile. What it is told and tells is in `gateway_agent.webrtc.legs`.
+Started by `gateway_agent.media.process` as ``python -m gateway_agent.webrtc.process SOCKET detach``, or by a systemd
+unit of its own as ``… SOCKET stay``. Like the relay it outlives its agent, whose next start connects at SOCKET; media
+goes on meanwhile. Its commands and notices are described in `gateway_agent.webrtc.legs`.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from sip.io.clock import boottime
 from sip.io.loop import loop_class
 
 IDLE_S: Final = 5.0
-"""Without an agent and without a session it ends after so long."""
+"""Seconds without an agent and without a session after which it ends, unless it is to stay."""
 STALE_S: Final = 20.0
-"""What STUN and TURN servers said holds as long as a NAT keeps an idle mapping (RFC 4787 has 30 s in practice)."""
+"""Seconds for which candidates from STUN and TURN are valid; NATs keep an idle binding for some 30 s."""
 RENEW_S: Final = 12.0
-"""A leg of that age is replaced before it is too old: a server that is away is waited for, five seconds long."""
+"""Age in seconds at which a leg is replaced, since gathering may wait 5 s for a server."""
 TOGETHER: Final = 8
-"""Legs prepared at once, since each of them may have to wait so."""
+"""Legs prepared at once, since each may have to wait that long."""
 LIMIT: Final = "limit"
-"""What is short where it is no address."""
+"""The ``address`` of a shortage that concerns all addresses."""
 NEEDED: Final = frozenset({"legs", "ready", "unknown", "expired"})
-"""Notices that are said however much is unread."""
+"""Notices that are sent however much is unread."""
 
 
 class _Prepared(NamedTuple):
-    """A leg that no call has yet, with its ports and candidates."""
+    """A prepared leg with its ICE agent and ports."""
 
     leg: Leg
     ice: Any
@@ -52,11 +52,10 @@ class _Prepared(NamedTuple):
 
 
 class PortRange:
-    """Of a loop: where a library leaves the port of a UDP socket to the system, it gets one of ours, so that a
-    firewall can know them."""
+    """Mix-in for an event loop: UDP sockets that libraries bind to port 0 get a port of our range, for firewalls."""
 
     low = high = 0
-    """Not before the agent has said them."""
+    """The range; 0 before the agent has sent it."""
 
     async def create_datagram_endpoint(
         self, protocol_factory: Any, local_addr: Any = None, remote_addr: Any = None, **more: Any
@@ -68,7 +67,7 @@ class PortRange:
         begin = secrets.randbelow(span)
         for number in range(span):
             port = self.low + (begin + number) % span
-            try:  # not by the loop: uvloop hides why it cannot, and leaves what it has begun
+            try:  # bound here, since uvloop hides the error and leaks the transport
                 sock = bind(local_addr[0], port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
@@ -79,7 +78,7 @@ class PortRange:
 
 
 class Gateway:
-    """All sessions of one agent; with ``stay`` it waits for that without end."""
+    """All sessions of one agent; with ``stay`` it never ends by itself."""
 
     def __init__(self, listener: socket.socket, clock: Callable[[], float], stay: bool = False) -> None:
         from gateway_agent.webrtc import endpoint, session
@@ -98,10 +97,10 @@ class Gateway:
         self._numbers = 0
         self._free: dict[str, _Prepared] = {}
         self._taken: dict[str, _Prepared] = {}
-        """In use."""
+        """Legs in use."""
         self._sessions: dict[str, Any] = {}
         self._given: set[str] = set()
-        """Legs whose ICE agents a session was given."""
+        """Legs whose ICE agent belongs to a session, which closes it."""
         self._unclaimed: set[str] = set()
         self._complained_at = 0.0
         self._grace_s = IDLE_S
@@ -111,7 +110,7 @@ class Gateway:
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Until there is nothing more to do."""
+        """Run until the process is to end."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._epoll.fileno(), self._ready)
         filler = asyncio.create_task(self._fill())
@@ -199,7 +198,7 @@ class Gateway:
         self._sessions[wanted.leg].set(wanted, None if by is None else by.ice)
 
     def _bound(self, pair: Pair) -> BoundPair:
-        """The ports that a process before us had; the stock may have bound them by chance. Raises `OSError`."""
+        """The pair of a previous gateway process, bound again or found in the stock. Raises `OSError`."""
         stock = self._stocks.by_address.get(pair.address)
         ahead = stock.free.pop(pair, None) if stock is not None else None
         return ahead or self._stocks.bound(pair)
@@ -216,7 +215,7 @@ class Gateway:
         self._open.set()
 
     def _failed(self, why: str) -> None:
-        """A session has no media, mostly for want of its browser: said once a second at most."""
+        """Report that a session has no media, mostly because its browser has gone; at most once a second."""
         now = self._clock()
         if now - self._complained_at > 1.0:
             self._complained_at = now
@@ -225,7 +224,7 @@ class Gateway:
     # Legs
 
     def _end(self, leg: str) -> None:
-        """Close what there is of a leg. An ICE agent that a session was given is closed with that."""
+        """Close a leg with its session. An ICE agent that belongs to a session is closed by that."""
         prepared = self._free.pop(leg, None) or self._taken.pop(leg, None)
         session = self._sessions.pop(leg, None)
         if session is not None:
@@ -246,7 +245,7 @@ class Gateway:
         task.add_done_callback(self._ending.discard)
 
     async def _fill(self) -> None:
-        """Prepare legs until there are as many as are wanted ahead."""
+        """Keep the stock of prepared legs full."""
         while True:
             await self._lacking.wait()
             self._lacking.clear()
@@ -265,14 +264,14 @@ class Gateway:
                 self._control.say({"is": "short", "address": LIMIT, "why": ""})
 
     def _fresh(self, settings: GatewaySettings) -> int:
-        """Legs at hand that will be so for a while."""
+        """The number of prepared legs that need not be replaced yet."""
         if not (settings.stun or settings.turn):
             return len(self._free)
         now = self._clock()
         return sum(now - one.at < RENEW_S for one in self._free.values())
 
     async def _prepare(self, settings: GatewaySettings, used: int) -> bool:
-        """One more leg; False when there is none to be had at this moment."""
+        """Prepare one leg; False if that is not possible now."""
         address = settings.addresses[0]
         stock = self._stocks.by_address[address]
         now = self._clock()

@@ -14,22 +14,22 @@ from gateway_agent.webrtc.endpoint import BrowserEnd, Certificate, IceAgent
 from gateway_agent.webrtc.legs import Session, Stream
 
 AT_ONCE: Final = 32
-"""Datagrams of one socket that are read before the others have their turn."""
+"""Datagrams read from one socket before others have their turn."""
 
 
 class GatewaySession:
-    """``pair``: where the plain side sends; it is closed with the session. Both directions keep sequence numbers,
-    timestamps and SSRC where nothing is transcoded, so that RTCP passes as well; else it ends here."""
+    """Forwards the media of one call. ``pair``: the sockets of the plain side, closed with the session. Without
+    transcoding sequence numbers, timestamps and SSRC are kept, and RTCP is forwarded; else RTCP is dropped."""
 
     def __init__(self, pair: BoundPair, certificate: Certificate, failed: Callable[[str], None]) -> None:
         self._pair = pair
         self._browser = BrowserEnd(certificate, self._from_browser, failed)
         self.session: Session | None = None
         self._to_phone: dict[int, int] = {}
-        """Payload types: what the browser sends, and what the phone gets for it."""
+        """The phone's payload type for each of the browser's, for packets to the phone."""
         self._to_browser: dict[int, int] = {}
         self._decoded: tuple[Transcoder, Transcoder] | None = None
-        """What the browser hears, what the phone hears."""
+        """The transcoders towards the browser and towards the phone; None: there is no transcoding."""
         self._buffer = bytearray(2048)
         self._view = memoryview(self._buffer)
         loop = self._loop = asyncio.get_running_loop()
@@ -38,8 +38,8 @@ class GatewaySession:
             loop.add_reader(port.sock.fileno(), self._from_phone, port)
 
     def set(self, session: Session, ice: IceAgent | None) -> None:
-        """What is wanted from now on; ``ice`` is None when the process that prepared it is dead. Raises `OSError` for
-        an address of another family, `ValueError`."""
+        """Set the state of the session; ``ice`` is None if the process that prepared it has died. Raises `OSError`
+        for an address of another family, and `ValueError`."""
         remote, before = session.phone, self.session
         if before is None or remote != before.phone:
             self._point(remote, None if before is None else self._loop.time())
@@ -50,7 +50,7 @@ class GatewaySession:
             self._browser.connect(ice, session.browser, session.controlling, session.client)
 
     def tick(self, rate: int) -> None:
-        """A second has passed: so many packets are taken in the next."""
+        """A second has passed: accept ``rate`` packets in the next one."""
         for port in (self._pair.rtp, self._pair.rtcp):
             port.allowed = port.packets + rate
 
@@ -65,7 +65,7 @@ class GatewaySession:
         address = remote.address if remote.address in NOWHERE else canonical(remote.address, family)
         try:
             via = remote.via and canonical(remote.via, family)
-        except OSError:  # it speaks by the other family than it listens at
+        except OSError:  # its signalling uses the other address family than its media
             via = ""
         self._pair.rtp.point((address, remote.rtp), via, remote.eager, described_at)
         self._pair.rtcp.point((address, remote.rtcp), via, remote.eager, described_at)
@@ -94,16 +94,16 @@ class GatewaySession:
         for one in out:
             try:
                 port.send(one, port.target)
-            except OSError:  # no route, or no room: the network would have lost it as well
+            except OSError:  # no route, or no buffer space: lost, as the network may lose it
                 port.dropped += 1
 
     def _from_phone(self, port: Port) -> None:
-        """Take what has come to one socket."""
+        """Read the packets of one socket."""
         now = self._loop.time()
         for _ in range(AT_ONCE):
             try:
                 size, source = port.receive(self._buffer)
-            except OSError:  # nothing more, or the word of an unreachable target
+            except OSError:  # nothing more to read, or an ICMP error
                 return
             packet = self._view[:size]
             if port.packets >= port.allowed or (source != port.source and not port.latch(source, now, packet)):
