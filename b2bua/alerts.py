@@ -1,5 +1,5 @@
-"""What an operator should know of a server and its site: healthy means that calls can be made, and that a takeover
-would work. Each is a sentence with a code (docs/cli.md has the list)."""
+"""The alerts of a server: conditions under which calls cannot be made, or a takeover would not work. Each is a
+sentence with a code (docs/cli.md has the list)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from heartbeat.site.lines import Route
 from sip.packages.line_dialog import BUSIED_BY, RESET_BY
 
 SLOW_LIST: Final = 2.0
-"""Seconds after which a list that an agent was asked for is late."""
+"""Seconds after which an agent's list is late."""
 SLOW_PART: Final = 10.0
-"""Seconds after which a node that has not taken what was provisioned is worth a warning."""
+"""Seconds after which a node without the latest provisioned part gives an alert."""
 MOST_CLOCK_DIFFERENCE: Final = 1.0
-"""Seconds between the wall clocks of two nodes that are worth a warning."""
+"""Seconds between the wall clocks of two nodes that are tolerated."""
 MOST_NAMED: Final = 10
-"""Lines, and routes, that get a sentence each; the rest are counted."""
+"""Lines, and routes, that get an alert each; the rest are counted."""
 
 
 def alerts(core: Core, now: float) -> list[Alert]:
-    """All that an operator should know, what matters most first."""
+    """All alerts of this server, the most important ones first."""
     found = [*_leadership(core), *_agents(core, now)]
     if core.serving:
         found += [*_lists(core, now), *_routes(core), *_lines(core)]
@@ -118,7 +118,7 @@ def _lists(core: Core, now: float) -> Iterator[Alert]:
 
 
 def _routes(core: Core) -> Iterator[Alert]:
-    """Routes that lead nowhere, since all their lines are out of service."""
+    """Routes of which all lines are out of service."""
     out = {name for name, load in core.lines.loads.items() if not load.in_service}
     if not out:
         return
@@ -140,8 +140,8 @@ def _all_of(core: Core, route: Route) -> str:
 
 
 def _lines(core: Core) -> Iterator[Alert]:
-    """Trunks that are out of service, and lines that an operator took out of it. A phone that nobody registered is
-    an everyday thing."""
+    """Trunks that are out of service, and lines that an operator took out of service. Phones without a registration
+    give no alert, since that is normal."""
     trunks, closed, busied = list[str](), list[str](), list[str]()
     for line in core.site.lines.values():
         load = core.lines.loads.get(line.name)
@@ -189,7 +189,7 @@ def _nodes(core: Core, now: float) -> Iterator[Alert]:
 
 
 def _is_there(core: Core, name: str, now: float) -> bool:
-    """Whether a node is reached: of one that is not, something else is said."""
+    """Whether a node is reached; one that is not has an alert of its own."""
     connection, peer = core.agents.connections.get(name), core.member.cluster.peers.get(name)
     if connection is not None:
         return connection.flow is not None
@@ -212,7 +212,7 @@ def _is_silent(core: Core, server: OtherServer, now: float) -> bool:
 
 
 def _unheard(core: Core, name: str, server: OtherServer, now: float) -> Alert:
-    """What it means that the other server is silent, or said goodbye: no more than what we know."""
+    """The alert for another server that is silent, or has left."""
     detector = core.member.detector
     if _is_silent(core, server, now) and detector.subject == name and detector.heard_by_others(now):
         return Alert(
@@ -230,7 +230,7 @@ def _unheard(core: Core, name: str, server: OtherServer, now: float) -> Alert:
 
 
 def _unreached(core: Core, name: str, server: OtherServer) -> Iterator[Alert]:
-    """Agents that the stand-by could not take over, by its own word."""
+    """Agents to which the stand-by has no connection, by its heartbeats."""
     if server.beat is not None and server.beat.reach:
         for bit, agent in enumerate(core.site.agents):
             if not server.reach >> bit & 1:
@@ -238,7 +238,7 @@ def _unreached(core: Core, name: str, server: OtherServer) -> Iterator[Alert]:
 
 
 def _cannot_take_over(core: Core, now: float) -> Iterator[Alert]:
-    """A stand-by: why it could not. That it is paused, or its disk bad, is said anyhow."""
+    """Why this stand-by could not take over. That it is paused, or its disk failed, are alerts of their own."""
     leader = core.member.cluster.leader
     if few := too_few_voters(core.leadership, core.site.timing, now):
         yield Alert("no-takeover", f"{core.node} could not take over from {leader}: {few}")
@@ -253,7 +253,7 @@ def _cannot_take_over(core: Core, now: float) -> Iterator[Alert]:
 
 
 def why_out(core: Core, line: str) -> str:
-    """Why a line takes no calls, as far as is known; empty when it does."""
+    """Why a line takes no calls, as far as is known; empty if it takes them."""
     settings = core.site.lines[line]
     if settings.at_servers:
         return core.own_lines.why(line)

@@ -1,7 +1,8 @@
-"""The calls of the active server against what its agents have, and their ended calls against its call records.
+"""The audit: compares the calls of the active server with the dialogs of its agents, and ended calls with call
+records.
 
-Agents are asked to observe, so nothing is changed. Calls begin and end between the word of an agent and a look at our
-table: what does not agree is asked for once more, and counts when it still does not agree.
+Agents are asked with the purpose ``observe``, which changes nothing. Since calls begin and end between an agent's
+list and the comparison, differing dialogs are asked for a second time, and are faults if they still differ.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
 
 AGAIN: Final = 2.0
-"""Seconds until what does not agree is asked for again."""
+"""Seconds until differing dialogs are asked for again."""
 MOST_AGAIN: Final = 1000
-"""Dialogs that are asked for again; when more do not agree, it is no matter of instants."""
+"""Dialogs that are asked for again; if more differ, the time between list and comparison is not the reason."""
 MOST_UNRECORDED: Final = 2000
-"""Ids of ended calls that are handed out to be looked for on disk."""
+"""Ids of ended calls without a known record that are returned, to be looked for on disk."""
 LOOK: Final = "look again"
 
 
 class Doubt(NamedTuple):
-    """A dialog in which an agent and we do not agree."""
+    """A dialog that differs between an agent and us."""
 
     call: str
     call_id: str
     agent: str
     what: str
-    """A `Fault`'s word."""
+    """As in `Fault`."""
     because: str
 
 
 class Audits:
-    """One at a time; the result of the last one is kept."""
+    """The audits of one server, one at a time; the last result is kept."""
 
     def __init__(self, services: CallServices, agents: Agents, leadership: Leadership) -> None:
         self.generation = 0
@@ -54,18 +55,19 @@ class Audits:
         self._whole: Observation | None = None
         self._begun_at = 0.0
         self._ours: dict[str, tuple[str, str, str]] = {}
-        """Call id, Call-ID and agent of each leg that we had when it began, by the dialog."""
+        """Dialog key -> call id, Call-ID and agent of each leg that we had when the audit began."""
         self._told: set[str] = set()
-        """Dialogs that agents have."""
+        """Keys of the dialogs in the agents' lists."""
         self._doubts: dict[str, Doubt] = {}
-        """By dialog."""
+        """Differing dialogs by their keys."""
         self._ended: set[str] = set()
-        """Ended calls that agents told, by call id."""
+        """Call ids of the ended calls in the agents' lists."""
         self._living = 0
         self._last: Audit | None = None
 
     def begin(self, params: Mapping[str, str], now: float) -> HowFar:
-        """Begin one, unless one is under way. Raises :class:`Refused` where no server leads but another."""
+        """Begin an audit, unless one is under way; returns its progress. Raises :class:`Refused` if another server
+        leads, or lists are not complete yet."""
         leadership = self._leadership
         if not leadership.serving:
             leader = leadership.member.cluster.leader or "the active server"
@@ -85,7 +87,7 @@ class Audits:
         return run.progress(lambda: self._whole is run, "the audit is done, nothing was changed")
 
     def result(self, limit: int) -> Audit:
-        """The last one, with so many of its faults. Raises :class:`Refused`."""
+        """The last result, with at most ``limit`` of its faults. Raises :class:`Refused`."""
         if self._last is None:
             raise Refused("no audit was made here yet", 404)
         return replace(self._last, faults=self._last.faults[:limit])
@@ -113,7 +115,7 @@ class Audits:
         try:
             over, live = told.is_over, told.live
         except BadRecord:
-            return  # it is counted where it matters
+            return  # a takeover reports such records
         call = told.call or call_id_of(told.agent, told.call_id)
         key, ours = told.key, self._call_of(told.key)
         self._told.add(key)
@@ -129,7 +131,7 @@ class Audits:
             self._doubts[key] = Doubt(call, told.call_id, told.agent, "orphan", because)
 
     def _compared(self, now: float) -> None:
-        """All that can be told is told: what we have and agents did not tell is in doubt, too."""
+        """All lists have come: legs of ours that are in none of them differ, too."""
         run = self._whole
         assert run is not None
         for key, (call, call_id, agent) in self._ours.items():

@@ -1,8 +1,8 @@
-"""Call records: what one call was, as a value, and how two records of it become one.
+"""Call detail records (CDR), and how several records of one call are merged.
 
-A record is written when a call has ended, by the server that saw the end; after a takeover both servers may have seen
-one. Its ``id`` comes from the call id alone, so all writers agree on it, and :func:`merge` joins what they wrote in
-whatever order and however often it comes.
+A record is written when a call has ended, by the server that saw the end; after a takeover both servers may write
+one. Its ``id`` is derived from the call id, so that all writers agree on it. :func:`merge` joins the records of a
+call in any order, with any repetitions.
 """
 
 from __future__ import annotations
@@ -19,82 +19,82 @@ EndedBy = Literal["caller", "callee", "server", ""]
 RESULTS: Final[tuple[Result, ...]] = ("answered", "cancelled", "busy", "no-answer", "failed", "rejected", "reset")
 
 FAILURES: Final = frozenset[Result]({"no-answer", "failed", "rejected", "reset"})
-"""What is worth looking into: not as somebody wanted it."""
+"""Results of failed calls."""
 
 
 class Cdr(NamedTuple):
-    """One call. Instants are wall-clock epoch seconds (UTC); ``None``, ``""`` and ``0`` mean unknown."""
+    """One call. Instants are epoch seconds (UTC); ``None``, ``""`` and ``0`` mean unknown."""
 
     call_id: str
-    """The call id that the server made; it is in the state tokens."""
+    """Call id that the server made; it is in the state tokens."""
     session_id: str = ""
-    """Session-ID of RFC 7989, a label only."""
+    """Session-ID (RFC 7989)."""
     site: str = ""
     node: str = ""
     """The server that wrote it; after a merge all writers: ``m1+m2``."""
     epoch: int = 0
     """The epoch in which it ended; after a merge the highest."""
     caller: str = ""
-    """Number or user that called, as routed."""
+    """Number or user of the caller, as routed."""
     callee: str = ""
-    """Number or user that was called; of a call that was forwarded, the last one."""
+    """Number or user that was called; of a forwarded call the last one."""
     dialled: str = ""
-    """The number that was called first, where ``callee`` is another one: forwarded, or rewritten by a route."""
+    """The number that was called first, if ``callee`` is another one by forwarding or a route."""
     caller_line: str = ""
     callee_line: str = ""
     """The line that answered, or the last one tried."""
     attempts: int = 0
-    """Targets tried."""
+    """Number of targets tried."""
     started: float | None = None
-    """The INVITE came."""
+    """Time of the INVITE."""
     ringing: float | None = None
-    """The first 180 or 183."""
+    """Time of the first 180 or 183."""
     answered: float | None = None
-    """The 200."""
+    """Time of the 200."""
     ended: float | None = None
-    """BYE, CANCEL or the final failure."""
+    """Time of the BYE, CANCEL or final failure."""
     result: Result = ""
     status: int = 0
     """The final SIP status of the INVITE towards the caller."""
     ended_by: EndedBy = ""
     reason: str = ""
-    """The Reason header's value (RFC 3326), or a sentence of the server's."""
+    """Value of the Reason header (RFC 3326), or a sentence of the server."""
     transferred_by: str = ""
-    """The line whose device has transferred the caller to this callee."""
+    """The line whose device transferred the caller to this callee."""
     transferred_from: str = ""
-    """The call id of the call that they talked in before, which has a record of its own."""
+    """Call id of the call before the transfer, which has a record of its own."""
     far_status: int = 0
-    """The final SIP status that the callee's device, or the last one tried, gave to the INVITE; 0: it gave none."""
+    """Final SIP status of the INVITE from the callee's device, or the last one tried; 0: it sent none."""
     forwarded_by: str = ""
     """The line whose forwarding, or redirection, led to the callee."""
     codec: str = ""
     """The first codec of the answer, like ``PCMA``."""
     caller_media: str = ""
-    """Where the caller wanted its media when the call was answered: ``192.0.2.1:4000``."""
+    """Media address of the caller when the call was answered: ``192.0.2.1:4000``."""
     callee_media: str = ""
     caller_packets: int | None = None
-    """RTP packets of the caller that came to the last relay of the site on their way; None: none was on it, or it did
-    not say."""
+    """RTP packets of the caller received at the last relay of the site on their path; None: there was no relay, or it
+    did not report."""
     caller_lost: int | None = None
-    """Those that should have come besides (RFC 3550 appendix A.3)."""
+    """Packets of the caller that were lost before it (RFC 3550 appendix A.3)."""
     caller_jitter_ms: float | None = None
-    """The mean of their interarrival jitter (RFC 3550 section 6.4.1)."""
+    """Mean interarrival jitter of these packets (RFC 3550 section 6.4.1)."""
     caller_mos: float | None = None
-    """How the caller was heard: the mean opinion score that the E-model (ITU-T G.107) estimates of that."""
+    """Mean opinion score of the caller's audio, estimated by the E-model (ITU-T G.107)."""
     callee_packets: int | None = None
-    """The same of the callee's."""
+    """These four: the same of the callee's packets."""
     callee_lost: int | None = None
     callee_jitter_ms: float | None = None
     callee_mos: float | None = None
 
     @property
     def id(self) -> str:
-        """32 hex digits made of the call id, the same whoever writes it."""
+        """32 hexadecimal digits derived from the call id, the same for all writers."""
         return blake2b(self.call_id.encode(), digest_size=16, person=b"holdfast-cdr").hexdigest()
 
     @property
     def cause(self) -> int:
-        """The cause of Q.850 that ``reason`` has (RFC 3326 section 2); 0: none."""
+        """The Q.850 cause in ``reason`` (RFC 3326 section 2); 0: there is none."""
         found = _Q850.search(self.reason)
         return int(found[1]) if found is not None else 0
 
@@ -117,7 +117,7 @@ class Cdr(NamedTuple):
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Cdr:
-        """Read :meth:`to_json` again. Unknown members are ignored, missing ones unknown.
+        """Read the result of :meth:`to_json`. Unknown members are ignored; missing ones are unknown.
 
         Raises :class:`ValueError` for what is not a call record.
         """
@@ -143,7 +143,7 @@ _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
 
 
 def sentence(record: Cdr) -> str:
-    """The whole call in one line, for the log."""
+    """The call in one line, for the log."""
     lasted = record.duration
     result = record.result or "its result is not known"
     for_so_long = f" {lasted:.0f} s" if lasted is not None else ""
@@ -155,7 +155,7 @@ def sentence(record: Cdr) -> str:
 
 
 def heard(record: Cdr) -> Iterator[str]:
-    """How each party came to the other, a sentence each; none where it was not measured."""
+    """The media quality of each party in a sentence; none for one that was not measured."""
     for who, (packets, lost, jitter_ms, mos) in (
         ("caller", _caller_quality(record)),
         ("callee", _callee_quality(record)),
@@ -169,11 +169,11 @@ def heard(record: Cdr) -> Iterator[str]:
 
 
 def merge(records: Iterable[Cdr]) -> Cdr:
-    """One record of all that were written about one call. At least one; all of the same call id.
+    """Merge the records of one call, of which there must be at least one.
 
-    Unknown members are filled. An answer is believed against a record that knows of none, since the one who saw it
-    was there; so is an end that a party made, against one that a server concluded. Order and repetition do not
-    matter, so a merged record may be merged again.
+    Unknown members are filled. A record with an answer prevails over one without, since its server saw the answer; an
+    end by a party prevails over one that a server concluded. Order and repetition do not matter, so a merged record
+    may be merged again. Raises :class:`ValueError` without records, or for records of different calls.
     """
     merged: Cdr | None = None
     for record in records:
@@ -184,7 +184,7 @@ def merge(records: Iterable[Cdr]) -> Cdr:
 
 
 def merge_by_call(records: Iterable[Cdr]) -> list[Cdr]:
-    """One record a call, in order of their start; those of unknown start first."""
+    """One merged record for each call, by start; those with unknown start are first."""
     calls: dict[str, Cdr] = {}
     for record in records:
         known = calls.get(record.call_id)
@@ -253,8 +253,8 @@ def _measured(quality: _Quality) -> tuple[float, ...]:
     return tuple(-1.0 if each is None else float(each) for each in quality)
 
 
-# Each choice is the greatest by a total order over exactly the members that it chooses, which is what makes the merge
-# independent of order and repetition.
+# Each choice is the maximum by a total order over exactly the members that it chooses, which makes the merge
+# commutative, associative and idempotent.
 def _verdict(record: Cdr) -> tuple[object, ...]:
     said = record.result != "", record.result == "answered", record.result != "failed", record.result, record.status
     return *said, record.far_status

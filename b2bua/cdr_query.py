@@ -1,6 +1,6 @@
-"""Call records out of the database of one server, for who asks it: a bounded page, chosen by SQLite.
+"""The view ``cdrs``: call records from the SQLite database of one server, a limited page at a time.
 
-It reads the disk, so it is for a thread; what it chooses is decoded there, and nothing else.
+It reads from disk, so it is called in a thread. Only the selected records are decoded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Where call records go: a file with a line of JSON each, and a row of SQLite, written by a thread of their own.
+"""Writes call records to files of JSON lines and to SQLite, in a thread.
 
-The loop only appends to a bounded queue; what else is made of each record (a line of the log, the story of the call)
-is made by that thread as well, many at a time: each alone would find the caches cold. A disk that is full or a
-database that is locked delays records and never a call: they stay in memory, within a limit, and are tried again.
-``kill -9`` loses the last batch at the most.
+The loop only appends to a bounded queue. The thread also logs each record and stores the call's explanation, many at
+a time, which makes better use of CPU caches than one by one. A full disk or a locked database delays records, never a
+call: they stay in memory, within a limit, and are tried again. ``kill -9`` loses at most the last batch.
 """
 
 from __future__ import annotations
@@ -27,16 +26,17 @@ from heartbeat.console.journal import json_line
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
-"""Records that wake the writer before its interval is over."""
+"""Number of records that wakes the writer before its interval has passed."""
 INTERVAL: Final = 0.25
 """Seconds between two batches."""
 ROWS_PAUSE: Final = 2.0
-"""Seconds between two batches of rows: each dirties pages all over an index, so few large ones cost a tenth."""
+"""Seconds between two batches for SQLite: each touches pages all over an index, so few large ones cost a tenth."""
 LIMIT: Final = 100_000
-"""Records kept in memory for each of file and database while it cannot be written; beyond, the oldest are lost."""
+"""Records kept in memory for files and for the database each while they cannot be written; beyond, the oldest are
+lost."""
 _MOST_SAMPLES: Final = 4096
 _SLICE: Final = 5
-"""Records encoded in one go; between two goes the loop gets the interpreter."""
+"""Records encoded at a time, before the loop's thread may get the interpreter's lock."""
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 30.0
 
@@ -52,7 +52,7 @@ CREATE TRIGGER IF NOT EXISTS cdr_merged AFTER UPDATE OF record ON cdr BEGIN
     WHERE id = new.id;
 END;
 """
-# Merging stays one rule, in Python, for readers of files and for rows.
+# Records are merged by the same Python function as those read from files.
 _INSERT: Final = """
 INSERT INTO cdr (id, started, ended, caller, callee, result, duration, record) VALUES {rows}
 ON CONFLICT (id) DO UPDATE SET record = cdr_merge(cdr.record, excluded.record)
@@ -64,9 +64,9 @@ DELETE FROM cdr WHERE rowid IN (
     SELECT rowid FROM cdr WHERE (started IS NULL OR started < ?) AND ended < ? LIMIT {_PRUNED})
 """
 _PRUNE_EVERY: Final = 3600.0
-"""Seconds between two looks for what is too old."""
+"""Seconds between two removals of old records."""
 _ROWS: Final = 50
-"""Rows in one statement: for each statement the interpreter changes hands with the loop's thread."""
+"""Rows in one statement; each statement releases the interpreter's lock."""
 
 
 class Entry(NamedTuple):
@@ -75,16 +75,16 @@ class Entry(NamedTuple):
     record: Cdr
     text: str
     because: str = ""
-    """The decision that routed the call last; the record does not say it."""
+    """The last routing decision, which the record does not contain."""
 
 
 class RecordSink(Protocol):
-    """One of the places that records are written to."""
+    """A target that records are written to."""
 
     name: str
 
     def write(self, entries: list[Entry]) -> None:
-        """All of them or none. Raises :class:`OSError` or :class:`sqlite3.Error`."""
+        """Write all of them or none. Raises :class:`OSError` or :class:`sqlite3.Error`."""
 
     def close(self) -> None: ...
 
@@ -115,7 +115,7 @@ class LineFile:
         pass
 
     def prune(self, before: float) -> None:
-        """Remove the files of days that were over then. Raises :class:`OSError`."""
+        """Remove the files of days that ended before. Raises :class:`OSError`."""
         for path in self._directory.glob(f"{self._node}-????-??-??.jsonl"):
             if _ends_before(path, before):
                 path.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ class LineFile:
 
 
 class Database:
-    """``NODE.sqlite`` in a directory: one row a call, a second record of a call merged into it."""
+    """``NODE.sqlite`` in a directory: one row for each call, into which further records of it are merged."""
 
     def __init__(self, directory: Path, node: str) -> None:
         self._path = directory / f"{node}.sqlite"
@@ -163,7 +163,7 @@ class Database:
         """Remove the rows of calls that began and ended before. Raises :class:`sqlite3.Error`."""
         connection = self._open()
         while connection.execute(_PRUNE, (before, before)).rowcount == _PRUNED:
-            time.sleep(0.01)  # the writer's own thread: calls have the processor meanwhile
+            time.sleep(0.01)  # in the writer's thread, to leave the CPU to calls
 
     def close(self) -> None:
         if self._connection is not None:
@@ -189,7 +189,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
 
 
 def _entry(record: Cdr, because: str) -> Entry | None:
-    """``None`` for a record that cannot be written, and would stand in the way of all others for ever."""
+    """The entry of a record; ``None`` for one that could never be written, and would block all others."""
     text = encode(record)
     try:
         text.encode()
@@ -205,16 +205,16 @@ def _merge_texts(old: str, new: str) -> str:
 
 
 class Queue:
-    """The records that one target has yet to write, and when it may be tried again."""
+    """The records that one target has not written yet, with back-off after failures."""
 
     def __init__(self, target: RecordSink, limit: int = LIMIT, pause: float = 0.0) -> None:
         """``pause``: seconds between two batches, unless there are many records."""
         self.target = target
         self.lost = 0
         self.left = 0
-        """How many have left this queue: written, or lost."""
+        """How many have left this queue, written or lost."""
         self.trouble = ""
-        """Why nothing can be written at present."""
+        """Why nothing can be written at present; ``""`` if it can."""
         self.waiting: deque[Entry] = deque()
         self._limit = limit
         self._wait = 0.0
@@ -230,7 +230,8 @@ class Queue:
             self.left += 1
 
     def write(self, now: float, last: bool = False) -> None:
-        """Write what waits, in batches; after a failure only when its time has come. ``last``: without a pause."""
+        """Write the waiting records in batches; after a failure only when the back-off has passed. ``last``: without
+        a pause."""
         if now < self._next_at and len(self.waiting) < BATCH and not last:
             return
         self._next_at = now + self._pause
@@ -267,7 +268,7 @@ class Queue:
 
 
 class CdrStore:
-    """The writer. ``write`` is for the loop: it costs an append. Everything else happens in the thread."""
+    """Writes the call records of one server. `write` is called in the loop and only appends to a queue."""
 
     def __init__(
         self,
@@ -279,7 +280,7 @@ class CdrStore:
         limit: int = LIMIT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``told`` hears of each record, in the thread, before it is written; it must not raise."""
+        """``told`` is called in the thread with each record before it is written; it must not raise."""
         self._places = LineFile(directory, node), Database(directory, node)
         self._queues = [Queue(self._places[0], limit), Queue(self._places[1], limit, ROWS_PAUSE)]
         self.keep = 0.0
@@ -295,13 +296,13 @@ class CdrStore:
         self._dropped = 0
         self._taken = self._unwritable = 0
         self._samples: deque[tuple[float, int]] = deque()
-        """Instants and how many records were taken until then; the first is from before the oldest that waits."""
+        """Times with the number of records accepted until then; the first is from before the oldest waiting
+        record."""
         self._thread = threading.Thread(target=self._run, name="cdr", daemon=True)
         self._thread.start()
 
     def write(self, record: Cdr, because: str = "") -> None:
-        """Take a record, of a call that ``because`` routed; it is on disk within the interval. Never blocks, never
-        raises."""
+        """Accept a record; ``because``: the call's last routing decision. Never blocks, never raises."""
         inbox = self._inbox
         if len(inbox) >= self._limit:
             self._dropped += 1
@@ -313,22 +314,22 @@ class CdrStore:
 
     @property
     def waiting(self) -> int:
-        """Records that are not on disk yet, in the worse of both places."""
+        """Number of records that are not written yet, at the slower of both targets."""
         return len(self._inbox) + max(len(queue.waiting) for queue in self._queues)
 
     @property
     def lost(self) -> int:
-        """Records lost since the start because they could not be written in time."""
+        """Number of records lost since the start because they could not be written in time."""
         return self._dropped + max(queue.lost for queue in self._queues)
 
     @property
     def trouble(self) -> str:
-        """Why records wait, as half a sentence; empty while they are written."""
+        """Why records wait, half a sentence; empty while they are written."""
         return next((queue.trouble for queue in self._queues if queue.trouble), "")
 
     def unwritten_age(self, now: float) -> float:
-        """Seconds since the oldest record was taken that is on disk in neither place, rounded up to the question
-        before; 0 when there is none. To be asked every second or so.
+        """Seconds since the oldest record was accepted that neither target has written, rounded up to the previous
+        call of this method; 0 without one. To be called about every second.
         """
         samples, settled = self._samples, self._unwritable + max(queue.left for queue in self._queues)
         while len(samples) > 1 and samples[1][1] <= settled:
@@ -339,7 +340,7 @@ class CdrStore:
         return now - samples[0][0] if self._taken > settled else 0.0
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what waits and end the thread; waits at most ``timeout`` seconds."""
+        """Write the waiting records and end the thread, within ``timeout`` seconds."""
         self._stopping = True
         self._wake.set()
         self._thread.join(timeout)
@@ -383,10 +384,10 @@ class CdrStore:
 
 
 def read(directory: Path, since: float | None = None, until: float | None = None) -> Iterator[Cdr]:
-    """All records in a directory of calls that started in ``[since, until)``, repeated ones too.
+    """All records in a directory of calls that started in ``[since, until)``, with repetitions.
 
-    Both the files and the database are read, since a crash may have come between the two. Lines that are no record
-    (the torn end of a file) are passed over. Raises :class:`OSError` when the directory is not there or not readable.
+    Files and database are both read, since a crash may have come between the two writes. Lines that are no record
+    (the torn end of a file) are skipped. Raises :class:`OSError` if the directory is missing or cannot be read.
     """
     for path in sorted(directory.iterdir()):
         if path.suffix == ".jsonl" and not _ends_before(path, since):

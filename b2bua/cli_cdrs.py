@@ -1,4 +1,4 @@
-"""``b2bua cdrs``: the call records of both servers, one a call."""
+"""``b2bua cdrs``: the call records of both servers, merged to one for each call."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from heartbeat.console.sanitize import ONE_LINE
 from heartbeat.site.model import Site
 
 LEAST_MOS: Final = 3.6
-"""Under it many are dissatisfied (ITU-T G.107 annex B)."""
+"""MOS below which many users are dissatisfied (ITU-T G.107 annex B)."""
 
 
 def _moment(ctx: click.Context, param: click.Parameter, text: str | None) -> float | None:
@@ -102,7 +102,7 @@ def cdrs(
 
 
 def _directories(site: Site) -> dict[Path, str]:
-    """Where each server writes; two may share a directory."""
+    """The directories that servers write to, each with a server; two may share one."""
     found: dict[Path, str] = {}
     for server in site.servers.values():
         found.setdefault(server.cdr_dir, server.name)
@@ -117,8 +117,8 @@ def _read(
     params: dict[str, str],
     everything: bool,
 ) -> tuple[list[Cdr], list[str]]:
-    """The records of all directories, of a server whose directory is on another machine those that its API tells,
-    and a sentence for each that cannot be read."""
+    """The records of all directories, or of a server's API if its directory is not here; and a sentence for each that
+    cannot be read. Raises :class:`ConsoleError` if none can."""
     records: list[Cdr] = []
     missing: list[str] = []
     for directory, node in directories.items():
@@ -140,7 +140,7 @@ def _read(
 
 
 def _asked(client: Client, params: dict[str, str], everything: bool) -> list[Cdr]:
-    """The records that a server tells, the newest ones unless all are wanted. Raises :class:`ConsoleError`."""
+    """The records from a server's API, only the newest ones unless ``everything``. Raises :class:`ConsoleError`."""
     records: list[Cdr] = []
     while True:
         found = client.view("cdrs", **params, offset=str(len(records)))
@@ -154,8 +154,8 @@ def _asked(client: Client, params: dict[str, str], everything: bool) -> list[Cdr
 
 
 def _as_csv(records: list[Cdr]) -> str:
-    """RFC 4180, with a head. What a spreadsheet would take for a formula is made a text by an apostrophe; numbers
-    that begin with a plus are left alone."""
+    """CSV (RFC 4180) with a header line. Cells that a spreadsheet would take for formulas get an apostrophe, except
+    numbers that begin with a plus."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(_as_json(Cdr("")))
@@ -204,7 +204,7 @@ def _row(record: Cdr) -> list[str | Text]:
 
 
 def _scores(record: Cdr) -> str | Text:
-    """How the caller was heard, and the callee; of who was not heard at all a nought."""
+    """The scores (MOS) of caller and callee; 0 for one without any packets."""
     if record.caller_packets is None and record.callee_packets is None:
         return NOTHING
     ways = (record.caller_packets, record.caller_mos), (record.callee_packets, record.callee_mos)

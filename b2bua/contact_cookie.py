@@ -1,8 +1,9 @@
-"""What survives of a call without any agent: its devices carry it, sealed, in the user part of our Contact.
+"""Cookies: the state of a call without agents, encrypted in the user part of our Contact.
 
-Such a call has nobody to keep a state token. But each of its two devices names our Contact in all that it asks in the
-dialog (RFC 3261 section 12.2.1.1), and in what it tells of its dialogs (RFC 4235): a new server to which that comes
-reads there what the call is, and all of its other leg. The device cannot read it, since it is about another's dialog.
+Such a call has no agent to store a state token. But each of its two devices has our Contact as the Request-URI of its
+requests in the dialog (RFC 3261 section 12.2.1.1), and in its notifications about its dialogs (RFC 4235): a new
+server that receives one finds there the state of the call and of its other leg. It is encrypted, as it is about the
+other device's dialog.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from b2bua.device_leg_state import DeviceLegState, Timer
 from b2bua.state_token import CallState
 
 FORMAT: Final = "hf1-"
-"""In front of it: another dictionary, another order of values is another format."""
+"""Prefix of a cookie; another dictionary or order of values needs another prefix."""
 LONGEST: Final = 900
-"""Characters. A longer one is left out: its Contact would be refused by somebody on the way."""
+"""Characters of a cookie; a longer one is left out, since elements on the path might refuse the Contact."""
 MOST_DECODED: Final = 8192
 
 
 class Cipher(Protocol):
-    """Of one key (``b2bua.cookie_cipher``)."""
+    """The cipher of one key (``b2bua.cookie_cipher``)."""
 
     def seal(self, plain: bytes) -> bytes: ...
 
@@ -34,33 +35,35 @@ class Cipher(Protocol):
 
 
 class OwnLeg(NamedTuple):
-    """What is not told by a device of its own dialog when it asks something there."""
+    """The state of the carrying device's own dialog that its requests do not contain."""
 
     tag: str
-    """Ours."""
+    """Our tag."""
     local_cseq: int = 0
     route_set: tuple[str, ...] = ()
     by_update: bool = False
     timer: Timer | None = None
     origin: str = ""
-    """The origin line that was described there, where that is not the other device's own."""
+    """The origin line (``o=``) of our descriptions there, if it is not the other device's own."""
     sections: str = ""
-    """As of `DeviceLegState`, where the other device does not know all of them."""
+    """As in `DeviceLegState`, if the other device does not know all sections."""
 
 
 class Cookie(NamedTuple):
-    """What one device carries."""
+    """The content of a cookie."""
 
     state: CallState
-    """Without what concerns agents."""
+    """The call's state without the members about agents."""
     calls: bool
-    """It is the caller's."""
+    """The carrying device is the caller."""
     own: OwnLeg
+    """The leg of the carrying device."""
     other: DeviceLegState
+    """The other leg."""
 
 
 def encode(cookie: Cookie, cipher: Cipher) -> str:
-    """The user part; ``""`` where it would be too long."""
+    """The user part of our Contact; ``""`` if it would be too long."""
     state, own = cookie.state, cookie.own
     values = [
         state.call_id,
@@ -84,7 +87,7 @@ def encode(cookie: Cookie, cipher: Cipher) -> str:
         int(own.by_update),
         own.timer,
     ]
-    # of few calls, and told to no earlier version
+    # few calls have these, and earlier versions do not know them
     rest = f",{_json([own.origin, own.sections])[1:-1]}" if own.origin or own.sections else ""
     whole = f"{_json(values)[:-1]},{device_leg_state.encode(cookie.other)}{rest}]".encode()
     packer = _PACKER.copy()
@@ -94,7 +97,7 @@ def encode(cookie: Cookie, cipher: Cipher) -> str:
 
 
 def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
-    """What a user part carries that was made with any of the site's keys; None for any other."""
+    """The cookie in a user part that was made with one of the site's keys; None for any other text."""
     if not text.startswith(FORMAT) or len(text) > LONGEST or not text.isascii():
         return None
     try:
@@ -139,7 +142,7 @@ def decode(text: str, ciphers: Sequence[Cipher]) -> Cookie | None:
         )
         return Cookie(state, bool(calls), own, device_leg_state.decode(other))
     except (ValueError, TypeError, LookupError, zlib.error):
-        return None  # of another version
+        return None  # made by another version
 
 
 _json: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -150,6 +153,6 @@ _DICTIONARY: Final = (
     b'"<sip:@>","\\"\\" <sip:+1@192.168.0.>",;transport=tcp>","<sip:;lr>"],;line=,"sip:@10.0.0.:5060"'
     b',"udp","tcp","192.168.0.",5060,".:5060",1,0,"- 1 1 IN IP4 192.168.0.","- 1 IN IP6 ",null,""]]'
 )
-"""What most have of."""
+"""The zlib dictionary: texts that most cookies have."""
 _PACKER: Final = zlib.compressobj(6, zlib.DEFLATED, -12, 3, zlib.Z_DEFAULT_STRATEGY, _DICTIONARY)
-"""Copied for each: to prepare one costs more than to use it."""
+"""Copied for each cookie, since creating a compressor costs more than using it."""

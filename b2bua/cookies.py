@@ -1,4 +1,4 @@
-"""Puts cookies (``b2bua.contact_cookie``) into our Contacts, in calls of which no agent keeps a token."""
+"""Puts cookies (``b2bua.contact_cookie``) into our Contacts, in calls without any agent to store a state token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MakeCipher = Callable[[bytes], Cipher]
 
 
 class CookieCall(Protocol):
-    """A call, as far as its Contacts are concerned."""
+    """What matters here of a call."""
 
     @property
     def state(self) -> CallState: ...
@@ -34,49 +34,51 @@ class CookieCall(Protocol):
 
 
 class Cookies:
-    """One for the life of a server."""
+    """The cookies of one server."""
 
     def __init__(self, stack: Stack, make: MakeCipher | None) -> None:
-        """``make`` makes the cipher of a key; None: there is none here, so no Contact carries anything."""
+        """``make`` makes the cipher of a key; None: it is not installed, and no cookies are used."""
         self._stack = stack
         self._make = make
         self._ciphers: list[Cipher] = []
         self._pair = False
 
     def load(self, keys: Sequence[bytes], pair: bool) -> None:
-        """The site's keys, by the first of which is sealed; ``pair``: there is a server that could go on."""
+        """Set the site's keys, of which the first encrypts; ``pair``: the site has a second server."""
         self._ciphers = [self._make(key) for key in keys] if self._make is not None else []
         self._pair = pair
 
     @property
     def on(self) -> bool:
-        """Whether devices carry anything."""
+        """Whether cookies are used."""
         return self._pair and bool(self._ciphers)
 
     def put(self, call: CookieCall, dialled: InviteUsage | None = None) -> None:
-        """What the devices of a call are told from now on carries it; ``dialled`` is a leg that is about to call."""
+        """Set the cookies for the next Contacts to the devices of a call; ``dialled``: a leg that is about to
+        call."""
         if not self.on:
             return
         state, *sides = _seats(call, dialled or call.bridge.target)
-        for each in call.device_legs.values():  # what it carries may be of another target, or of who was replaced
+        for each in call.device_legs.values():  # its cookie may be about another target, or a replaced party
             carry_nothing(each)
         origin, target = (call.device_legs.get(leg) if leg is not None else None for leg in sides)
         if origin is not None and target is not None and not (state.caller_agent or state.callee_agent):
-            # who comes in place of another one is answered under its own tag
+            # a party that replaces another one has its own dialog, with a known tag
             known = origin.leg.established or call.bridge.joining is not None
             self._carry(state, origin, target, True, known)
             self._carry(state, target, origin, False, known)
 
     def _carry(self, state: CallState, carrier: DeviceLeg, about: DeviceLeg, calls: bool, known: bool) -> None:
-        """``known``: the caller has the tag by which it knows us."""
+        """Set the cookie of ``carrier``, which describes the leg ``about``. ``calls``: the carrier is the caller;
+        ``known``: the caller has our tag already."""
         path, dialog = carrier.leg.path, carrier.leg.dialog
-        if path.reach is None or path.reach.contact_user:  # its peer wants to be called by that
+        if path.reach is None or path.reach.contact_user:  # the user part of our Contact is prescribed
             return
         other = state_of(about, self._stack)
         if other is None:
             return
         tag = dialog.local_tag
-        if not known:  # the caller gets the tag of who answers, "" as long as nobody does
+        if not known:  # our tag to the caller will be that of the callee's answer, "" before it
             shown = passable_tag((about if calls else carrier).leg.dialog.remote_tag)
             if calls:
                 tag = shown
@@ -92,7 +94,7 @@ class Cookies:
         path.user = encode(Cookie(state, calls, own, other._replace(asked="")), self._ciphers[0])
 
     def read(self, uri: str) -> Cookie | None:
-        """What one of our Contacts carries; None where it carries nothing, or it is none of ours."""
+        """The cookie in one of our Contact URIs; None if there is none, or it is not ours."""
         if FORMAT not in uri:
             return None
         try:
@@ -102,18 +104,18 @@ class Cookies:
 
 
 def carry_nothing(device_leg: DeviceLeg) -> None:
-    """Its device is told by our next Contact that it carries nothing: who is on the other side is to change."""
+    """Send no cookie in our next Contact to this device, since the other side is about to change."""
     path = device_leg.leg.path
     path.user = path.reach.contact_user if path.reach is not None else ""
 
 
 def _seats(call: CookieCall, target: InviteUsage | None) -> tuple[CallState, InviteUsage | None, InviteUsage | None]:
-    """The state, and who calls and is called: as they will be where one side is just being replaced."""
+    """The state and the legs of caller and callee, as they will be if one side is being replaced."""
     state, origin, joining = call.state, call.bridge.origin, call.bridge.joining
     if joining is None:
         return state, origin, target
     joiner, called = joining.about, joining.instead_of is not origin
-    if not joiner.agent and joining.leg not in call.device_legs:  # it may not
+    if not joiner.agent and joining.leg not in call.device_legs:  # no leg to carry a cookie
         return state, origin, target
     state = changed(state, **seat_taken(called, joiner.number, joiner.line, joiner.agent, joiner.dialog))
     return (state, origin, joining.leg) if called else (state, joining.leg, target)

@@ -1,6 +1,7 @@
-"""The call server: it admits calls, joins agents and lines of its own, and takes the site over (docs/wire.md).
+"""The core of a call server: it admits calls, connects lines of agents and its own, and takes over (docs/wire.md).
 
-One object owns the SIP stack, the site's member (who leads) and the calls; its verbs are those of ``sip.actions``.
+One object owns the SIP stack, the member of the site (elections) and the calls; its interface is that of
+``sip.actions``.
 """
 
 from __future__ import annotations
@@ -63,12 +64,12 @@ Event = CallEnded | Decided
 
 
 class Core:
-    """See the module.
+    """The core of one server.
 
-    ``persistent`` is what the store had, its incarnation raised already; ``secret`` at least 16 unguessable bytes,
-    other ones at each start; ``wall_offset`` what makes a wall clock of ``now``; ``commitment`` and ``deaths`` what
-    the supervisor of this start and those of former ones left (`heartbeat.death`); ``cipher`` seals what our Contacts
-    carry (`b2bua.cookies`).
+    ``persistent``: the stored state, its incarnation already raised; ``secret``: at least 16 random bytes, new at
+    each start; ``wall_offset``: seconds to add to ``now`` for the wall clock; ``commitment`` of this start's
+    supervisor and secrets of former starts, ``deaths`` (`heartbeat.death`); ``cipher`` makes the cipher of cookies
+    (`b2bua.cookies`).
     """
 
     def __init__(
@@ -195,7 +196,8 @@ class Core:
             self.agents.lost(flow, now)
 
     def done(self, request: Action | Certified, result: Any, now: float) -> None:
-        """A name was resolved, or the member's word is on disk (``result`` None, or why not)."""
+        """The result of an action: places of a URI, names in a certificate, a fetched file, or for `Store` None if it
+        was written, else why not."""
         if isinstance(request, Resolve):
             self.own_lines.resolved(request.uri, result, now)
         elif isinstance(request, Certified):
@@ -225,7 +227,7 @@ class Core:
         return self._events.popleft() if self._events else None
 
     def reload(self, site: Site, now: float) -> None:
-        """Live by a changed site file (``heartbeat.site.reload`` found nothing against it); calls stay."""
+        """Use a changed site file, which ``heartbeat.site.reload`` has checked; calls stay."""
         self.site, self.server = site, site.servers[self.node]
         self.router, self.keys, self.key = _read_site(self)
         services = self.services
@@ -241,7 +243,7 @@ class Core:
         self.decided("reload", f"{self.node} lives by the site file {site.digest} from now on", now)
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
-        """On a connection that has not proved itself only its handshake is heard."""
+        """On an unauthenticated connection only the handshake is processed, and no message is passed on."""
         if isinstance(message, Request):
             if message.method == "OPTIONS" and "heartbeat" in message:
                 self.agents.handshake(flow, message, now)
@@ -261,7 +263,7 @@ class Core:
             elif "heartbeat" in request and self.leadership.pinged(request, transaction.flow):
                 self.stack.transactions.remove(transaction)
             else:
-                # no call comes to the address for beats, so who leads is nobody's business there
+                # no calls come to the address for heartbeats, so its answer need not depend on the lead
                 takes_calls = self.serving or transaction.flow.local in self.beats.locals
                 self.stack.respond_stateless(transaction, *_qualified(takes_calls))
         elif method == "REGISTER" and self.own_lines.senders.register(transaction, request, now):
@@ -270,11 +272,11 @@ class Core:
             connection = self.agents.connections[agent]
             give_back(self.services, connection, self.member.may_act, transaction, request, now)
         elif method == "NOTIFY" and agent and "line" not in request and not is_of_transfer(request):
-            self.stack.respond_stateless(transaction, 481)  # of a subscription that is over (RFC 6665 section 4.1.3)
+            self.stack.respond_stateless(transaction, 481)  # its subscription has ended (RFC 6665 section 4.1.3)
         elif method == "NOTIFY" and not agent and self.dialog_fetch.notified(transaction, request, now):
             pass
         elif not self.serving and agent and not self.leadership.stops:
-            transaction.terminate()  # unanswered, it is in the agent's list for the server that rules next
+            transaction.terminate()  # not answered, so that the agent has it in its list for the next leader
         elif not self.serving:
             self.stack.respond_stateless(transaction, 503, ("Retry-After: 2",))
         elif (method in PASSED and "line" in request) if agent else is_passed(request, self.site.lines):
@@ -317,7 +319,7 @@ class Core:
 
     @property
     def serving(self) -> bool:
-        """Whether new calls are taken here."""
+        """Whether this server leads and takes calls."""
         return self.leadership.serving
 
     @property
@@ -325,13 +327,13 @@ class Core:
         return self.leadership.epoch
 
     def decided(self, code: str, because: str, now: float) -> None:
-        """Note a decision: history, log."""
+        """Add a decision to history and log."""
         decision = Decided(now, code, because)
         self.history.append(decision)
         self._events.append(decision)
 
     def test_disk(self, now: float) -> None:
-        """Ask whether the disk takes what the member must keep."""
+        """Write the epoch file as a test."""
         self.member.participant.test_disk()
         self.leadership.pump(now)
 
@@ -343,7 +345,7 @@ class Core:
 
 
 def _read_site(core: Core) -> tuple[Router, list[bytes], bytes]:
-    """What is made of the site file; the keys of the site, and the one that signs."""
+    """The router for the site file, the site's keys, and the one that signs tokens."""
     site = core.site
     core.quality.relayed = relayed(site)
     keys = [key.value for key in site.identity.keys if key.value]
@@ -353,11 +355,11 @@ def _read_site(core: Core) -> tuple[Router, list[bytes], bytes]:
 
 
 def _qualified(serving: bool) -> tuple[int, list[str]]:
-    """The status and the header lines of an answer to OPTIONS: as an INVITE would fare (RFC 3261 section 11.2)."""
+    """Status and header lines of an answer to OPTIONS: those that an INVITE would get (RFC 3261 section 11.2)."""
     lines = [ALLOW, "Accept: application/sdp", "Accept-Encoding: identity", "Accept-Language: en", "Supported: "]
     return (200, lines) if serving else (503, [*lines, "Retry-After: 2"])
 
 
 def _local(endpoint: Any) -> str:
-    """How flows name a listener."""
+    """The ``local`` of a listener's flows."""
     return f"{bracketed(endpoint.host)}:{endpoint.port}"

@@ -1,6 +1,6 @@
-"""Telephones with no agent between (the patent's figure 9): they register with the servers, and talk to the one that
-leads. Each server keeps its own registrations, so that a stand-by with which a telephone registers as well knows the
-way to it before it has to.
+"""Telephones without an agent (the patent's figure 9): they register with the servers and are served by the leader.
+Each server has its own registrations, so a stand-by at which a telephone also registers can reach it right after a
+takeover.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ UNREGISTERED: Final = "no device is registered"
 
 
 class DirectPhone:
-    """One of them."""
+    """A telephone that registers with the servers, with all its devices."""
 
     digest: DigestClient | None = None
-    """Nobody challenges us."""
+    """None: telephones do not challenge us."""
     ready = True
     route: tuple[str, ...] = ()
 
@@ -53,7 +53,8 @@ class DirectPhone:
         changed: Callable[[str, float], None],
         came: Callable[[str, Destination, float], None],
     ) -> None:
-        """``changed`` is told, with a sentence, of what comes and goes, ``came`` of each device that registers."""
+        """``changed`` is called with a sentence when a binding is added or removed, ``came`` for each device that
+        registers."""
         self.policy = policy
         self.settings = settings
         self._flows = services.flows
@@ -64,30 +65,30 @@ class DirectPhone:
 
     @property
     def name(self) -> str:
-        """The line's."""
+        """Name of the line."""
         return self.settings.name
 
     @property
     def user(self) -> str:
-        """User part of its address of record, and user of its digest."""
+        """User part of its address of record, and digest user name."""
         return self.settings.aor_user
 
     @property
     def registered(self) -> bool | None:
-        """Whether any device of it is."""
+        """Whether any device is registered."""
         return self._device.known
 
     @property
     def why(self) -> str:
-        """Why it can take no call, ``""`` when it can."""
+        """Why it can take no call; ``""`` if it can."""
         return "" if self._device.known else UNREGISTERED
 
     def contacts(self, now: float) -> list[str]:
-        """The URIs by which its devices registered."""
+        """The Contact URIs of its registrations."""
         return [one.contact.uri for one in self._device.bindings(now)]
 
     def meets(self, source: Flow) -> bool:
-        """It may be anywhere."""
+        """Always: it may register from anywhere."""
         return True
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
@@ -95,15 +96,15 @@ class DirectPhone:
         self._device.register(transaction, request, source, now)
 
     def destinations(self, now: float) -> list[Destination]:
-        """Where a call to it goes: the device that it prefers, the next one when that does not answer."""
+        """Where a call to it is sent: to the preferred device, to the next one if that does not answer."""
         return [self._destination(one) for one in self._device.bindings(now)]
 
     def _destination(self, binding: Binding) -> Destination:
         return Destination(binding.contact.uri, "", self._device.way_to(binding), self, None, binding.path)
 
     def way_back(self, state: DeviceLegState, now: float) -> Flow:
-        """By which flow the dialog of a former server goes on: that of its registration here; else where it was. Who
-        cannot be reached there is waited for: the dialog goes along when it registers (`PhoneDevice.expect`)."""
+        """The flow for a dialog that is taken over: that of the device's registration here, else its former address.
+        If it is not reached there, the dialog is moved when it registers (`PhoneDevice.expect`)."""
         target = _uri_of(state.dialog.target)
         here = _device_of(self._device.bindings(now), target, state, self.settings.contacts == 1)
         if here is not None:
@@ -117,8 +118,8 @@ class DirectPhone:
         return flow
 
     def is_reached(self, state: DeviceLegState, flow: Flow) -> bool:
-        """Whether something that is sent there arrives, as far as can be known: no NAT is between that has only ever
-        seen the former server."""
+        """Whether a request on that flow probably reaches the device: it has registered by it, or there is no NAT
+        between, which would only let the former server's packets pass."""
         if self._device.is_by(flow):
             return True
         target = _uri_of(state.dialog.target)
@@ -130,7 +131,7 @@ class DirectPhone:
         )
 
     def reload(self, settings: LineSettings, policy: LinePolicy, now: float) -> None:
-        """The site file says something else of it; what has registered stays."""
+        """Apply changed settings; registrations stay."""
         self.settings = settings
         self.policy = policy
         self._device.reload(phone_of(settings), now)
@@ -140,21 +141,21 @@ class DirectPhone:
         self._device.flow_lost(flow, now)
 
     def stop(self, now: float) -> None:
-        """A reload took the line away."""
+        """The line was removed by a reload."""
         self._device.stop(now)
 
     def start(self, now: float, register: bool = True) -> None:
-        """It is in service as soon as a device registers."""
+        """Nothing: it is in service as soon as a device registers."""
 
     def wait(self, then: Callable[[float], None]) -> None:
-        """Nothing has to be looked up."""
+        """Nothing: it is always ready, as no name is resolved."""
 
     def flow_to(self, place: Place) -> Flow | None:
-        """It is reached by its registration alone."""
+        """None: it is reached by its registrations only."""
         return None
 
     def failed(self, place: Place, response: Response | None, now: float) -> None:
-        """A device that does not answer stays registered."""
+        """Nothing: a device that does not answer stays registered."""
 
     def _changed(self, changes: Sequence[BindingChange], now: float) -> None:
         if any(change.kind != REFRESHED for change in changes):
@@ -176,10 +177,10 @@ class DirectPhones:
         realm: str,
         moved: Callable[[Leg, float], None],
     ) -> None:
-        """``secret`` makes nonces; ``moved`` is told of a leg that has moved to another flow."""
+        """``secret``: key for nonces; ``moved`` is called with a leg that was moved to another flow."""
         self._stack = stack
         self.came: Callable[[str, Destination, float], None] = _nobody
-        """Told of each device that registers, with its line and where it is called."""
+        """Called for each device that registers, with its line and destination."""
         self._by_user: dict[str, DirectPhone] = {}
         self._orders = DigestOrders(secret, DIGESTS)
         self._digest = DigestServer(realm, secret, self._password, self._orders.of)
@@ -195,7 +196,7 @@ class DirectPhones:
         return DirectPhone(self._services, settings, policy, changed, lambda *one: self.came(*one))
 
     def reload(self, phones: Iterable[DirectPhone], server: Server, site: Site) -> None:
-        """They are these from now on."""
+        """Set the telephones, after a reload."""
         self._by_user.clear()
         self._by_user.update((phone.user, phone) for phone in phones)
         self._orders.by_user = {user: phone.settings.digest for user, phone in self._by_user.items()}
@@ -207,12 +208,12 @@ class DirectPhones:
         return bool(self._by_user)
 
     def is_at(self, host: str) -> bool:
-        """Whether one is registered from the network of a host."""
+        """Whether a telephone is registered from the host (IPv6: from its /64 network)."""
         network = network_of(host)
         return any(network_of(flow.remote[0]) == network for flow in self._registered)
 
     def names(self, flow: Flow) -> set[str]:
-        """The telephones that registered by a flow."""
+        """The lines of the telephones registered by a flow."""
         return self._registered.get(flow, set())
 
     def register(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> None:
@@ -220,7 +221,7 @@ class DirectPhones:
         self._phones.register(transaction, request, source, now)
 
     def sender(self, transaction: ServerTransaction, request: Request, source: Flow, now: float) -> str | None:
-        """The line of who sent a request that opens something; None: it was answered."""
+        """The line of the telephone that sent a request outside a dialog; None: it was answered."""
         phone = self._phones.sender(transaction, request, source, now)
         return phone.name if phone is not None else None
 
@@ -244,8 +245,8 @@ def _nobody(line: str, there: Destination, now: float) -> None:
 
 
 def _device_of(found: list[Binding], target: Uri | None, state: DeviceLegState, alone: bool) -> Binding | None:
-    """The one that has the dialog, of those that are registered; None where that is not sure, as another one's 481
-    would end the call. ``alone``: there is no other one."""
+    """The registered device that has the dialog; None if that is not certain, since the 481 of another device would
+    end the call. ``alone``: the line has at most one device."""
     likeness = [_likeness(one, target, state) for one in found]
     most = max(likeness, default=0)
     if not most and not alone:
@@ -255,7 +256,7 @@ def _device_of(found: list[Binding], target: Uri | None, state: DeviceLegState, 
 
 
 def _likeness(binding: Binding, target: Uri | None, state: DeviceLegState) -> int:
-    """How surely a binding is that of the device which has the dialog; 0: it may be any."""
+    """How likely a binding is that of the device with the dialog, 0 (no evidence) to 4."""
     flow, contact = binding.flow, _uri_of(binding.contact.uri)
     if (flow.transport, flow.remote) == (state.transport, (state.host, state.port)):
         return 4
@@ -264,7 +265,7 @@ def _likeness(binding: Binding, target: Uri | None, state: DeviceLegState) -> in
     same_host = same_address(flow.remote[0], state.host)
     if contact.matches(target):
         return 3 if same_host else 1
-    # one that shows where the NAT has mapped it has another port at each server
+    # a device that puts its NAT mapping into Contact has another port at each server
     return 2 if same_host and (contact.user, contact.host) == (target.user, target.host) else 0
 
 

@@ -1,7 +1,7 @@
-"""Where call records go besides the files: a PostgreSQL database, a webhook. Behind the calls, in a thread for each.
+"""Delivery of call records to a PostgreSQL database and a webhook, each in a thread.
 
-What goes is read from the files (`b2bua.record_tail`), so a sink may be away for as long as these are kept. It is
-tried again ever more slowly, and gets each record once more at the worst: they have an ``id``.
+The records are read from the files (`b2bua.record_tail`), so a sink may be unreachable for as long as these are kept.
+Delivery is retried with back-off, at least once for each record: receivers recognise repetitions by ``id``.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ from heartbeat.site.model import PostgresSettings, Records, WebhookSettings
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 1.0
+"""Seconds between two checks for new records."""
 BREATH: Final = 0.02
-"""Between two batches of a backlog: calls have the processor meanwhile."""
+"""Seconds between two batches of a backlog, to leave the CPU to calls."""
 BATCH: Final = 100
 _SLICE: Final = 25
-"""Records decoded in one go; between two goes the loop gets the interpreter."""
+"""Records decoded at a time, before the loop's thread may get the interpreter's lock."""
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
 LATE: Final = 30.0
-"""Seconds of trouble after which it is worth a warning."""
+"""Seconds without delivery after which there is an alert."""
 
 
 class RecordSink(Protocol):
-    """Who is told."""
+    """A receiver of records."""
 
     def open(self) -> None:
-        """Be ready, so that what stands in the way is known before there is a record. Raises :class:`SinkError`."""
+        """Connect, so that a fault is known before there is a record. Raises :class:`SinkError`."""
 
     def deliver(self, records: list[Cdr]) -> None:
-        """All of them. Raises :class:`SinkError`; :class:`Refused` where a record itself is what cannot be taken.
-        It blocks, for half a minute or so at the most.
+        """Deliver all of them. Blocks, for some half a minute at most. Raises :class:`SinkError`, or :class:`Refused`
+        if a record itself is not accepted.
         """
 
     def close(self) -> None: ...
 
 
 class WebhookSink:
-    """Posts records as JSON, signed as hooks are."""
+    """Posts records as JSON, signed like hooks (`heartbeat.console.hooks`)."""
 
     def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
@@ -71,18 +72,18 @@ class WebhookSink:
 
 
 class SinkWriter:
-    """The thread of one sink. What it shows may be read by others at any time."""
+    """The thread of one sink. Its public attributes may be read by other threads."""
 
     def __init__(
         self, name: str, sink: RecordSink, tail: RecordTail, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.name = name
         self.sent = 0
-        """Records that it took since the start."""
+        """Records delivered since the start."""
         self.refused = 0
-        """Those that it will never take."""
+        """Records that it refused for good."""
         self.trouble = ""
-        """Why nothing goes there at present, half a sentence."""
+        """Why nothing can be delivered at present, half a sentence; ``""`` if it can."""
         self.tail = tail
         self._sink = sink
         self._clock = clock
@@ -94,7 +95,7 @@ class SinkWriter:
         self._thread.start()
 
     def close(self, within: float = 2.0) -> None:
-        """End, after the batch that is under way; what is left is told by the next start."""
+        """End after the present batch; the rest is delivered after the next start."""
         self._ending.set()
         if self._thread.is_alive():
             self._thread.join(within)
@@ -106,7 +107,7 @@ class SinkWriter:
         return Sink(self.name, tail.waiting, self.sent, self.refused, tail.lost, self.trouble, round(for_s, 1))
 
     def go(self) -> bool:
-        """Look, and tell one batch; whether there may be more at once. Raises :class:`SinkError`."""
+        """Deliver one batch; returns whether there may be another one. Raises :class:`SinkError`."""
         try:
             self.tail.look()
             self._sink.open()
@@ -140,7 +141,7 @@ class SinkWriter:
             except SinkError as error:
                 self._failed(str(error))
                 pause, wait = wait, min(2 * wait, LONGEST_WAIT)
-            except Exception as error:  # a fault of ours: without this thread nobody would hear of what waits
+            except Exception as error:  # a bug; the thread must go on, or nobody would notice the backlog
                 if not self.trouble:
                     logger.exception("call records cannot be told to %s", self.name)
                 self._failed(f"a fault of ours, see the log: {error!r}")
@@ -162,7 +163,7 @@ class SinkWriter:
 
 
 class RecordSinks:
-    """Those of a server; `follow` begins and ends them as the site file says."""
+    """The sinks of a server; `follow` starts and stops them by the site file."""
 
     def __init__(self, cdr_dir: Path, state_dir: Path, node: str) -> None:
         self._cdr_dir = cdr_dir
@@ -172,7 +173,7 @@ class RecordSinks:
         self._writers: dict[str, SinkWriter] = {}
 
     def follow(self, settings: Records) -> None:
-        """Live by these settings."""
+        """Apply the settings."""
         if settings is self._settings:
             return
         before, self._settings = self._settings, settings
@@ -183,7 +184,7 @@ class RecordSinks:
 
     def _begin(self, name: str, sink: RecordSink | None) -> None:
         if (writer := self._writers.pop(name, None)) is not None:
-            writer.close(0.0)  # its batch, should one be under way, comes once more at the worst
+            writer.close(0.0)  # a batch under way may be delivered again
         if sink is not None:
             tail = RecordTail(self._cdr_dir, self._node, self._state_dir / f"records-{name}.json")
             self._writers[name] = SinkWriter(name, sink, tail)
@@ -193,7 +194,7 @@ class RecordSinks:
         return tuple(writer.view() for writer in self._writers.values())
 
     def alerts(self) -> Iterator[Alert]:
-        """What is wrong with them."""
+        """Alerts about the sinks."""
         return alerts_of(self._node, self.views())
 
     def close(self) -> None:
@@ -202,7 +203,7 @@ class RecordSinks:
 
 
 class _Missing:
-    """In place of a sink whose library is not there."""
+    """Stands for a sink whose library is not installed."""
 
     def open(self) -> None:
         raise SinkError("psycopg is not installed: it comes with the extra postgres (docs/deploy.md#extras)")
@@ -223,13 +224,13 @@ def _postgres(settings: PostgresSettings, node: str) -> RecordSink:
 
 
 def _with_secret(settings: PostgresSettings | WebhookSettings | None) -> tuple[object, bytes | None]:
-    """What makes it another sink; its secret may change where it is kept."""
+    """The settings with the value of their secret: if these change, the sink is replaced."""
     secret = settings.password if isinstance(settings, PostgresSettings) else settings.key if settings else None
     return settings, secret.value if secret is not None else None
 
 
 def alerts_of(node: str, sinks: tuple[Sink, ...]) -> Iterator[Alert]:
-    """What is worth a warning."""
+    """Alerts about these sinks."""
     for sink in sinks:
         if sink.trouble and sink.trouble_s >= LATE:
             waits = f"{sink.waiting:,} wait on the disk"
@@ -248,7 +249,7 @@ def _decoded(texts: list[str]) -> list[Cdr]:
 
 
 def _record(text: str) -> Cdr | None:
-    """None for a line that was torn by a crash."""
+    """The record of a line; None for a line torn by a crash."""
     try:
         return Cdr.from_json(json.loads(text))
     except ValueError:

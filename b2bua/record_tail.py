@@ -1,7 +1,8 @@
-"""What is still to be told of a server's call records: its own files of JSON lines, from where they were told last.
+"""Reads the call records that a sink does not have yet from the server's files of JSON lines.
 
-The files are the truth, and they are the spool as well: nothing is written twice, and nothing is lost while whoever
-is told is away. How far that is stands in a file of its own. A batch that was told and not noted comes once more.
+The files are the spool, so records are written once only, and none is lost while the sink is unreachable. The
+position of the sink is stored in a file of its own; a batch that was delivered before a crash, but not stored there,
+is delivered again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple
 from heartbeat.console.journal import json_line
 
 MOST_BYTES: Final = 1 << 20
-"""Read for one batch, and the longest line that is told."""
+"""Bytes read for one batch, and of the longest line."""
 
 
 class Batch(NamedTuple):
@@ -22,30 +23,30 @@ class Batch(NamedTuple):
 
     texts: list[str]
     name: str
-    """Of the file."""
+    """Name of the file."""
     until: int
-    """Where it goes on behind them."""
+    """Offset of the end of these lines."""
 
 
 class RecordTail:
-    """For one who is told. It reads the disk, so it is for a thread."""
+    """The position of one sink. Reads from disk, so it is used in a thread."""
 
     def __init__(self, directory: Path, node: str, position: Path) -> None:
         self.waiting = 0
-        """Lines that are still to be told, as of the last `look`."""
+        """Lines that are not delivered yet, as of the last `look`."""
         self.lost = 0
-        """Lines that were removed with their files before they were told."""
+        """Lines whose files were removed before they were delivered."""
         self._directory = directory
         self._pattern = f"{node}-????-??-??.jsonl"
         self._path = position
         self._told = _positions(position)
         self._seen: dict[str, int] = dict(self._told)
-        """How far the lines of each file are counted."""
+        """File -> offset up to which its lines were counted."""
         self._left: dict[str, int] = {}
-        """How many of them are still to be told."""
+        """File -> how many of these lines are not delivered yet."""
 
     def look(self) -> None:
-        """Count what has come, and what has gone. Raises :class:`OSError`."""
+        """Count new lines and removed ones. Raises :class:`OSError`."""
         there: set[str] = set()
         for path in self._directory.glob(self._pattern):
             there.add(path.name)
@@ -57,7 +58,7 @@ class RecordTail:
         self.waiting = sum(self._left.values())
 
     def batch(self, most: int) -> Batch | None:
-        """The next lines, of the oldest day first; None where there are none. Raises :class:`OSError`."""
+        """The next ``most`` lines, of the oldest day first; None without any. Raises :class:`OSError`."""
         for name in sorted(name for name, left in self._left.items() if left):
             start = self._told.get(name, 0)
             with (self._directory / name).open("rb") as file:
@@ -65,7 +66,7 @@ class RecordTail:
                 lines = file.read(MOST_BYTES).splitlines(keepends=True)[:most]
             if lines and not lines[-1].endswith(b"\n"):
                 torn = lines.pop()
-                if not lines and len(torn) >= MOST_BYTES:  # no line of ours; it must not stand in the way for ever
+                if not lines and len(torn) >= MOST_BYTES:  # not written by us; skipped, lest it blocks the rest
                     return Batch([], name, start + len(torn))
             if lines:
                 texts = [line.decode(errors="replace") for line in lines]
@@ -73,7 +74,7 @@ class RecordTail:
         return None
 
     def told(self, batch: Batch) -> None:
-        """It is with whoever is told: note that. Raises :class:`OSError`."""
+        """A batch was delivered: store the position. Raises :class:`OSError`."""
         self._told[batch.name] = batch.until
         left = self._left.get(batch.name, 0) - len(batch.texts)
         self._left[batch.name] = max(0, left)

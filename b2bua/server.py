@@ -47,19 +47,19 @@ from sip.io.clock import boottime
 
 DAY: Final = 86_400.0
 LOOKS: Final = 3
-"""Ticks between two looks for warnings that hooks are told of."""
+"""Ticks between two checks for alerts that hooks are notified of."""
 COUNTED: Final = 100
-"""Ended calls that are counted together, or fewer when somebody asks: each alone would find the caches cold."""
+"""Ended calls that are counted at once, which makes better use of CPU caches than one by one."""
 LATE_RECORDS: Final = 10.0
-"""Seconds after which a call record that is not on the disk is worth a warning."""
+"""Age in seconds from which on a call record that is not on disk gives an alert."""
 
 
 _calls: Final = logging.getLogger("b2bua.calls")
-"""A line for each call: a package of its own, so that it can be silenced."""
+"""Logger of ended calls, separate so that its level can be set."""
 
 
 class Process(program.Process[Core]):
-    """One call server at work."""
+    """One call server in operation."""
 
     logger = logging.getLogger("b2bua")
 
@@ -98,7 +98,7 @@ class Process(program.Process[Core]):
         self._stories.take_up(core.records)
         self.written += (self._reports, self._stories)
         self.uncounted: list[Cdr] = []
-        """Calls that ended and are in none of the two that follow."""
+        """Records of ended calls that ``results`` and ``call_metrics`` do not contain yet."""
         self.results: Counter[str] = Counter()
         self.call_metrics = CallMetrics()
         self._fetcher = signed_callers.fetching(self.pump, core.done)
@@ -169,7 +169,7 @@ class Process(program.Process[Core]):
 
     def tick(self, cpu: float, now: float) -> None:
         core = self.core
-        # so that it is an average over the last seconds, however seldom somebody asks
+        # at each tick, so that it is an average over the last seconds however rarely status is requested
         rates = core.rates.read(core.admission.calls_seen, core.stack.receiver.received, now)
         self._trend.note(now, len(core.calls), rates.calls_per_s, cpu, self._sampler.stall)
         self._reports.follow(core.takeovers, time.time() - now, now)
@@ -195,7 +195,7 @@ def _own_lines(site: Site) -> list[LineSettings]:
 
 
 def _cipher(site: Site) -> MakeCipher | None:
-    """What seals what Contacts carry: an extra (``holdfast[direct]``)."""
+    """The cipher of cookies (``holdfast[direct]``); None if it is not installed."""
     try:
         from b2bua.cookie_cipher import CookieCipher
     except ImportError:
@@ -209,7 +209,7 @@ def _cipher(site: Site) -> MakeCipher | None:
 
 
 def _tell_hooks(hooks: Hooks, site: Site, status: Callable[[], Any]) -> None:
-    """Tell of the warnings of status, which is made only where somebody is told."""
+    """Notify hooks of alerts; the status is made only if hooks are configured."""
     hooks.settings = site.hooks
     if hooks.wanted:
         hooks.look(status().alerts)
@@ -228,7 +228,7 @@ def _view(trend: Trend, core: Core, name: str, params: Mapping[str, str], now: f
 
 
 def _provisioned(core: Core) -> dict[str, Any]:
-    """What is provisioned, and which other nodes live by that very version, of those that can be reached."""
+    """The view ``provisioned``: the part and its version, and which of the reachable nodes use that version."""
     part, exchange = core.site.provisioned, core.leadership.part_exchange
     reached = [name for name, agent in core.agents.connections.items() if agent.flow is not None]
     reached += [name for name, peer in core.member.cluster.peers.items() if peer.beat is not None]
@@ -242,7 +242,8 @@ def _provisioned(core: Core) -> dict[str, Any]:
 
 
 def _may_not_provision(core: Core, now: float) -> str:
-    """Why this server makes no version of what is provisioned: its epoch is to be the only one, and known to be."""
+    """Why this server may not make a version of the provisioned part, lest two servers make different ones; ``""``:
+    it may."""
     if not core.serving:
         return f"{core.node} is not active; send the change to {core.member.cluster.leader or 'the active server'}"
     if not core.member.may_act(now):
@@ -254,7 +255,7 @@ def _may_not_provision(core: Core, now: float) -> str:
 
 
 def _count(process: Process) -> None:
-    """The calls that ended, by the routes of now."""
+    """Count the ended calls, by the present routes."""
     core = process.core
     for record in process.uncounted:
         process.results[record.result] += 1
@@ -264,7 +265,7 @@ def _count(process: Process) -> None:
 
 
 def _note_ended(stories: CallStories, ended: Entry) -> None:
-    """In the thread that writes records: a line of the log, and the story of the call for the next start."""
+    """In the thread that writes records: log an ended call, and store its explanation for the next start."""
     record = ended.record
     if _calls.isEnabledFor(logging.INFO):
         about = {"call": record.call_id, "line": record.caller_line}
@@ -273,7 +274,7 @@ def _note_ended(stories: CallStories, ended: Entry) -> None:
 
 
 def _record_alerts(node: str, cdrs: CdrStore, since: float | None) -> Iterator[Alert]:
-    """What is wrong with call records; ``since`` when the oldest was made that is not on disk."""
+    """Alerts about call records; ``since``: when the oldest was made that is not on disk."""
     waiting, lost = cdrs.waiting, cdrs.lost
     if trouble := cdrs.trouble:
         yield Alert("records", f"{node} cannot write call records ({waiting:,} wait): {trouble}")
@@ -286,13 +287,13 @@ def _record_alerts(node: str, cdrs: CdrStore, since: float | None) -> Iterator[A
 
 
 def _ladder(site: Site, params: Mapping[str, str]) -> Any:
-    from b2bua.page_views import ladder  # asks like a command, so it needs what commands do
+    from b2bua.page_views import ladder  # loaded on demand, since it imports the modules of commands
 
     return ladder(site, params)
 
 
 def _tell(supervised: Supervised, node: str, site: Site) -> None:
-    """Say whom to tell of our death, and where to leave it."""
+    """Tell the supervisor which servers to notify of our death, and where to store it."""
     own = site.servers[node]
     beats = [(name, server.beat_reach) for name, server in site.servers.items()]
     supervised.tell(
@@ -308,13 +309,13 @@ def _tell(supervised: Supervised, node: str, site: Site) -> None:
 
 
 def _alone(process: Process) -> None:
-    """The supervisor is gone: nobody would tell of our death, so let another server have the site."""
+    """The supervisor has died, so that our death would not be reported: hand over to another server and end."""
     process.logger.warning("the supervisor of %s has ended: it hands over and ends", process.name)
     process.stop()
 
 
 def run(nodes: Sequence[tuple[Path, str]], log: LogSettings) -> int:
-    """Run one server, or one of several sites each, until told to stop; the exit code."""
+    """Run one server, or servers of several sites, until a signal; returns the exit code."""
     shared: list[Supervised | None] = []
     waited = 0.0
 
@@ -328,7 +329,7 @@ def run(nodes: Sequence[tuple[Path, str]], log: LogSettings) -> int:
         wait = deaths.back_off(deaths.read(site.servers[node].state_dir)) - waited
         if wait > 0:
             Process.logger.warning("%s ended soon after its start several times: it begins in %g s", node, wait)
-            time.sleep(wait)  # nothing runs yet; a signal ends the process
+            time.sleep(wait)  # nothing runs yet, and a signal ends the process
             waited += wait
         process = Process(site, node, loop, shared[0])
         if len(nodes) > 1:

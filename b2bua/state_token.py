@@ -1,8 +1,8 @@
-"""The state token: what only the server knows of a call, signed, put on messages that go to an agent anyway.
+"""The state token: the server's state of a call, signed, and attached to messages that go to an agent anyway.
 
-``1.<counter>.<call id>.<payload>.<mac>``: an agent stores the last one with its dialog and hands it over; whatever
-server is active then reads on where the other stopped. Legs are joined by the call id and by nothing else, and of all
-tokens of a call the one with the highest counter is true (docs/wire.md).
+``1.<counter>.<call id>.<payload>.<mac>``: an agent stores the last one with its dialog and returns it in its list, so
+that the server that takes over can go on. Legs are joined by the call id only; of the tokens of a call the one with
+the highest counter is valid (docs/wire.md).
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ VERSION: Final = "1"
 LONGEST: Final = 1024
 """Bytes of a token without the leg with a device."""
 LONGEST_WITH_DEVICE_LEG: Final = 2048
-"""Bytes of a token; longer ones are not believed."""
+"""Bytes of any token; longer ones are rejected."""
 
 MOST_CHARACTERS: Final = 65
-"""Of a number or a line in a state: one more than routing takes, so that it sees when a number is too long."""
+"""Characters of a number or line in a state: one more than routing accepts, so that it can tell a too long number."""
 LONGEST_BRANCH: Final = 64
+"""Characters of a branch in an origin; a longer one is hashed."""
 CUT: Final = 10
-"""Characters of numbers that make a token too long: routing refuses them, and only the record shows them."""
+"""Characters to which numbers are cut that would make a token too long; routing refuses such calls anyway."""
 MOST_EPOCHS: Final = 8
-"""Epochs remembered of a call, the last ones."""
+"""Epochs of a call that are kept, the latest ones."""
 _SHOWN: Final = re.compile(r"1\.([0-9]{1,9})\.([^.]*)\.[^.]*\.[^.]*\Z")
 
 
 class CallState(NamedTuple):
-    """What survives of a call at a server. Instants are wall-clock epoch seconds; 0 means not yet."""
+    """The state of a call that survives its server. Instants are epoch seconds; 0 means not yet."""
 
     call_id: str
     counter: int = 0
-    """Counts the tokens of this call, over all servers."""
+    """Number of the token of this call, rising over all servers."""
     origin: str = ""
-    """Agent and branch of the first INVITE: ``gw1;z9hG4bK…``; a server's name for its own lines."""
+    """Agent and branch of the first INVITE: ``gw1;z9hG4bK…``; the server's name if it came by a line of its own."""
     attempt: int = 0
-    """The place in the hunting: how many targets were tried, this one included."""
+    """How many targets were tried, the present one included."""
     plan: str = ""
-    """What is left to hunt, this target first (``b2bua.plan.Plan``); empty once answered."""
+    """The targets left to try, the present one first (``b2bua.plan.Plan``); empty once answered."""
     caller: str = ""
     callee: str = ""
     caller_line: str = ""
@@ -64,38 +65,38 @@ class CallState(NamedTuple):
     epochs: tuple[int, ...] = ()
     """The epochs that this call lived in, oldest first."""
     dialled: str = ""
-    """The number that was called first, where ``callee`` is another one."""
+    """The number that was called first, if ``callee`` is another one."""
     part: str = ""
-    """After a transfer: the call id in the record of what the call has become by it."""
+    """After a transfer: call id of the record for the part of the call since then."""
     transferred_by: str = ""
-    """The line of who transferred it last, or has it made."""
+    """The line whose device transferred the call last, or had it made by a transfer."""
     forwarded_by: str = ""
     """The line whose forwarding led to the present target."""
     device_leg: DeviceLegState | None = None
-    """The leg with a line of the server's own, once it is answered."""
+    """The leg with one of the servers' own lines, once it is answered."""
 
 
 class TokenError(ValueError):
-    """A token that is not ours, or not whole."""
+    """A token is not signed by us, or cannot be read."""
 
 
 def call_id_of(origin: str, dialog_call_id: str) -> str:
-    """The call id, made from where the first INVITE came from: two servers that see it name the call alike."""
+    """The call id, derived from origin and Call-ID of the first INVITE, so that two servers that see it agree."""
     return blake2b(f"{origin} {dialog_call_id}".encode(), digest_size=12, person=b"holdfast-call").hexdigest()
 
 
 def origin_of(node: str, branch: str) -> str:
-    """The first two parts of an origin key; a branch of a device that is too long for it is hashed."""
+    """The first two parts of an origin key, node and branch; a too long branch is hashed."""
     if len(branch) > LONGEST_BRANCH:
         branch = blake2b(branch.encode("latin-1"), digest_size=16).hexdigest()
     return f"{node};{branch}"
 
 
 def sign(state: CallState, key: bytes) -> str:
-    """The token for a state (some 5 microseconds), never longer than ``LONGEST``.
+    """The token for a state, of at most ``LONGEST`` bytes. Takes some 5 µs.
 
-    Of a plan that is too long the last targets are left out; numbers that are too long even so are cut. One with the
-    leg with a device is never longer than ``LONGEST_WITH_DEVICE_LEG``, else that leg is left out.
+    If it would be longer, the last targets of the plan are left out, then numbers are cut. With a device leg it has
+    at most ``LONGEST_WITH_DEVICE_LEG`` bytes; if it would be longer, that leg is left out.
     """
     token = _signed(state, state.plan, key)
     if state.device_leg is not None:
@@ -128,7 +129,7 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
 
 
 def _rest(state: CallState) -> str:
-    """The members that few calls have."""
+    """The trailing members, which few calls have."""
     if state.device_leg is not None:
         return (
             f",{_json(state.dialled)},{_json(state.part)},{_json(state.transferred_by)},{_json(state.forwarded_by)}"
@@ -141,7 +142,7 @@ def _rest(state: CallState) -> str:
 
 
 def read(token: str, keys: Sequence[bytes]) -> CallState:
-    """The state in a token signed with any of the keys; raises :class:`TokenError` with a sentence."""
+    """The state in a token that is signed with one of the keys. Raises :class:`TokenError` with a sentence."""
     if len(token) > LONGEST_WITH_DEVICE_LEG:
         raise TokenError("the state token is longer than any that is made here")
     text, _, mac = token.rpartition(".")
@@ -166,7 +167,7 @@ def is_signed(token: str, key: bytes) -> bool:
 
 
 def _device_leg(values: Any) -> DeviceLegState | None:
-    """The leg with a device; one that cannot be read is lost, and not its call."""
+    """The leg with a device; None if it cannot be read, which does not invalidate the token."""
     try:
         return device_leg_state.decode(values)
     except (ValueError, TypeError, LookupError):
@@ -174,7 +175,7 @@ def _device_leg(values: Any) -> DeviceLegState | None:
 
 
 def named(token: str) -> tuple[str, int]:
-    """The call id and the counter that a token shows to anybody, believed or not; ``""`` and 0 where it has none."""
+    """The call id and the counter in a token, without verifying it; ``""`` and 0 if it has none."""
     found = _SHOWN.match(token)
     return (found[2], int(found[1])) if found is not None else ("", 0)
 

@@ -1,4 +1,4 @@
-"""One subscription to an agent's list: the subscriber's half (RFC 6665 section 4.1, docs/line-dialog.md)."""
+"""A server's subscription to an agent's list of dialogs (RFC 6665 section 4.1, docs/line-dialog.md)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 ASKED: Final = "asked"
 ACTIVE: Final = "active"
 NOTIFY_WAIT: Final = "notify_wait"
-"""A fetch: granted, and its NOTIFYs are still to come."""
+"""A fetch (Expires: 0) that was granted, and waits for its NOTIFYs."""
 WAITING: Final = "waiting"
 TERMINATED: Final = "terminated"
 
@@ -34,19 +34,19 @@ DUE: Final = "due"
 DROPPED: Final = "dropped"
 
 EXPIRES: Final = 3600
-"""Seconds that a takeover asks for; anything else is a fetch."""
+"""Expires of a takeover's subscription, in seconds; all others are fetches."""
 LEAST: Final = 60
-"""Seconds that are taken as granted at the least."""
+"""Least duration assumed, in seconds, whatever the agent grants."""
 SOON: Final = 1.0
-"""Seconds until it is asked again after a silence, or a refusal of the fence."""
+"""Seconds until a new subscription after a timeout, or a refusal for a stale epoch."""
 LATER: Final = 5.0
-"""After any other refusal."""
+"""Seconds until a new subscription after any other refusal."""
 RENEWED_AFTER: Final = 0.8
-"""Of the time granted, by a new subscription with the whole list."""
+"""Share of the granted time after which a new subscription, with the whole list, replaces it."""
 
 
 class Parties(NamedTuple):
-    """Who asks whom, in which site."""
+    """The names of subscriber and notifier, and of their site."""
 
     server: str
     agent: str
@@ -54,29 +54,29 @@ class Parties(NamedTuple):
 
 
 class SubscriptionOwner(Protocol):
-    """Whose subscription it is."""
+    """The owner of a subscription."""
 
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
-        """The agent said yes."""
+        """The agent has accepted the SUBSCRIBE."""
 
     def heard_refusal(self, response: Response, now: float) -> bool:
-        """Whether a 403 is that of the agent's fence, which knows of a higher epoch; it was dealt with then."""
+        """Process a 403; returns whether it shows that the agent obeys a higher epoch."""
 
     def was_refused(self, subscription: Subscription, response: Response) -> None:
-        """The agent said no, and not by its fence."""
+        """The agent has refused the SUBSCRIBE for another reason."""
 
     def notified(self, subscription: Subscription, transaction: ServerTransaction, now: float) -> None:
-        """A NOTIFY came, on the right connection; to be answered."""
+        """A NOTIFY came on the right connection; the owner answers it."""
 
     def ended(self, subscription: Subscription, now: float) -> None:
-        """It brings no more NOTIFYs."""
+        """The subscription has ended."""
 
     def renew(self, now: float) -> None:
-        """The time has come to ask anew."""
+        """A new subscription is due."""
 
 
 class Subscription:
-    """One SUBSCRIBE of ours and its NOTIFYs; what comes after it is a new one."""
+    """One SUBSCRIBE of ours with its NOTIFYs. It is never refreshed, but replaced by a new subscription."""
 
     __slots__ = ("_call_id", "_owner", "_parties", "_stack", "_tag", "flow", "generation", "purpose", "state")
 
@@ -127,7 +127,7 @@ class Subscription:
         stack.request("SUBSCRIBE", data, branch, flow, self, now)
 
     def drop(self, now: float) -> None:
-        """What is still to come is not for us any more."""
+        """End the subscription locally; further NOTIFYs are answered 481."""
         self._step(DROPPED, 0.0, now)
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:
@@ -152,7 +152,7 @@ class Subscription:
         self._step(REFUSED if self._lasts else FETCH_REFUSED, SOON, now)
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A NOTIFY, on the connection of this agent and no other."""
+        """A request in the dialog: a NOTIFY on the agent's connection, or it is answered 481."""
         if request.method != "NOTIFY" or transaction.flow != self.flow:
             self._stack.reply(transaction, 481, now)
             return
@@ -161,13 +161,13 @@ class Subscription:
             self._step(LAST_NOTIFY, SOON, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        """None belongs here."""
+        """Ignored: there is no INVITE."""
 
     def due(self, cause: str, now: float) -> None:
         self._step(DUE, 0.0, now)
 
     def _step(self, event: str, after: float, now: float) -> None:
-        """The only place where the state changes. ``after``: seconds until it is due."""
+        """The only place where the state changes. ``after``: seconds until the event DUE."""
         entry = self.TABLE.get((self.state, event))
         if entry is None:
             return

@@ -1,4 +1,4 @@
-"""What a server shows its operator: the views of ``heartbeat.console.views``, made of the core as it stands."""
+"""Makes the views of a server (``heartbeat.console.views``) from its core."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _STATES = {ROUTING: "dialing", DIALING: "dialing", RINGING: "ringing", CANCELLIN
 
 
 def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
-    """The view of that name; raises :class:`Refused` for one that there is not."""
+    """The view of that name. Raises :class:`Refused`, also for an unknown one."""
     make = VIEWS.get(name)
     if make is None:
         raise Refused(f"there is no view {name} here", 404)
@@ -51,7 +51,7 @@ def view(core: Core, name: str, params: Mapping[str, str], now: float) -> Any:
 
 
 def command(core: Core, name: str, params: Mapping[str, str], now: float) -> Progress:
-    """A verb; raises :class:`Refused`."""
+    """Carry out a verb. Raises :class:`Refused`."""
     if name == TEST:
         return core.line_tests.order(params, now)
     return core.admin_commands.command(name, params, now)
@@ -63,7 +63,7 @@ def health(core: Core, params: Mapping[str, str], now: float) -> Health:
 
 
 def server_state(core: Core) -> ServerState:
-    """The state of the election in an operator's words."""
+    """The role of the server as shown to operators."""
     state = core.member.state
     if state == ACTIVE:
         return "active"
@@ -112,14 +112,14 @@ def status(core: Core, params: Mapping[str, str], now: float) -> ServerStatus:
 
 
 def call_state(call: Call) -> CallState:
-    """The phase of a call in an operator's words."""
+    """The phase of a call as shown to operators."""
     if call.bridge.phase == TALKING:
         return "held" if call.held else "talking"
     return _STATES[call.bridge.phase]  # type: ignore[return-value]
 
 
 def call_counts(core: Core) -> CallCounts:
-    """Calls by state; those that agents have told of and that are not restored yet count as talking."""
+    """Numbers of calls by state; calls in agents' lists that are not restored yet count as talking."""
     found = Counter(call_state(call) for call in core.calls.values())
     waiting = sum(
         1
@@ -146,7 +146,7 @@ def _trunks(core: Core) -> Iterator[Trunk]:
 
 
 def line_counts(core: Core) -> LineCounts:
-    """All lines of the site, whoever has them."""
+    """Counts of all lines of the site, of agents and servers."""
     total = inside = busy = 0
     for line in core.site.lines.values():
         load = core.lines.loads.get(line.name)
@@ -168,7 +168,7 @@ def _servers(core: Core, now: float) -> list[Peer]:
         ago = now - peer.heard_at if peer.beat is not None else None
         reached = ago is not None and ago <= 3 * core.site.timing.slow_interval
         if core.serving and peer.state == ACTIVE and ago is not None and ago > core.site.timing.lease:
-            reached = False  # an active server says so each interval
+            reached = False  # an active server sends a heartbeat each interval
         if peer.death is not None:
             reached = False
         address = core.site.servers[name].beat_reach
@@ -315,8 +315,8 @@ def lines(core: Core, params: Mapping[str, str], now: float) -> Lines:
 
 
 def _registered(core: Core, line: LineSettings, told: LineRecord | None) -> bool | None:
-    """Whether a phone is registered, as its agent told; of a line of the server's own whether we are with its
-    carrier, or it is here. None: it registers nowhere, or we do not know."""
+    """Whether a phone is registered, by its agent's report; for the servers' own line whether it is registered with
+    its carrier, or a telephone here. None: it does not register, or that is not known."""
     if line.at_servers:
         return core.own_lines.registered(line.name)
     return told.contacts > 0 if told is not None and line.is_phone else None
@@ -403,7 +403,7 @@ def _sentences(core: Core, call_id: str, now: float) -> list[Sentence]:
     elif (former := core.takeovers.verdict_before(call_id)) is not None:
         text = f"at a takeover before the last start it was {former[1].verdict}: {former[1].because}"
         found.append(Sentence(at=former[0], text=text))
-    begun = found[0].at if found else 0.0  # routing has no time of its own: it follows the INVITE at once
+    begun = found[0].at if found else 0.0  # routing has no time of its own and is placed after the INVITE
     return sorted(found, key=lambda sentence: sentence.at or begun or 0.0)
 
 

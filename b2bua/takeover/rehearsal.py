@@ -1,8 +1,8 @@
-"""What a takeover by this server would keep and lose now, and why: known before it is needed.
+"""The rehearsal of a takeover by this server: which calls it would keep and lose now, and why.
 
-Agents are asked for all that they have as a takeover would ask them, but to observe, so nothing is changed. Each call
-is judged as a takeover judges it (``b2bua.takeover.restoration`` and ``reconciliation``). While a server leads, calls
-change between the word of one agent and that of the other: of what looks lost, a second look is taken.
+Agents are asked for their lists as in a takeover, but with the purpose ``observe``, which changes nothing. Each call
+is judged as in a takeover (``b2bua.takeover.restoration`` and ``reconciliation``). Since calls change between the
+lists of two agents, those that seem lost are asked for a second time.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from heartbeat.timing import Timing
 from sip.packages.line_dialog import BadRecord
 
 WAITING: Final = "waiting"
-"""Its other side is at an agent that has not told its list: it is kept until ``agent_grace`` has passed."""
+"""Its other side is at an agent that has not sent its list; it would be kept until ``agent_grace`` has passed."""
 RESET: Final = "reset"
-"""On a line that is cold."""
+"""On a line with cold recovery."""
 ALONE: Final = "alone"
-"""Served, and joined with nothing: its token is not believed."""
+"""One leg would be served without another: its state token is invalid."""
 LOST: Final = (RELEASED, RESET, ALONE)
 
 AGAIN: Final = 1.0
-"""Seconds until a second look at what seems lost."""
+"""Seconds until calls that seem lost are asked for again."""
 MOST_AGAIN: Final = 1000
-"""Calls at which a second look is taken; when more seem lost, it is no matter of instants."""
+"""Calls that are asked for again; if more seem lost, the time between two lists is not the reason."""
 LOOK: Final = "look again"
 
 
 class Seen(NamedTuple):
-    """One dialog, as far as its call is judged by it."""
+    """What matters of one dialog for the verdict on its call."""
 
     agent: str
     call: str
@@ -50,27 +50,30 @@ class Seen(NamedTuple):
     """The Call-ID of the server dialog."""
     line: str
     cold: bool
+    """The line has cold recovery."""
     over: bool
-    """It has ended, and nothing of it is under way."""
+    """It has ended, and no request is pending."""
     talks: bool
+    """It is confirmed."""
     by_server: bool
     """The server sent the INVITE: a callee's leg."""
     sends: bool
-    """Requests of its device wait for an answer."""
+    """Requests of its device are pending."""
     counter: int
+    """The counter in its token."""
     state: CallState | None
-    """What its token says; ``None`` where it is not believed."""
+    """The state in its token; ``None`` if the token is invalid."""
     cold_line: str = ""
-    """The line of the servers' own on its other side, where that is cold."""
+    """The servers' own line on its other side, if that has cold recovery."""
 
 
 class Heard(NamedTuple):
-    """Of which agents a judgement may be made."""
+    """The agents whose lists are known."""
 
     complete: frozenset[str]
-    """Those that have told all they have."""
+    """Agents that have sent their whole lists."""
     known: frozenset[str]
-    """Those of the site."""
+    """All agents of the site."""
 
 
 Judgement = tuple[str, str]
@@ -78,7 +81,7 @@ Judgement = tuple[str, str]
 
 
 def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
-    """What would become of a call; ``None`` for one that has ended, or is ending."""
+    """The verdict on a call with these dialogs; ``None`` for one that has ended, or is ending."""
     legs = [each for each in seen if not each.over]
     if not legs:
         return None
@@ -100,7 +103,7 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
             return REPLAYED, "what is under way in it is handed over"
         return KEPT, "both of its legs are handed over" if callees else "its caller is handed over"
     if not callers and not callees:
-        return None  # of a target that was given up
+        return None  # a leg to a target that was given up
     missing = state.callee_agent if callers else state.caller_agent
     if any(each.over and each.by_server is bool(callers) for each in seen):
         return None  # the end of one side is on its way to the other
@@ -118,7 +121,7 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
 
 
 def _cold_line(state: CallState, site: Site) -> str:
-    """The line of the servers' own that has a side of a call, where its calls are dropped; else ``""``."""
+    """The servers' own line with cold recovery on one side of a call; ``""`` without one."""
     for agent, channel in ((state.caller_agent, state.caller_line), (state.callee_agent, state.callee_line)):
         line = None if agent else site.lines.get(channel.partition("/")[0])
         if line is not None and line.recovery == "cold":
@@ -127,7 +130,7 @@ def _cold_line(state: CallState, site: Site) -> str:
 
 
 def obstacles(leadership: Leadership, timing: Timing, calls: int, capacity: int, now: float) -> list[str]:
-    """Why this server could not take the site over at all, or not as it should; a sentence each."""
+    """Why this server could not take over, or not as it should, a sentence each."""
     member, node = leadership.member, leadership.node
     found: list[str] = []
     if member.paused:
@@ -142,7 +145,7 @@ def obstacles(leadership: Leadership, timing: Timing, calls: int, capacity: int,
 
 
 def too_few_voters(leadership: Leadership, timing: Timing, now: float) -> str:
-    """Why no quorum would elect this server, were the active one dead; empty when one would."""
+    """Why no quorum would elect this server if the active one failed; empty: one would."""
     member = leadership.member
     voters, quorum = member.participant.on_disk.voters.names, member.participant.quorum
     leader = "" if leadership.serving else member.cluster.leader
@@ -155,7 +158,7 @@ def too_few_voters(leadership: Leadership, timing: Timing, now: float) -> str:
 
 
 class Rehearsals:
-    """One at a time; the result of the last one is kept."""
+    """The rehearsals of one server, one at a time; the last result is kept."""
 
     def __init__(
         self,
@@ -165,7 +168,7 @@ class Rehearsals:
         keys: Callable[[], Sequence[bytes]],
         capacity: Callable[[], int],
     ) -> None:
-        """``keys`` are those of the site, by which tokens are believed; ``capacity``: calls that we take."""
+        """``keys``: the site's keys, to verify tokens; ``capacity``: most calls of this server."""
         self.generation = 0
         self._services = services
         self._agents = agents
@@ -173,14 +176,14 @@ class Rehearsals:
         self._keys = keys
         self._capacity = capacity
         self._look: Observation | None = None
-        """The one under way: of the whole, or the second."""
+        """The observation under way: of all dialogs, or the second one."""
         self._whole: Observation | None = None
         self._begun_at = 0.0
         self._calls: dict[str, list[Seen]] = {}
         self._last: tuple[Rehearsal, list[Verdict]] | None = None
 
     def begin(self, params: Mapping[str, str], now: float) -> HowFar:
-        """Begin one, unless one is under way: its result is as good. How far it is, for whoever asks."""
+        """Begin a rehearsal, unless one is under way; returns its progress."""
         if self._whole is None:
             self._begun_at = now
             self._calls.clear()
@@ -192,18 +195,18 @@ class Rehearsals:
         return run.progress(lambda: self._whole is run, "the rehearsal is done, nothing was changed")
 
     def result(self, limit: int) -> Rehearsal:
-        """The last one, with so many of the calls that would not be kept. Raises :class:`Refused`."""
+        """The last result, with at most ``limit`` of the calls that would not be kept. Raises :class:`Refused`."""
         if self._last is None:
             raise Refused("no rehearsal was made here yet", 404)
         found, calls = self._last
         return replace(found, calls=tuple(calls[:limit]))
 
     def _take(self, told: ToldDialog, now: float) -> None:
-        """Keep what a call is judged by."""
+        """Store what matters of a dialog."""
         try:
             seen = self._seen(told)
         except BadRecord:
-            return  # a takeover passes over it, too
+            return  # a takeover skips it, too
         self._calls.setdefault(seen.call, []).append(seen)
 
     def _seen(self, told: ToldDialog) -> Seen:
@@ -232,7 +235,8 @@ class Rehearsals:
         )
 
     def _heard_all(self, now: float) -> None:
-        """Look again at what seems lost: it may have begun or ended between two lists."""
+        """All lists have come: ask again for calls that seem lost, as they may have begun or ended between two
+        lists."""
         doubtful = self._doubtful()
         if not doubtful or len(doubtful) > MOST_AGAIN:
             self._finish(now)
