@@ -20,7 +20,7 @@ SLOW_LIST: Final = 2.0
 SLOW_PART: Final = 10.0
 """Seconds after which a node without the latest provisioned part gives an alert."""
 MOST_CLOCK_DIFFERENCE: Final = 1.0
-"""Seconds between the wall clocks of two nodes that are tolerated."""
+"""Seconds between the wall clocks of two nodes that are tolerated: beyond them they surely differ by more."""
 MOST_NAMED: Final = 10
 """Lines, and routes, that get an alert each; the rest are counted."""
 
@@ -179,10 +179,10 @@ def _nodes(core: Core, now: float) -> Iterator[Alert]:
             yield Alert("drift", f"{name} runs from another site file {copy}")
     for name in sorted(cluster.without_disk):
         yield Alert("epochs-not-kept", f"{name} cannot keep its epochs: its disk takes nothing")
-    for name, seconds in sorted(cluster.clock_differences.items()):
-        if abs(seconds) > MOST_CLOCK_DIFFERENCE:
-            ahead = "ahead of" if seconds > 0 else "behind"
-            apart = f"{abs(seconds):.1f} s {ahead} that of {core.node}"
+    for name, difference in sorted(cluster.clocks.differences.items()):
+        if difference.exceeds(MOST_CLOCK_DIFFERENCE):
+            ahead = "ahead of" if difference.middle > 0 else "behind"
+            apart = f"{abs(difference.middle):.1f} s {ahead} that of {core.node}"
             yield Alert("clock", f"the clock of {name} is {apart}: set both by NTP")
     for name in cluster.without_vote(core.member.participant.voter.state.voters.names):
         yield Alert("no-vote", why_non_voting(name, name in cluster.voting))

@@ -126,11 +126,7 @@ class Leadership:
     def handle_timer(self, now: float) -> None:
         at = self.member.get_timer()
         if at <= now:
-            calls = self.calls()
-            clock, unwritten = self.records(now)
-            self.member.cluster.wall_offset = None if clock is None else clock - now
-            load = calls / self._site.servers[self.node].capacity
-            self.member.participant.figures(calls, load, clock, unwritten)
+            _set_figures(self, now)
             self.member.handle_timer(now)
             self.pump(now)
 
@@ -188,6 +184,7 @@ class Leadership:
                 self._carrier.answer(request, self.console.answer(beat, now), flow)
             return
         self._learn_part(beat, now)
+        _set_figures(self, now)
         self._carrier.receive(request, beat, sender or beat.node, flow, now)
         self.pump(now)
 
@@ -298,6 +295,16 @@ class Leadership:
         holding = self.member.state == HOLDING and self._site.failover.on_lost_quorum == "hold"
         self.serving = self.member.state == ACTIVE or holding
         self.serves(self.serving, now)
+
+
+def _set_figures(leadership: Leadership, now: float) -> None:
+    """What this server says of itself. The clock in an answer must have been read since the request came, because by
+    that others find out how much it differs from theirs."""
+    member, calls = leadership.member, leadership.calls()
+    clock, unwritten = leadership.records(now)
+    member.cluster.clocks.offset = None if clock is None else clock - now
+    load = calls / member.participant.membership.capacity
+    member.participant.figures(calls, load, clock, unwritten)
 
 
 def _nothing(serving: bool, now: float) -> None:

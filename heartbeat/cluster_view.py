@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from heartbeat.clock_comparison import ClockComparison
 from heartbeat.death import Death
 from heartbeat.header import ACTIVE, AGENT, BEAT, DRAINING, FAILED, HOLDING, LEFT, NON_VOTING, Beat, Start
 from heartbeat.lease import NEVER
@@ -15,9 +15,6 @@ from heartbeat.persistent_state import PersistentState
 DEAD: Final = "dead"
 """The state of a server whose supervisor saw it end."""
 _MOST_DEATHS: Final = 4
-
-_COMPARED: Final = 8
-"""Messages of a node by which its clock is compared with ours, since some of them may be late."""
 
 
 @dataclass(slots=True)
@@ -83,14 +80,11 @@ class ClusterView:
         """Nodes whose disk cannot be written, by their last statements."""
         self.draining: set[str] = set()
         """Agents that take no new calls, by their last statements."""
-        self.wall_offset: float | None = None
-        """What makes our wall clock of ``now``; None: not known."""
-        self.clock_differences: dict[str, float] = {}
-        """Node -> seconds by which its wall clock is ahead of ours, by the least late of its last words."""
+        self.clocks = ClockComparison()
+        """The wall clocks of the other nodes."""
         self.configs: dict[str, str] = {}
         """Node -> hash of the site file that it runs from."""
         self._own = own
-        self._last_differences: dict[str, deque[float]] = {}
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -122,15 +116,6 @@ class ClusterView:
             return f"{node} cannot keep its epochs: its disk takes nothing"
         self.without_disk.discard(node)
         return f"{node} can keep its epochs again"
-
-    def learn_clock(self, beat: Beat, now: float) -> None:
-        """Compare the sender's wall clock with ours."""
-        if beat.clock is None or self.wall_offset is None:
-            return
-        node, difference = beat.node, beat.clock - now - self.wall_offset
-        last = self._last_differences.setdefault(node, deque(maxlen=_COMPARED))
-        last.append(difference)
-        self.clock_differences[node] = min(last, key=abs)
 
     def promise(self, epoch: int) -> None:
         """Note that some node may have promised ``epoch``."""

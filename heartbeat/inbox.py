@@ -169,7 +169,8 @@ class Inbox:
             self._role.learn_leader(beat.epoch, beat.leader, now)
             if beat.leader and beat.heard is not None and beat.leader == self._detector.subject:
                 self._detector.witness(name, beat.heard, now)
-        cluster.learn_clock(beat, now)
+        if beat.re is not None:
+            cluster.clocks.answered(name, beat.re[1], beat.clock, now)
         if said := cluster.learn_disk(beat):
             node.outbox.decide(What.DISK, said, now, node=name)
         if cluster.learn_vote(beat, node.voter.state.voters.names):

@@ -166,6 +166,7 @@ class Leader:
             if to in self._unproved:
                 kind, more["proof"] = PROOF, self._proof_text
         beat = self._node.outbox.ask(to, kind, state=announced, **more)
+        self._cluster.clocks.sent(to, beat.seq, now)
         if self.epoch and to in self.lease.voters.names:
             self.lease.sent(beat.seq, to, announced == ACTIVE, now)
 

@@ -11,6 +11,7 @@ import pytest
 from b2bua import alerts as alerts_module
 from b2bua import views
 from heartbeat import carriage
+from heartbeat.clock_comparison import ClockDifference
 from heartbeat.header import Beat
 from heartbeat.persistent_state import PersistentState
 from sip.actions import Flow
@@ -192,9 +193,9 @@ def test_a_server_without_its_lease_and_tokens_of_strangers() -> None:
 def test_a_clock_that_is_off_and_a_disk_that_takes_nothing_elsewhere() -> None:
     fixture = ServerFixture()
     cluster = fixture.bench.core.member.cluster
-    cluster.clock_differences["gw1"] = -7.25
+    cluster.clocks.differences["gw1"] = ClockDifference(-7.5, -7.0)
     assert alerts(fixture.bench) == {"clock": "the clock of gw1 is 7.2 s behind that of m1: set both by NTP"}
-    cluster.clock_differences["gw1"] = 0.9
+    cluster.clocks.differences["gw1"] = ClockDifference(-7.5, -0.9)
     cluster.without_disk.add("gw2")
     assert alerts(fixture.bench) == {"epochs-not-kept": "gw2 cannot keep its epochs: its disk takes nothing"}
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from b2bua import views
+from b2bua.alerts import alerts
 from examples.softphone_call import ENDED, Policy
 from heartbeat.site import load as sites
 from tests.stories.site_simulation import KEYS, SiteSimulation, text_of
@@ -102,13 +103,14 @@ def test_a_step_of_the_clock_changes_no_record_and_releases_nothing_too_late(ste
 def test_clocks_that_differ_are_a_warning() -> None:
     sim = Skewed(3600.0)
     for name, other, which in (("m1", "s1", "behind"), ("s1", "m1", "ahead of")):
-        assert abs(sim.server(name).member.cluster.clock_differences[other]) == pytest.approx(3600.0, abs=0.6)
+        difference = sim.server(name).member.cluster.clocks.differences[other]
+        assert abs(difference.middle) == pytest.approx(3600.0, abs=0.1)
         said = views.status(sim.server(name), {}, sim.world.nodes[name].clock(sim.world.now)).warnings
         [warning] = [one for one in said if "NTP" in one]
         assert warning.startswith(f"the clock of {other} is 3") and f" s {which} that of {name}: set" in warning
     for off in (0.0, 0.8):
         sim = Skewed(off)
-        assert not sim.server("s1").member.cluster.clock_differences["m1"] > 1.0
+        assert not sim.server("s1").member.cluster.clocks.differences["m1"].exceeds(1.0)
         assert list(views.status(sim.server("s1"), {}, sim.world.nodes["s1"].clock(sim.world.now)).warnings) == []
 
 
@@ -127,3 +129,50 @@ def test_a_phone_does_not_ring_longer_because_of_a_takeover(ring: int, killed: f
     assert took == pytest.approx(max(ring, killed + 2.5), abs=1.5), (
         "once another server is there, the next one is due"
     )
+
+
+def _agents_tell_the_time(sim: SiteSimulation, ahead: float = 0.0) -> None:
+    """The agents state their wall clocks from now on; that of gw1 is ahead by so many seconds."""
+    for name in sim.site.agents:
+        now = sim.world.nodes[name].clock(sim.world.now)
+        sim.agent(name).wall_offset = sim.wall_offset(now) + (ahead if name == "gw1" else 0.0)
+
+
+def _clocks_off(sim: SiteSimulation) -> dict[str, list[str]]:
+    """What each server says of clocks."""
+    now = sim.world.now
+    said = {name: alerts(sim.server(name), sim.world.nodes[name].clock(now)) for name in sim.site.servers}
+    return {name: [each.text for each in found if each.code == "clock"] for name, found in said.items()}
+
+
+@pytest.mark.parametrize("late", [0.6, 1.5, 4.0])
+def test_what_is_read_late_shows_no_clock_that_is_behind(late: float) -> None:
+    sim = SiteSimulation(1)
+    _agents_tell_the_time(sim)
+    sim.world.wires.weather.delay = late
+    for _ in range(60):
+        sim.world.run(sim.world.now + 0.5)
+        assert _clocks_off(sim) == {"m1": [], "s1": []}
+
+
+@pytest.mark.parametrize("ahead", [7.0, -7.0, 1.3, -1.3])
+def test_a_clock_that_is_off_shows_although_what_is_said_is_read_late(ahead: float) -> None:
+    sim = SiteSimulation(1)
+    _agents_tell_the_time(sim, ahead)
+    sim.world.wires.weather.delay = 0.1
+    sim.world.run(sim.world.now + 20.0)
+    for said in _clocks_off(sim).values():
+        [sentence] = said
+        apart, which = sentence.removeprefix("the clock of gw1 is ").split(" s ", 1)
+        assert float(apart) == pytest.approx(abs(ahead), abs=0.25)
+        assert which.startswith("ahead of" if ahead > 0 else "behind")
+
+
+def test_a_clock_that_was_set_right_is_no_longer_warned_of() -> None:
+    sim = SiteSimulation(1)
+    _agents_tell_the_time(sim, 60.0)
+    sim.world.run(sim.world.now + 15.0)
+    assert all(_clocks_off(sim).values())
+    _agents_tell_the_time(sim)
+    sim.world.run(sim.world.now + 15.0)
+    assert not any(_clocks_off(sim).values())
