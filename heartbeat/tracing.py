@@ -89,11 +89,12 @@ class Tracing:
             self._name,
             self._settings.memory * MEGABYTE,
             self.ring.oldest_at,
-            tuple(self._shown(message) for message in found),
+            tuple(self._shown(message, ids) for message in found),
         )
 
-    def _shown(self, message: Recorded) -> TracedMessage:
-        flow = message.flow
+    def _shown(self, message: Recorded, ids: tuple[str, ...]) -> TracedMessage:
+        flow, call_id = message.flow, call_id_in(message.data).decode("latin-1")
+        names = {call_id, *(token.decode("latin-1") for token in _TOKENS.findall(message.data))}
         return TracedMessage(
             at=message.at,
             sent=message.sent,
@@ -101,8 +102,9 @@ class Tracing:
             local=local_of(flow),
             remote=f"{bracketed(flow.remote[0])}:{flow.remote[1]}",
             peer=self._peer_of(flow),
-            call_id=call_id_in(message.data).decode("latin-1"),
+            call_id=call_id,
             text=redacted(message.data.decode("latin-1")),
+            by=tuple(one for one in ids if one in names),
         )
 
 

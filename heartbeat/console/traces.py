@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Final, TypeVar
+from itertools import chain, islice
+from typing import Final, NamedTuple, TypeVar
 
+from heartbeat import tracing
 from heartbeat.console.client import Client, ask_all
 from heartbeat.console.errors import ConsoleError, RefusedByProcess
 from heartbeat.console.schema import can_be_shown
 from heartbeat.console.views.calls import CallLeg, KnownCall, KnownCalls, Trace, TracedMessage
+from sip.message_ring import LONGEST
 
 ROUNDS: Final = 5
 """Most rounds of requests, each with the ids found in the one before: from a device over its agent and a server to
@@ -19,7 +22,9 @@ the other agent."""
 LONGEST_QUERY: Final = 3000
 """Characters of ids in one request."""
 MOST_QUESTIONS: Final = 10
-"""Requests for one call in a round."""
+"""Requests for the ids of one call in a round."""
+MOST_KNOWN: Final = 100
+"""Calls in one answer to a request with ids."""
 APART: Final = 5.0
 """Seconds by which the times of sender and receiver of one message may differ, with their clocks."""
 MOST_CALLS: Final = 200
@@ -27,6 +32,8 @@ MOST_MESSAGES: Final = 5000
 """Calls and messages taken from one answer, so that a faulty or malicious process costs little."""
 MOST_LEGS: Final = 1000
 """Dialogs of one call."""
+_TOKENS: Final = re.compile(r"(?im)^Call-State[ \t]*:[ \t]*1\.[0-9]{1,9}\.([0-9a-z]{1,64})\.")
+"""The call id in a state token, as in `heartbeat.tracing`; in bodies it is blanked (`sip.redaction`)."""
 T = TypeVar("T", KnownCalls, Trace)
 
 
@@ -68,7 +75,7 @@ class Found:
 
 
 class Gathering:
-    """Asks the processes of a site; one that does not answer is not asked again."""
+    """Asks the processes of a site, for many calls at once; one that does not answer is not asked again."""
 
     def __init__(self, clients: Iterable[Client]) -> None:
         self._clients = {client.name: client for client in clients}
@@ -79,66 +86,119 @@ class Gathering:
 
         Latest first; calls whose start no server knows are last.
         """
-        found = _merged(self._calls(params))
+        wanted = frozenset(params.get("id", "").split(",")) - {""}
+        asked = self._ask(KnownCalls, "call-ids", **params)
+        found = _merged(call for name, page in asked for call in self._of(name, page, wanted))
         found.sort(key=lambda call: call.started_at or 0.0, reverse=True)
-        return [self._whole(call) for call in found[: int(params.get("limit", len(found)))]]
+        return self._whole(found[: int(params.get("limit", len(found)))])
 
     def trace(self, calls: Sequence[KnownCall]) -> Found:
-        """The same with their messages."""
-        return Found(tuple(self._traced(call) for call in calls), self.missing)
-
-    def _traced(self, call: KnownCall) -> TracedCall:
-        said: dict[str, Trace] = {}
+        """The calls with their messages."""
+        each = [_Traced(call) for call in calls]
         for _ in range(ROUNDS):
-            said = self._traces(call)
-            told = {message.call_id for trace in said.values() for message in trace.messages}
-            if told <= ids_of(call):
+            wanted = [one.new_ids() for one in each]
+            if not any(wanted):
                 break
+            for number, node, message in self._messages(wanted):
+                each[number].take(node, message)
             # the state token in a message has the id of a call whose server has failed
-            call = self._whole(_with_ids(call, told))
-        return TracedCall(call, tuple(joined({node: trace.messages for node, trace in said.items()})))
+            more = [one for one in each if one.has_news()]
+            for one, call in zip(more, self._whole([one.with_news() for one in more]), strict=True):
+                one.call = call
+        return Found(tuple(TracedCall(one.call, tuple(joined(one.told()))) for one in each), self.missing)
 
-    def _whole(self, call: KnownCall) -> KnownCall:
+    def _whole(self, calls: Sequence[KnownCall]) -> list[KnownCall]:
+        """The calls with the dialogs that all processes know of them."""
+        whole, asked = list(calls), [set[str]() for _ in calls]
         for _ in range(ROUNDS):
-            before = ids_of(call)
-            for each in _chunks(call):
-                for other in self._calls({"id": each}):
-                    if not before.isdisjoint(ids_of(other)):
-                        call = _joined(call, other)
-            if ids_of(call) == before:
+            wanted = [_next_ids(call, seen) for call, seen in zip(whole, asked, strict=True)]
+            if not any(wanted):
                 break
-        return call
+            others, by_id = list[KnownCall](), defaultdict[str, list[int]](list)
+            for _, name, page in self._ask_for(KnownCalls, "call-ids", wanted, limit=str(MOST_KNOWN)):
+                for other in self._of(name, page, frozenset(chain.from_iterable(wanted))):
+                    for each in ids_of(other):
+                        by_id[each].append(len(others))
+                    others.append(other)
+            for number, call in enumerate(whole):
+                # in the order of the answers: the dialogs of a call are bounded, and an agent may lie
+                for at in sorted({at for each in ids_of(call) for at in by_id.get(each, ())}):
+                    whole[number] = _joined(whole[number], others[at])
+        return whole
 
-    def _calls(self, params: Mapping[str, str]) -> list[KnownCall]:
-        found: list[KnownCall] = []
-        for name, page in self._ask(KnownCalls, "call-ids", params).items():
-            if self._clients[name].is_agent:
-                wanted = frozenset(params.get("id", "").split(",")) - {""}
-                found += _of_agent(page, wanted)
-            else:
-                found += page.calls
-        return found
+    def _of(self, name: str, page: KnownCalls, wanted: frozenset[str]) -> Iterable[KnownCall]:
+        return _of_agent(page, wanted) if self._clients[name].is_agent else page.calls
 
-    def _traces(self, call: KnownCall) -> dict[str, Trace]:
-        found: dict[str, Trace] = {}
-        for each in _chunks(call):
-            for name, trace in self._ask(Trace, "trace", {"id": each}).items():
-                if not trace.memory:
-                    self.missing[name] = f"{name} remembers no messages: the site file says so (trace.memory)."
-                former = found[name].messages if name in found else ()
-                found[name] = Trace(name, trace.memory, trace.oldest_at, (*former, *trace.messages))
-        return found
+    def _messages(self, wanted: Sequence[Sequence[str]]) -> Iterator[tuple[int, str, TracedMessage]]:
+        """The messages with one of the ids ``wanted`` for each call, with the number of the call and the node."""
+        owners: dict[str, list[int]] = defaultdict(list)
+        for number, ids in enumerate(wanted):
+            for each in ids:
+                owners[each].append(number)
+        unclear: dict[str, set[int]] = defaultdict(set)
+        for question, name, trace in self._ask_for(Trace, "trace", wanted):
+            if not trace.memory:
+                self.missing[name] = f"{name} remembers no messages: the site file says so (trace.memory)."
+            for message in trace.messages:
+                if len(question) == 1:
+                    own = {*question[0].numbers}
+                else:
+                    own = {number for each in _found_by(message) for number in owners.get(each, ())}
+                yield from ((number, name, message) for number in own)
+                if not own and not message.by:
+                    unclear[name].update(number for part in question for number in part.numbers)
+        for name, of in unclear.items():  # a former version does not say by which id it found a message
+            for number in sorted(of):
+                alone = [ids if at == number else () for at, ids in enumerate(wanted)]
+                for _, _, trace in self._ask_for(Trace, "trace", alone, [name]):
+                    yield from ((number, name, message) for message in trace.messages)
 
-    def _ask(self, kind: type[T], page: str, params: Mapping[str, str]) -> dict[str, T]:
+    def _ask_for(
+        self,
+        kind: type[T],
+        page: str,
+        wanted: Sequence[Sequence[str]],
+        names: Sequence[str] | None = None,
+        **params: str,
+    ) -> Iterator[tuple[list[_Part], str, T]]:
+        """Request the ids ``wanted`` for each call, those of many calls in one request.
+
+        Yields the parts of a request, a node and its answer. An answer is bounded: a node whose answer may be
+        incomplete is asked again with two requests of half as many parts.
+        """
+        waiting = deque((question, names) for question in _questions(wanted))
+        while waiting:
+            question, whom = waiting.popleft()
+            cut = list[str]()
+            ids = ",".join(dict.fromkeys(chain.from_iterable(part.ids for part in question)))
+            for name, answer in self._ask(kind, page, whom, id=ids, **params):
+                if len(question) > 1 and _may_be_cut(answer):
+                    cut.append(name)
+                else:
+                    yield question, name, answer
+            if cut:
+                half = len(question) // 2
+                waiting += [(question[:half], cut), (question[half:], cut)]
+
+    def _ask(
+        self, kind: type[T], page: str, names: Sequence[str] | None = None, **params: str
+    ) -> list[tuple[str, T]]:
+        """The page from the named processes, or from all."""
         asked = ask_all(
-            [client for name, client in self._clients.items() if name not in self.missing], page, **params
+            [
+                client
+                for name, client in self._clients.items()
+                if name not in self.missing and (names is None or name in names)
+            ],
+            page,
+            **params,
         )
-        found: dict[str, T] = {}
+        found: list[tuple[str, T]] = []
         for name, answer in asked.items():
             try:
                 if isinstance(answer, ConsoleError):
                     raise answer
-                found[name] = _sound(self._clients[name].read(kind, answer))
+                found.append((name, _sound(self._clients[name].read(kind, answer))))
             except RefusedByProcess as error:
                 older = f"{name} is of a version that remembers no messages."
                 self.missing[name] = older if error.status == 404 else error.sentence
@@ -211,20 +271,96 @@ def _merged(calls: Iterable[KnownCall]) -> list[KnownCall]:
     return found
 
 
-def _chunks(call: KnownCall) -> Iterable[str]:
-    """The ids of a call, separated by commas, split into as many requests as needed, in their order."""
-    return islice(_all_chunks(dict.fromkeys([call.id, *(leg.call_id for leg in call.legs)])), MOST_QUESTIONS)
+class _Part(NamedTuple):
+    """A part of a request: ids, and the numbers of the calls to which they belong."""
+
+    ids: tuple[str, ...]
+    numbers: tuple[int, ...]
 
 
-def _all_chunks(ids: Iterable[str]) -> Iterator[str]:
-    chunk = ""
+def _questions(wanted: Sequence[Sequence[str]]) -> list[list[_Part]]:
+    """The ids of all calls, in as few requests as possible."""
+    numbers: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, ids in enumerate(wanted):
+        for some in islice(_pieces(ids), MOST_QUESTIONS):
+            numbers[tuple(some)].append(number)
+    found: list[list[_Part]] = []
+    room = 0
+    for part in (_Part(ids, tuple(of)) for ids, of in numbers.items()):
+        length = sum(len(each) + 1 for each in part.ids)
+        if not found or length > room:
+            found.append([])
+            room = LONGEST_QUERY
+        found[-1].append(part)
+        room -= length
+    return found
+
+
+def _pieces(ids: Iterable[str]) -> Iterator[list[str]]:
+    piece, length = list[str](), 0
     for each in ids:
-        if chunk and len(chunk) + len(each) >= LONGEST_QUERY:
-            yield chunk
-            chunk = ""
-        chunk = f"{chunk},{each}" if chunk else each
-    if chunk:
-        yield chunk
+        if piece and length + len(each) >= LONGEST_QUERY:
+            yield piece
+            piece, length = [], 0
+        piece.append(each)
+        length += len(each) + 1
+    if piece:
+        yield piece
+
+
+def _next_ids(call: KnownCall, asked: set[str]) -> list[str]:
+    """The ids of a call that were not requested yet, in the order in which they were found."""
+    found = [
+        each for each in dict.fromkeys([call.id, *(leg.call_id for leg in call.legs)]) if each and each not in asked
+    ]
+    asked.update(found)
+    return found
+
+
+def _may_be_cut(answer: KnownCalls | Trace) -> bool:
+    """Whether an answer may be incomplete because it has reached its limit."""
+    if isinstance(answer, KnownCalls):
+        return len(answer.calls) >= MOST_KNOWN
+    length = sum(len(message.text) for message in answer.messages)
+    return len(answer.messages) >= tracing.MOST_MESSAGES or length > tracing.MOST_BYTES - LONGEST
+
+
+def _found_by(message: TracedMessage) -> Iterable[str]:
+    """The requested ids by which a message was found. A former version does not say: then those that can be read."""
+    return message.by or (message.call_id, *_TOKENS.findall(message.text))
+
+
+class _Traced:
+    """A call and the messages of it found so far."""
+
+    def __init__(self, call: KnownCall) -> None:
+        self.call = call
+        self._asked: set[str] = set()
+        self._told: dict[str, dict[tuple[object, ...], TracedMessage]] = defaultdict(dict)
+
+    def new_ids(self) -> list[str]:
+        """The ids to request next."""
+        return _next_ids(self.call, self._asked)
+
+    def take(self, node: str, message: TracedMessage) -> None:
+        """Add a message that ``node`` has recorded."""
+        m = message
+        self._told[node][m.at, m.sent, m.local, m.remote, m.text] = m
+
+    def has_news(self) -> bool:
+        """Whether messages have Call-IDs that the call does not have yet."""
+        return not self._call_ids() <= ids_of(self.call)
+
+    def with_news(self) -> KnownCall:
+        """The call with these Call-IDs."""
+        return _with_ids(self.call, self._call_ids())
+
+    def _call_ids(self) -> set[str]:
+        return {message.call_id for told in self._told.values() for message in told.values()}
+
+    def told(self) -> dict[str, list[TracedMessage]]:
+        """The messages of each node, in the order of time."""
+        return {node: sorted(told.values(), key=lambda message: message.at) for node, told in self._told.items()}
 
 
 def joined(told: Mapping[str, Sequence[TracedMessage]]) -> list[Hop]:

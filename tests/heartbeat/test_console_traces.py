@@ -6,13 +6,16 @@ import ipaddress
 import shutil
 import struct
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heartbeat import tracing
 from heartbeat.console import traces
 from heartbeat.console.client import Client
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
@@ -202,6 +205,75 @@ def test_a_call_whose_server_is_gone_is_put_together_by_its_token(monkeypatch: p
     monkeypatch.setattr(Site, "_page", _by_token(Site._page))
     (traced,) = Gathering(site.clients()).trace([call]).calls
     assert "d2" in traces.ids_of(traced.call) and len(traced.hops) == 5
+
+
+class Busy(Site):
+    """Calls of one line, each with two messages at its agents and at the server; beside them a record of all calls.
+
+    ``most``: of one answer, the last messages; ``former``: of a version that does not say by which ids it found one.
+    """
+
+    CALLS = 50
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int, former: bool = False) -> None:
+        super().__init__(monkeypatch)
+        self.most, self.former = most, former
+        monkeypatch.setattr(tracing, "MOST_MESSAGES", most)
+        ids = [[f"{name}{number}-{'x' * 40}" for name in ("c", "s", "t", "d", "e")] for number in range(self.CALLS)]
+        self.ids = ids
+        self.calls = {
+            "m1": [
+                KnownCall(c, (CallLeg(s, "m1", "gw1"), CallLeg(t, "m1", "gw2")), "1", "2", "failed", float(number))
+                for number, (c, s, t, _, _) in enumerate(ids)
+            ],
+            "gw1": [
+                KnownCall("", (CallLeg(s, "gw1", "servers"), CallLeg(d, "gw1", "left"))) for _, s, _, d, _ in ids
+            ],
+            "gw2": [
+                KnownCall("", (CallLeg(t, "gw2", "servers"), CallLeg(e, "gw2", "east"))) for _, _, t, _, e in ids
+            ],
+        }
+        self.record = said(0.5, True, "NOTIFY sip:m1 SIP/2.0\r\nCall-ID: {}\r\n\r\n*****", "n1")
+        self.messages = {
+            "m1": tuple(said(10.0 + at, True, INVITE, each[2]) for at, each in enumerate(ids)),
+            "gw1": (
+                self.record,
+                *(said(10.0 + at, False, INVITE, each[3]) for at, each in enumerate(ids)),
+                *(said(11.0 + at, True, OK, each[3]) for at, each in enumerate(ids)),
+            ),
+            "gw2": tuple(said(10.1 + at, True, INVITE, each[4]) for at, each in enumerate(ids)),
+        }
+
+    def _page(self, name: str, page: str, params: Mapping[str, str]) -> Any:
+        if page != "trace":
+            found = super()._page(name, page, params)["calls"]
+            return {"calls": found[: int(params.get("limit", "20"))]}
+        ids = params["id"].split(",")
+        found = [replace(m, by=(m.call_id,)) for m in self.messages[name] if m.call_id in ids]
+        if name == "gw1" and (by := tuple(each[0] for each in self.ids if each[0] in ids)):
+            found.append(replace(self.record, by=by))
+        found = sorted(found, key=lambda message: message.at)[-self.most :]
+        if self.former:
+            found = [replace(message, by=()) for message in found]
+        return as_json(Trace(name, 1, 1.0, tuple(found)))
+
+
+@pytest.mark.parametrize(
+    ("most", "former", "asked"),
+    [(2000, False, 25), (2000, True, 75), (40, False, 60), (3, False, 250), (3, True, 300)],
+)
+def test_many_calls_are_asked_for_at_once_and_each_is_whole(
+    monkeypatch: pytest.MonkeyPatch, most: int, former: bool, asked: int
+) -> None:
+    site = Busy(monkeypatch, most, former)
+    found = trace(site.clients(), ["left"], "left", False, None, False, 50)
+    assert found.code == 0 and len(found.value["calls"]) == Busy.CALLS
+    by_id = {call["call"]["id"]: call for call in found.value["calls"]}
+    for c, s, t, d, e in site.ids:
+        call = by_id[c]
+        assert {leg["call_id"] for leg in call["call"]["legs"]} == {s, t, d, e, "n1"}
+        assert sorted(hop["call_id"] for hop in call["hops"]) == sorted([t, d, d, e, "n1"])
+    assert max(Counter(name for name, _ in site.asked).values()) <= asked
 
 
 def _by_token(page: Any) -> Any:

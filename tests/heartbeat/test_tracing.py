@@ -65,6 +65,7 @@ def test_messages_are_shown_by_call_id_or_by_the_call_that_their_token_names() -
     assert (trace.node, trace.memory, trace.oldest_at) == ("m1", 16 * MEGABYTE, 0.0)
     device, agent, record = trace.messages
     assert record.call_id == "n1"
+    assert [message.by for message in trace.messages] == [("d1",), ("c0ffee",), ("c0ffee",)]
     assert (device.call_id, device.peer, device.local, device.remote) == (
         "d1",
         "",

@@ -114,6 +114,8 @@ class TracedMessage:
     call_id: str
     text: str
     """A character a byte (ISO 8859-1)."""
+    by: tuple[str, ...] = ()
+    """Of the ids that were asked for, those by which it was found: its Call-ID, or calls whose tokens it carries."""
 
 
 @dataclass(frozen=True, slots=True)
