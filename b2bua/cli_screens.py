@@ -71,6 +71,7 @@ class ServerRow:
     boot: Annotated[int, Column("~>Boot", "boot")] = 0
     config: Annotated[Styled | None, Column("~Config")] = None
     calls: Annotated[int | None, Column(">Calls", "count")] = None
+    version: Annotated[str, Column("~Version")] = ""
 
 
 def servers_table(found: Found) -> RenderableType:
@@ -93,6 +94,7 @@ def _server_row(found: Found, node: str) -> ServerRow:
             status.boot,
             _config(status.config, peer is not None and peer.drift),
             status.calls.total,
+            status.version,
         )
     if peer is None:
         return ServerRow(node, role, "silent")
@@ -118,6 +120,7 @@ def _server_row(found: Found, node: str) -> ServerRow:
         peer.boot,
         _config(peer.config, peer.drift),
         peer.calls if reached else None,
+        peer.version,
     )
 
 
@@ -141,7 +144,7 @@ def agents_table(found: Found) -> RenderableType | None:
         return None
     nodes = list(found.answers)
     heard = [f">{node} heard" for node in nodes]
-    columns = ("Agent", "Obeys", ">Epoch", "~Vote", *heard, "~>Boot", "~Config", ">Calls")
+    columns = ("Agent", "Obeys", ">Epoch", "~Vote", *heard, "~>Boot", "~Config", ">Calls", "~Version")
     rows: list[list[str | Text]] = []
     for name in found.site.agents:
         by_node = found.agent(name)
@@ -159,6 +162,7 @@ def agents_table(found: Found) -> RenderableType | None:
                 render.boot(best.boot),
                 render.text(_config(best.config, best.drift)),
                 NOTHING if elsewhere(found) else count(best.calls),
+                best.version or NOTHING,
             ]
         )
     return grid(columns, rows)

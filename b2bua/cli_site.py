@@ -10,11 +10,14 @@ from heartbeat.console.client import Client, ask_all
 from heartbeat.console.command_line import DEGRADED, HEALTHY, NO_ACTIVE
 from heartbeat.console.commands import server_client
 from heartbeat.console.errors import ConsoleError, RefusedByProcess, Unreachable
+from heartbeat.console.render import listed
 from heartbeat.console.screens import peer_alerts
 from heartbeat.console.views.status import Alert, Peer, ServerStatus
 from heartbeat.site.model import Site
 
 T = TypeVar("T")
+_MOST_NAMED = 5
+"""Nodes of one version that a sentence names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,9 @@ class Found:
                     )
             if status.paused and not any("paused" in sentence for sentence in status.warnings):
                 say("paused", f"{node} is paused: it takes nothing over by itself until b2bua resume.")
-        versions = {status.version for status in self.answers.values()}
-        if len(versions) > 1:
-            runs = ", ".join(f"{node} {status.version}" for node, status in self.answers.items())
-            say("versions", f"the servers run different versions ({runs}): finish the upgrade")
+        if len(versions := self._versions()) > 1:
+            runs = "; ".join(f"{version} on {listed(_some(nodes))}" for version, nodes in versions.items())
+            say("versions", f"the programs of the site are of different versions ({runs}): finish the upgrade")
         best = self.best
         for alert in peer_alerts(best.node, best.config, best.peers, said):
             say(alert.code, alert.text)
@@ -111,12 +113,26 @@ class Found:
         """The sentences of these."""
         return [alert.text for alert in self.alerts()]
 
+    def _versions(self) -> dict[str, list[str]]:
+        """Version -> who runs it, by its own word or by that of a server that hears it."""
+        known = {peer.name: peer.version for peer in self.best.peers if peer.reached and peer.version}
+        known |= {node: status.version for node, status in self.answers.items()}
+        found: dict[str, list[str]] = {}
+        for node in (*self.site.servers, *self.site.agents):
+            if node in known:
+                found.setdefault(known[node], []).append(node)
+        return found
+
     @property
     def code(self) -> int:
         """0 healthy, 1 degraded, 2 no active server."""
         if not self.active:
             return NO_ACTIVE
         return DEGRADED if self.alerts() else HEALTHY
+
+
+def _some(names: list[str]) -> list[str]:
+    return names if len(names) <= _MOST_NAMED else [*names[:_MOST_NAMED], f"{len(names) - _MOST_NAMED:,} more"]
 
 
 def _own_alerts(status: ServerStatus) -> list[Alert]:

@@ -190,6 +190,7 @@ def _servers(core: Core, now: float) -> list[Peer]:
                 calls=beat.calls if beat else 0,
                 capacity=beat.capacity if beat else 0,
                 address=str(address) if address else "",
+                version=core.member.cluster.versions.get(name, ""),
             )
         )
     return found
@@ -225,6 +226,7 @@ def agents(core: Core, params: Mapping[str, str], now: float) -> Agents:
                 capacity=sum(line.channels for line in core.site.lines_of(name)),
                 address=f"{connection.flow.remote[0]}:{connection.flow.remote[1]}" if connection.flow else "",
                 key=core.leadership.keyring.sort_of(name),
+                version=member.cluster.versions.get(name, ""),
             )
         )
     return Agents(tuple(found))

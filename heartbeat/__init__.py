@@ -5,6 +5,7 @@ first words on a connection), ``voter``, ``agent_voter`` (an agent) and ``member
 from ``standby``, ``candidate``, ``leader`` and their neighbours (docs/heartbeat.md). ``persistence`` touches files.
 """
 
+from functools import cache
 from typing import Literal
 
 Form = Literal["python", "compiled"]
@@ -17,9 +18,10 @@ def form() -> Form:
     return "python" if transaction.__file__.endswith(".py") else "compiled"
 
 
+@cache
 def version() -> str:
     """The version of the product, as installed; ``0`` where it is not."""
-    from importlib import metadata  # it takes its time to load, and a program that runs has no use for it
+    from importlib import metadata  # it takes its time to load, and a supervisor has no use for it
 
     try:
         return metadata.version("holdfast")

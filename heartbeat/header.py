@@ -166,6 +166,8 @@ class Beat:
     """Server: age in seconds of the oldest call record that is not on its disk; 0: all are."""
     given: str = ""
     """Version of the provisioned part of the site that the sender uses; empty: none."""
+    version: str = ""
+    """Version of the program that the sender runs; empty: not said."""
     fetch: str = ""
     """``fetch``: the wanted version, and the first byte. ``console``: see `heartbeat.console_exchange`."""
     piece: str = ""
@@ -227,6 +229,8 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; commit={b.commitment}"
     if b.given:
         text += f"; given={b.given}"
+    if b.version:
+        text += f"; version={b.version}"
     if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo or b.kind in (FETCH, CONSOLE):
         text += _rare(b)
     return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
@@ -399,6 +403,7 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "died": _flags,
     "interval": _seconds,
     "given": _word,
+    "version": _name,
     "fetch": _word,
     "piece": _word,
 }

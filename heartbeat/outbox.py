@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from heartbeat import version
 from heartbeat.decision import Action, Decision, Persist, Tell, What
 from heartbeat.header import FAILED, Beat
 from heartbeat.membership import Membership
@@ -40,6 +41,7 @@ class Outbox:
         self._membership = membership
         self._role = role
         self._commitment = commitment
+        self._version = version()
         self._start_of = start_of
         self._seq = 0
         self._calls = 0
@@ -92,6 +94,7 @@ class Outbox:
             load=self._load,
             config=self._membership.config,
             given=self._membership.given,
+            version=self._version,
             voters=disk.voters.generation,
             commitment=self._commitment,
             clock=self._clock,

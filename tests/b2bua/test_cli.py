@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
+import select
 import socket
+import struct
+import subprocess
+import sys
+import termios
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from b2bua.cli import main
 from tests.b2bua.fake_servers import FakeServers
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_status_shows_the_site(fake_servers):
@@ -84,13 +95,56 @@ def test_warnings_stand_in_the_first_lines_of_80_by_24(fake_servers):
     assert [line[0] for line in lines[2:10]] == ["!"] * 8
 
 
+def test_watched_on_a_terminal_of_80_by_24_warnings_stay_on_top(fake_servers):
+    fake_servers.m1.status["warnings"] = [f"gw{number} is not connected to m1" for number in range(30)]
+    screen = watched(fake_servers.path)
+    assert "30 warnings" in screen[0] and len(screen) <= 24 and max(map(len, screen)) <= 80
+    assert [line[:1] for line in screen[2:20]] == ["!"] * 18
+
+
+def watched(path):
+    """The first screen of ``b2bua status --watch``, line by line."""
+    ours, its = os.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "b2bua.cli", "status", "--site", str(path), "--watch"]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        command, stdin=its, stdout=its, stderr=its, cwd=ROOT, env={**environment, "TERM": "xterm"}
+    )
+    os.close(its)
+    data = b""
+    try:
+        while data.partition(b"\x1b[H")[2].count(b"\n") < 23:  # a whole screen
+            assert select.select([ours], [], [], 30.0)[0], data.decode()
+            data += os.read(ours, 65_536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", data.partition(b"\x1b[H")[2].decode())
+    return text.replace("\r", "").splitlines()[:24]
+
+
 def test_warnings_have_codes_and_those_of_an_older_server_are_other(fake_servers):
     fake_servers.m1.status["warnings"] = ["gw1 drains", "something"]
     fake_servers.m1.status["alerts"] = [{"code": "agent-draining", "text": "gw1 drains"}]
     fake_servers.m2.status["version"] = "0.2.0"
     found = {alert["code"]: alert["text"] for alert in fake_servers.json("status", code=1)["alerts"]}
     assert found["agent-draining"] == "gw1 drains" and found["other"] == "something"
-    assert found["versions"] == "the servers run different versions (m1 0.1.0, m2 0.2.0): finish the upgrade"
+    said = "the programs of the site are of different versions (0.1.0 on m1; 0.2.0 on m2): finish the upgrade"
+    assert found["versions"] == said
+
+
+def test_agents_of_another_version_than_the_servers_are_named(fake_servers):
+    for name, peer in zip(("m2", "gw1", "gw2"), fake_servers.m1.status["peers"], strict=True):
+        assert peer["name"] == name
+        peer["version"] = "0.1.0"
+    assert "healthy" in fake_servers.cli("status")
+    fake_servers.m1.status["peers"][2]["version"] = "0.0.9"
+    found = {alert["code"]: alert["text"] for alert in fake_servers.json("status", code=1)["alerts"]}
+    runs = "0.1.0 on m1, m2 and gw1; 0.0.9 on gw2"
+    assert found == {"versions": f"the programs of the site are of different versions ({runs}): finish the upgrade"}
+    assert "0.0.9" in next(line for line in fake_servers.cli("status", code=1).splitlines() if line.startswith("gw2"))
 
 
 def test_a_server_that_was_killed_here_is_not_believed_to_be_there(fake_servers):

@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 import pytest
 
 from b2bua.known_calls import peer_of
-from heartbeat import carriage
+from heartbeat import carriage, version
 from heartbeat.console.contract import Refused
 from heartbeat.console.views.calls import Call, Calls
 from heartbeat.console.views.history import DecisionRow, History
@@ -83,6 +83,13 @@ def test_an_agent_that_is_away_is_warned_of() -> None:
     assert "gw2 is not connected to m1" in page(fixture.bench, "status")["warnings"]
     rows = {each["name"]: each for each in page(fixture.bench, "agents")["agents"]}
     assert rows["gw1"]["reached"] and not rows["gw2"]["reached"] and rows["gw1"]["obeys"] == "m1"
+
+
+def test_the_version_of_each_node_is_known_that_says_it() -> None:
+    fixture = ServerFixture()
+    fixture.bench.after(1.0)
+    rows = {each["name"]: each for each in page(fixture.bench, "agents")["agents"]}
+    assert {name: row["version"] for name, row in rows.items()} == dict.fromkeys(("gw1", "gw2"), version())
 
 
 def test_a_full_disk_is_warned_of_until_it_has_room() -> None:

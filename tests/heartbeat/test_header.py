@@ -50,6 +50,7 @@ beats = st.builds(
     commitment=words,
     deaths=st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=4).map(tuple),
     interval=seconds,
+    version=st.sampled_from(["", "0.1.0", "0.2.0rc1+debian"]),
 )
 
 

@@ -110,6 +110,8 @@ class Peer:
     key: Annotated[str, Column("~Key")] = ""
     """For an agent the key by which it authenticated here, ``own`` or ``site``; ``""`` if it has not, and for
     servers."""
+    version: Annotated[str, Column("~Version")] = ""
+    """Version of the program; ``""``: not known."""
 
 
 @dataclass(frozen=True, slots=True)
