@@ -39,6 +39,9 @@ from sip.wire.message import Request, Response
 
 logger = logging.getLogger(__name__)
 
+REFUSED: Final = 603
+"""Status of a transfer that a line does not allow."""
+
 # States.
 CALLING: Final = "calling"
 """The target has not answered."""
@@ -123,6 +126,7 @@ class Transfers:
             status = self._refusal(call, leg, request)
             if status:
                 leg.reply(transaction, status, now)
+                _note_refusal(self.services, _line_of(call, leg), status, now)
             return status != 0
         if not leg.established or call.target_of is not None or call.bridge.joining is not None:
             leg.reply(transaction, 491 if leg.established else 403, now)
@@ -169,7 +173,7 @@ class Transfers:
         lines = self.services.site.lines
         names = [_line_of(call, each).partition("/")[0] for each in call.device_legs]
         if any((line := lines.get(name)) is None or line.transfer != "pass" for name in names):
-            return 603
+            return REFUSED
         try:
             ReferTo.of(request)
         except Malformed as error:
@@ -447,7 +451,7 @@ def _named(transfer: Transfer, now: float) -> InviteUsage | int:
         return 481
     line = services.site.lines.get(_line_of(call, leg).partition("/")[0])
     if line is None or line.transfer == "refuse":
-        return 603
+        return REFUSED
     if call.bridge.phase is not TALKING or call.transfer is not None or (dialog is not None and dialog.early_only):
         return 486
     other = call.bridge.other(leg)
@@ -585,6 +589,17 @@ def _granted(transfer: Transfer) -> tuple[str, ...]:
     return ("Refer-Sub: false",) if asked is not None and _wants_no_word(asked) else ()
 
 
+def _note_refusal(services: CallServices, line: str, status: int, now: float) -> None:
+    """Say why a user cannot transfer calls, where the site file is the reason: a device shows at most that it was
+    declined."""
+    if status == REFUSED:
+        said = (
+            "%s asks for a transfer (REFER), and a line that has to do with it refuses transfers: let its transfer be"
+            ' "serve" (or "pass", where the other side may be told of it)'
+        )
+        services.stack.limited_logger.warning(logger, now, said, line or "a device")
+
+
 def _wants_no_word(refer: Request) -> bool:
     """Whether the referrer wants no NOTIFYs: Refer-Sub (RFC 4488 section 4)."""
     return (refer.get("refer-sub") or "").strip().lower() == "false"
@@ -686,6 +701,7 @@ def _part(transfer: Transfer, _: None, now: float) -> None:
 
 def _fail(transfer: Transfer, status: int, now: float) -> None:
     transfer.generation += 1
+    _note_refusal(transfer.transfers.services, transfer.line, status, now)
     _give_target_up(transfer, now)
     _tell(transfer, status if status >= 300 else 480, now)
 

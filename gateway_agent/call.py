@@ -8,6 +8,7 @@ request is passed on first, and answered when the other side has answered. The s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
@@ -34,6 +35,8 @@ from sip.invite import InviteUsage
 from sip.offer_answer import REMOTE_CHANGE, REMOTE_OFFER
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.message import Message, Request, Response
+
+logger = logging.getLogger(__name__)
 
 HOLD: Final = "hold_attempt"
 ALONE: Final = "no ACK of a server"
@@ -202,6 +205,8 @@ class Call(Policy):
     def requested(self, leg: InviteUsage, transaction: ServerTransaction, request: Request, now: float) -> None:
         method = request.method
         if method not in PASSED_METHODS or (method == "REFER" and self.line.settings.transfer == "refuse"):
+            if method == "REFER" and leg is not self.server:
+                _note_refused_transfer(self, now)
             leg.reply(transaction, _REFUSALS.get(method, 501), now, lines=(ALLOW,))
             return
         if leg is self.server and method != "OPTIONS":
@@ -453,6 +458,12 @@ def believed_of_device(line: Line, message: Message, session_id: str) -> list[st
     if line.settings.session_id:
         lines += line_of(session_id, message)
     return ruled(identity.from_device_headers, lines) if identity.from_device_headers else lines
+
+
+def _note_refused_transfer(call: Call, now: float) -> None:
+    """Say why a user cannot transfer calls: a device shows at most that it was declined."""
+    said = '%s asks for a transfer (REFER), which its line refuses: transfer = "serve" in [lines.%s] lets it'
+    call.environment.log.warning(logger, now, said, call.label, call.line.settings.name)
 
 
 def _updates(asked: ServerTransaction) -> bool:

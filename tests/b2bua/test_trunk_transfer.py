@@ -45,13 +45,15 @@ def test_between_two_trunks_of_the_server_a_blind_transfer_crosses() -> None:
 
 @pytest.mark.parametrize("line", ["in", "out"])
 @pytest.mark.parametrize("other", ["refuse", "none"])
-def test_where_one_trunk_does_not_pass_it_is_refused(line: str, other: str) -> None:
+def test_where_one_trunk_does_not_pass_it_is_refused(line: str, other: str, caplog: pytest.LogCaptureFixture) -> None:
     head, _, tail = BOTH.partition(f"[lines.{line}]")
     changed = tail.replace('transfer = "pass"\n', "" if other == "none" else 'transfer = "refuse"\n', 1)
     fixture = TrunkFixture(f"{head}[lines.{line}]{changed}")
     a, b = fixture.talk()
     a.say("REFER", ("Refer-To: <sip:0166@127.0.0.1>",))
     assert a.statuses == [603] and not b.asked
+    [said] = [message for message in caplog.messages if "REFER" in message]
+    assert said.startswith("in asks for a transfer (REFER), and a line that has to do with it refuses transfers")
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,16 @@ def test_what_is_said_besides_of_who_is_to_be_called_crosses() -> None:
 # -- how they cross
 
 
-def test_a_line_refuses_transfers_unless_it_says_otherwise() -> None:
+def test_a_line_refuses_transfers_unless_it_says_otherwise_and_the_log_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     fixture = AgentFixture()
     _, tag = fixture.answered_in()
     fixture.request("REFER", lines=["Refer-To: <sip:1001@127.0.0.11>"], to_tag=tag, cseq=2)
     fixture.take(603)
     assert not fixture.m1.inbox
+    [said] = [message for message in caplog.messages if "REFER" in message]
+    assert 'asks for a transfer (REFER), which its line refuses: transfer = "serve" in [lines.' in said
 
 
 def test_a_refer_of_the_device_names_the_number_at_the_server_and_its_dialog_as_servers_know_it() -> None:
