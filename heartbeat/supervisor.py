@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -114,10 +114,8 @@ class Supervisor:
         if code:
             nodes = ", ".join(dict.fromkeys(death.node for _, death in deaths))
             _say(f"{nodes} ended {deaths[0][1].how}, {lived:.0f} s after its start")
-        died = time.monotonic()
         told_already: set[tuple[str, str, int]] = set()
-        for number, at in enumerate(REVEALED_AT[: AFTER_A_GOODBYE if not code else None]):
-            time.sleep(max(0.0, died + at - time.monotonic()))
+        for number in rounds(REVEALED_AT[: AFTER_A_GOODBYE if not code else None], time.monotonic, time.sleep):
             for told, death in deaths:
                 for host, port in told["to"]:
                     if (told["site"], host, port) in told_already:
@@ -168,6 +166,17 @@ def _write(data: bytes, told: dict[str, Any], to: tuple[str, int]) -> bool:
         return True
     except OSError:
         return False  # no network: it is sent again
+
+
+def rounds(times: Sequence[float], clock: Callable[[], float], sleep: Callable[[float], None]) -> Iterator[int]:
+    """Number each of these times, in seconds from now, when it has come. None begins after the last of them: where
+    telling takes long, because nobody answers, the next start is not to wait for it."""
+    began = clock()
+    for number, after in enumerate(times):
+        if number and clock() > began + times[-1]:
+            return
+        sleep(max(0.0, began + after - clock()))
+        yield number
 
 
 def shortest(watchdogs: Iterable[float]) -> float:

@@ -97,6 +97,26 @@ def test_a_server_is_ready_when_its_listeners_are_open_and_says_that_it_ends(
 
 
 @pytest.mark.interop
+def test_a_server_whose_supervisor_was_killed_hands_over_and_ends(manager: socket.socket, tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(SITE.format(net=free_net()))
+    (tmp_path / "site.key").touch(0o600)
+    (tmp_path / "site.key").write_text("sixteen bytes and more")
+    with run(tmp_path) as process:
+        assert manager.recv(100) == b"READY=1"
+        process.kill()  # the supervisor: `b2bua run` becomes it
+        assert manager.recv(100) == b"STOPPING=1"
+        said = process.communicate(timeout=60)[1]  # to the end of the server, which has the pipe as well
+        assert "the supervisor of m1 has ended: it hands over and ends" in said
+
+
+def test_the_unit_of_a_server_lets_its_supervisor_outlive_it() -> None:
+    [unit] = [each for each in UNITS if "server" in each.name]
+    said = unit.read_text().splitlines()
+    assert {"KillMode=mixed", "OOMPolicy=continue", "Restart=always"} <= set(said)
+    assert not any(line.startswith("WatchdogSec") for line in said), "a hang is for the supervisor to end"
+
+
+@pytest.mark.interop
 def test_a_bad_site_file_has_an_exit_code_of_its_own_after_which_nobody_starts_anew(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(SITE.format(net="127.0.0.").replace("role", "rule"))
     with run(tmp_path) as process:

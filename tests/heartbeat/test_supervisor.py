@@ -18,7 +18,7 @@ import pytest
 from heartbeat import deaths
 from heartbeat.death import Death, commitment_of
 from heartbeat.deaths import Ended
-from heartbeat.supervisor import ENVIRONMENT, shortest
+from heartbeat.supervisor import ENVIRONMENT, REVEALED_AT, rounds, shortest
 from sip.wire.message import Request, parse
 from tests.certificates import Authority
 
@@ -239,6 +239,44 @@ def test_a_child_whose_supervisor_is_gone_does_not_begin(tmp_path: Path) -> None
     assert "SupervisorGone: the supervisor of this server has ended; start the server anew" in done.stderr
 
 
+PROTECTED = """
+import ctypes
+from heartbeat.supervised import Supervised
+Supervised()
+prctl, number = ctypes.CDLL(None).prctl, ctypes.c_int()
+prctl(2, ctypes.byref(number))
+print(number.value, prctl(3), flush=True)
+"""
+
+
+def test_a_child_hears_of_its_supervisor_s_death_by_the_kernel_and_dumps_no_core(bench: Bench) -> None:
+    """PR_GET_PDEATHSIG and PR_GET_DUMPABLE (prctl(2)): a dump of some hundred MB would keep ``waitpid`` waiting."""
+    bench.start(code=PROTECTED)
+    assert bench.line() == f"{int(signal.SIGUSR1)} 0"
+    assert bench.ended() == 0
+
+
+OUTLIVED = CHILD.replace(
+    '    say(f"{{os.getpid()}}',
+    """    import subprocess
+    say(subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, close_fds=False).pid)
+    say(f"{{os.getpid()}}""",
+)
+
+
+def test_a_death_is_told_though_a_program_that_the_child_had_started_lives_on(bench: Bench) -> None:
+    """It inherits what may be inherited; the pipe to the supervisor may not."""
+    code = OUTLIVED.format(watchdog=0.0, state=str(bench.directory), port=bench.other.getsockname()[1])
+    bench.start(code=code)
+    outlives = int(bench.line())
+    try:
+        os.kill(int(bench.line().split()[0]), signal.SIGKILL)
+        assert bench.notice().by == "signal-9"
+        assert bench.ended() == 137
+    finally:
+        os.kill(outlives, signal.SIGKILL)
+
+
 def test_what_supervisors_leave_is_bounded_and_survives_nonsense(tmp_path: Path) -> None:
     for number in range(20):
         deaths.leave(tmp_path, Ended(f"{number:032x}", 1.5, -9))
@@ -328,3 +366,20 @@ def test_one_death_is_told_in_every_site_of_the_child(bench: Bench, tmp_path: Pa
 @pytest.mark.parametrize("watchdogs, least", [((), 0.0), ((0.0, 0.0), 0.0), ((3.0, 0.0, 2.0), 2.0)])
 def test_the_shortest_watchdog_of_all_sites_holds(watchdogs: tuple[float, ...], least: float) -> None:
     assert shortest(watchdogs) == least
+
+
+@pytest.mark.parametrize(("takes", "told"), [(0.0, 15), (0.05, 15), (0.5, 3), (3.0, 1)])
+def test_a_death_that_cannot_be_told_keeps_the_next_start_waiting_no_longer_than_one_that_can(
+    takes: float, told: int
+) -> None:
+    """Each attempt takes so long, as where a connection is not answered: the other machine is gone as well."""
+    slept, numbers = [100.0], []
+
+    def clock() -> float:
+        return sum(slept)
+
+    for number in rounds(REVEALED_AT, clock, slept.append):
+        numbers.append(number)
+        slept.append(takes)
+    assert numbers == list(range(told)) and min(slept) >= 0.0
+    assert clock() - 100.0 <= REVEALED_AT[-1] + takes + 1e-9
