@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from gateway_agent import console
 from gateway_agent.core import Core
+from gateway_agent.media.audit import Audit
 from gateway_agent.media.ports import Counts, Measured, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
 from gateway_agent.media_anchor import AgentRelay
@@ -34,8 +35,6 @@ from sip.device.stir import Crypto
 from sip.io.clock import boottime
 from sip.io.pump import Pump
 
-AUDIT_AFTER: Final = 30
-"""Ticks after the return was complete: sessions of the relay that no call has asked for by then are closed."""
 COUNT_EVERY: Final = 10
 """Ticks between two counts of the relay."""
 
@@ -93,7 +92,8 @@ class Process(program.Process[Core]):
         core.environment.stir = taken[0] if taken is not None else None
         self._crypto = taken[1] if taken is not None else None
         self._leaving = self._for_good = False
-        self._relay_ticks = self._ticks_since_return = 0
+        self._relay_ticks = 0
+        self._audit = Audit()
 
     async def run(self, serve: program.Serve) -> None:
         relay = self._outliving
@@ -130,8 +130,7 @@ class Process(program.Process[Core]):
         if self._relay is not None and self._relay_ticks % COUNT_EVERY == 0:
             self._relay.ports.count()
             self.pump.flush()
-        self._ticks_since_return += self.core.returning.complete
-        if self._ticks_since_return == AUDIT_AFTER:
+        if self._audit.is_due(self.core.returning.complete, now):
             for ports in (self._relay.ports if self._relay is not None else None, self._gateway.legs):
                 if ports is not None:
                     ports.audit()
