@@ -161,7 +161,6 @@ class Candidate:
                 election.agreed(node.name)
             else:
                 election.refused(node.name, replace(own, no=vote.no, wait=vote.wait))
-        self._count_prevote(election, now)
 
     def _report_ready(self, election: Election, now: float) -> None:
         node, cluster = self._node, self._cluster
@@ -189,7 +188,6 @@ class Candidate:
         own = self._poll(election, GRANT, now)
         if own is not None:
             self._request_own_vote(election, own, now)
-        self._count_grants(election, now)
 
     def _request_own_vote(self, election: Election, request: Beat, now: float) -> None:
         node = self._node
@@ -285,7 +283,7 @@ class Candidate:
             election.hurry(now + timing.interval / 10)
 
     def _count_grants(self, election: Election, now: float) -> None:
-        if self.phase == REQUESTING and election.wins():
+        if election.wins():
             self.step(ElectionEvent.GRANTED, now)
 
     def _needed(self, election: Election, now: float) -> set[str]:

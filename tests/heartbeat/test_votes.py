@@ -26,6 +26,12 @@ def answer(it: Election, voter: str, seq: int, **more: object) -> Beat:
     return beat(voter, 7, 1, **{"re": (1, seq), "for_epoch": 8, **more})
 
 
+def test_an_election_is_neither_planned_nor_a_renewal_and_waits_for_nobody_unless_that_is_said() -> None:
+    it = Election("for a test", ("gw1",), 10.0)
+    assert (it.because, it.began_at) == ("for a test", 10.0)
+    assert not it.planned and not it.renewal and not it.waits_for({"gw1"}, 10.0, 1.0)
+
+
 def test_a_quorum_with_an_agent_among_it_wins_and_nothing_less() -> None:
     it = election()
     for voter in ("m1", "m2", "m3"):

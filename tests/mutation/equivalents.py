@@ -18,6 +18,12 @@ _AS_LONG: Final = "the two are cut from one tuple, so they are as long as each o
 
 _ELECTION: Final = "heartbeat/election.py"
 
+_CANDIDATE: Final = "heartbeat/candidate.py"
+
+_STARTED: Final = "every election begins with `start`, which sets it before it is read"
+
+_REPLAY: Final = "b2bua/takeover/replay.py"
+
 _ROUND: Final = "every election begins with a round of the pre-vote, which sets it, before anybody answers"
 
 EQUIVALENT: Final[dict[tuple[str, str], str]] = {
@@ -47,6 +53,20 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         _ELECTION,
         "Election.answered: 0.0 -> 1.0",
     ): "of a question that was never asked, and whose answer does not count",
+    (_CANDIDATE, "Candidate.__init__: self._leadership = Leadership() -> pass"): _STARTED,
+    (_CANDIDATE, "Candidate.__init__: self._told = '' -> pass"): _STARTED,
+    (_CANDIDATE, "Candidate.__init__: self._tell_at = now -> pass"): _STARTED,
+    (
+        _CANDIDATE,
+        "Candidate.step: action is not None and self.election is not None -> action is not None",
+    ): "where there is no election the table has one action, for its begin, and `start` makes it before",
+    (
+        _REPLAY,
+        "Replay.unknown_dialog: connection is None or not self._may_come(agent, key, request) -> "
+        "not self._may_come(agent, key, request)",
+    ): "of an agent that is not there nothing may come",
+    (_REPLAY, "Replay.__init__: 0 -> 1"): _GENERATION,
+    (_REPLAY, "Replay.clear: 1 -> 2"): _GENERATION,
     ("b2bua/cdr.py", "Cdr.to_json: True -> False"): _AS_LONG,
     ("b2bua/cdr.py", "Cdr.to_json: True -> False (2)"): _AS_LONG,
     (

@@ -51,9 +51,15 @@ TARGETS: Final = (
     ),
     Target(
         "election",
-        ("heartbeat/election.py", "heartbeat/candidate.py"),
+        ("heartbeat/election.py",),
         _of("heartbeat", "votes", "election", "standby"),
         _of("heartbeat", "voters", "deaths", "starts", "switchover", "member", "member_simulation"),
+    ),
+    Target(
+        "candidate",
+        ("heartbeat/candidate.py",),
+        _of("heartbeat", "candidate"),
+        _of("heartbeat", "standby", "voters", "deaths", "starts", "switchover", "member", "member_simulation"),
     ),
     Target(
         "deduplication",
