@@ -10,7 +10,7 @@ import pytest
 from b2bua.call_records import End
 from b2bua.state_token import call_id_of
 from b2bua.takeover import replay as module
-from b2bua.takeover.replay import MOST_OF_ONE, Replay
+from b2bua.takeover.replay import LOOK, LOOK_EVERY, MOST_OF_ONE, OWN_LINE, PROGRESSED, Replay
 from b2bua.takeover.verdicts import REPLAYED, Verdicts
 from sip.actions import Flow
 from sip.dialog import dialog_key
@@ -39,6 +39,7 @@ class Transaction:
     """A request that came; it notes whether it was given up."""
 
     def __init__(self) -> None:
+        self.flow = GW1
         self.context: Any = None
         self.terminated = False
 
@@ -96,20 +97,34 @@ class Fixture:
             reply=lambda transaction, status, now: self.asked.append((transaction, status)),
             respond_stateless=lambda transaction, status, lines: self.asked.append((transaction, status, *lines)),
             receive_message=lambda data, flow, now: self.asked.append(("replay", parse(data).method, flow)),
+            deadlines=SimpleNamespace(set=lambda at, who, cause: self.alarms.append((at, cause))),
         )
+        self.alarms: list[tuple[float, str]] = []
+        """When it wants to be called, and why."""
+        self.known: bool | None = True
+        """Whether who sends on a line of the servers' own may have dialogs."""
+        self.cookie = False
+        """The request brings its call along."""
+        senders = SimpleNamespace(has_dialogs=lambda flow: self.known)
         self.calls: dict[str, Any] = {}
         """By id, with their states: as far as they are made again."""
         self.unrestored = True
         """Calls may be told still, or restored."""
         self.restorations: Any = SimpleNamespace(
             index=SimpleNamespace(get=self.told.get, by_key=self.told),
-            services=SimpleNamespace(stack=self.stack, records=self.records, calls=self.calls, progressed=None),
+            services=SimpleNamespace(
+                stack=self.stack,
+                records=self.records,
+                calls=self.calls,
+                progressed=None,
+                own_lines=SimpleNamespace(senders=senders),
+            ),
             agents=SimpleNamespace(connections={"gw1": self.connection}, all_complete=False),
             verdicts=self.verdicts,
             restore=self._restore,
             cancel=lambda call_id, cancel, now: self.asked.append(("cancel", call_id, cancel.method)),
         )
-        self.cookies: Any = SimpleNamespace(requested=lambda transaction, request, now: False)
+        self.cookies: Any = SimpleNamespace(requested=lambda transaction, request, now: self.cookie)
         self.replay = Replay(
             self.restorations,
             self.cookies,
@@ -134,6 +149,11 @@ class Fixture:
         transaction: Any = Transaction()
         assert self.replay.unknown_dialog("gw1", transaction, made or request(), 1.0)
         return transaction
+
+    def device(self, made: Request | None = None, now: float = 1.0) -> tuple[bool, Any]:
+        """A request comes on a line of the servers' own; whether it is dealt with, and its transaction."""
+        transaction: Any = Transaction()
+        return self.replay.unknown_dialog("", transaction, made or request(), now), transaction
 
     def tell(self) -> None:
         told: Any = Told()
@@ -287,6 +307,166 @@ def test_what_waits_is_given_up_without_a_word(how: str, left: bool) -> None:
     assert fixture.replay.waits_for(dialog_key("c1", "other")) is left
 
 
+def test_an_early_dialog_that_is_told_waits_for_its_invite() -> None:
+    fixture = Fixture()
+    fixture.wait()
+    fixture.restorable = False
+    fixture.tell()
+    assert fixture.replay.waits_for(KEY), "its agent has not told all it has"
+    fixture.replay.dialog_told(_told("another"), 2.0)
+    assert fixture.replay.waits_for(KEY), "for which nobody waits"
+
+
+def _told(tag: str) -> Any:
+    told = Told()
+    told.key = dialog_key("c1", tag)
+    return told
+
+
+def test_what_waits_for_an_agent_that_is_no_part_of_the_site_any_more_is_answered() -> None:
+    fixture = Fixture()
+    transaction = fixture.wait()
+    fixture.take()
+    fixture.restorations.agents.connections.clear()
+    fixture.replay.due(PROGRESSED, 2.0)
+    assert fixture.take() == [(transaction, 481)]
+
+
+def test_a_cancel_finds_its_invite_behind_others() -> None:
+    fixture = Fixture()
+    fixture.wait()
+    invite = fixture.wait(request("INVITE"))
+    fixture.replay.cancelled(invite, request("CANCEL"))
+    fixture.take()
+    fixture.tell()
+    assert fixture.leg.got == ["INFO", "INVITE"] and fixture.take()[1:] == [(invite, "CANCEL")]
+
+
+@pytest.mark.parametrize("how", ["told", "gone"])
+def test_the_set_up_of_calls_is_followed_as_long_as_something_waits(how: str) -> None:
+    fixture = Fixture()
+    services = fixture.restorations.services
+    fixture.wait()
+    other = fixture.wait(request(to_tag="other"))
+    other.context = "gw2"
+    services.progressed(1.5)
+    assert fixture.alarms == [(1.5, PROGRESSED)]
+    if how == "told":
+        fixture.tell()
+    else:
+        fixture.replay.agent_gone("gw1")
+    assert services.progressed is not None
+    fixture.replay.agent_gone("gw2")
+    assert services.progressed is None
+
+
+# -- requests of devices on lines of the servers' own -------------------------------------------------------------
+
+
+def test_a_device_s_request_waits_until_all_calls_are_restored() -> None:
+    fixture = Fixture()
+    handled, transaction = fixture.device()
+    assert handled and transaction.context is OWN_LINE and fixture.replay.waits_for(KEY)
+    assert fixture.alarms == [(1.0 + LOOK_EVERY, LOOK)]
+    assert fixture.device(request("BYE"))[0] and len(fixture.alarms) == 1, "it looks already"
+    fixture.replay.due(LOOK, 1.5)
+    assert fixture.alarms == [(1.0 + LOOK_EVERY, LOOK), (1.5 + LOOK_EVERY, LOOK)] and not fixture.take()
+    fixture.replay.due(PROGRESSED, 1.5)
+    assert not fixture.take(), "something else went on"
+    fixture.unrestored = False
+    fixture.replay.due(LOOK, 2.0)
+    assert [status for _, status in fixture.take()] == [481, 481] and len(fixture.alarms) == 2
+    fixture.unrestored = True
+    fixture.device()
+    assert len(fixture.alarms) == 3, "the next one is looked after as the first"
+
+
+def test_a_device_s_request_goes_on_when_its_leg_is_made() -> None:
+    fixture = Fixture()
+    fixture.device()
+    fixture.alarms.clear()
+    leg: Any = SimpleNamespace(dialog=SimpleNamespace(key=dialog_key("c1", "other")))
+    fixture.replay.device_leg_made(leg, 2.0)
+    assert not fixture.alarms
+    leg.dialog.key = KEY
+    fixture.restorations.device_leg_made(leg, 2.0)
+    assert fixture.alarms == [(2.0, PROGRESSED)]
+    fixture.stack.legs[KEY] = fixture.leg
+    fixture.replay.due(PROGRESSED, 2.0)
+    assert fixture.leg.got == ["INFO"]
+    fixture.replay.due(LOOK, 2.1)
+    assert len(fixture.alarms) == 1, "nothing waits any more"
+
+
+def test_beside_a_device_s_request_one_of_an_agent_waits_for_its_own() -> None:
+    fixture = Fixture()
+    agents = fixture.wait(request(to_tag="other"))
+    _, device = fixture.device()
+    fixture.take()
+    fixture.replay.due(LOOK, 2.0)
+    assert len(fixture.alarms) == 2, "a device waits"
+    fixture.unrestored = False
+    fixture.replay.due(LOOK, 3.0)
+    assert fixture.take() == [(device, 481)] and not agents.terminated
+    fixture.unrestored = True
+    fixture.replay.due(LOOK, 3.1)
+    assert len(fixture.alarms) == 2, "no device waits"
+
+
+@pytest.mark.parametrize(
+    ("known", "unrestored", "waiting", "waits"),
+    [
+        (True, True, 0, True),
+        (False, True, 0, False),
+        (True, False, 0, False),
+        (None, True, 1, True),
+        (None, True, 2, False),  # who cannot be told from a stranger has less room
+        (True, True, 2, True),
+    ],
+)
+def test_who_may_have_dialogs_waits(
+    known: bool | None, unrestored: bool, waiting: int, waits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_STRANGE", 2)
+    fixture = Fixture()
+    for number in range(waiting):
+        fixture.device(request(to_tag=f"t{number}"))
+    fixture.known, fixture.unrestored = known, unrestored
+    assert fixture.device()[0] is waits and fixture.replay.waits_for(KEY) is waits
+
+
+def test_a_request_that_brings_its_call_along_does_not_wait() -> None:
+    fixture = Fixture()
+    fixture.cookie = True
+    assert fixture.device()[0] and not fixture.replay.waits_for(KEY)
+    fixture.unrestored = False
+    assert fixture.device()[0]
+
+
+@pytest.mark.parametrize(("of_one", "dialogs"), [(MOST_OF_ONE, 1), (1, 3)])
+def test_there_are_bounds_for_devices_too(of_one: int, dialogs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    fixture = Fixture()
+    for dialog in range(dialogs):
+        for _ in range(of_one):
+            assert fixture.device(request(to_tag=f"t{dialog}"))[1].context is OWN_LINE
+    assert not fixture.take()
+    handled, refused = fixture.device(request(to_tag=f"t{dialogs - 1}"))
+    assert handled and fixture.take() == [(refused, 500, "Retry-After: 5")] and refused.context is None
+
+
+def test_after_another_server_has_led_all_begins_anew() -> None:
+    fixture = Fixture()
+    assert fixture.restorations.unrestored(1.0)
+    fixture.device()
+    before = fixture.replay.generation
+    fixture.replay.clear()
+    assert fixture.replay.generation != before, "alarms that were set do not count"
+    fixture.alarms.clear()
+    fixture.device()
+    assert fixture.alarms == [(1.0 + LOOK_EVERY, LOOK)]
+
+
 # -- requests that an agent kept ----------------------------------------------------------------------------------
 
 
@@ -313,7 +493,7 @@ def test_a_new_invite_needs_no_dialog_and_its_call_is_named_after_it() -> None:
     connection: Any = fixture.connection
     fixture.replay.replay(connection, record, 3.0)
     assert fixture.take() == [("replay", "INVITE", GW1)]
-    assert list(fixture.verdicts.details) == [call_id_of("gw1", "c1")]
+    assert list(fixture.verdicts.details) == [call_id_of("gw1", "c1")] and not fixture.ends
 
 
 def test_a_dialog_that_is_not_told_is_not_restored() -> None:
