@@ -96,9 +96,9 @@ def restarted(fixture: ServerFixture) -> NextStart:
     return agent
 
 
-def restarted_with_much() -> NextStart:
+def restarted_with_much(fixture: ServerFixture | None = None) -> NextStart:
     """There is more to be told than goes into two parts."""
-    fixture = ServerFixture()
+    fixture = fixture or ServerFixture()
     agent = restarted(fixture)
     states = fixture.bench.core.agents.connections["gw1"].line_states
     for number in range(60):
@@ -181,6 +181,20 @@ def test_without_a_lease_nothing_is_given() -> None:
     agent.offline = False
     agent.ask()
     assert agent.told == []
+
+
+def test_the_lease_is_looked_at_before_each_part() -> None:
+    fixture = ServerFixture()
+    agent = restarted_with_much(fixture)
+    agent.status = 0
+    agent.ask()
+    fixture.gw2.disconnect()
+    agent.offline = True
+    fixture.bench.after(10.0)
+    assert not fixture.bench.core.member.may_act(fixture.bench.now)
+    agent.offline, agent.status = False, 200
+    agent.answer()
+    assert len(agent.parts) == 2 and not agent.parts[-1][0]["complete"], "another server may know better by now"
 
 
 @pytest.mark.parametrize(

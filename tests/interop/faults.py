@@ -315,6 +315,8 @@ FAULTS: Final = {
     "agent-cut": Fault(lambda scene: scene.machines.cut("gw1", "m1"), _heal_after_the_switchover),
     "restart": Fault(_kill_both_and_start_them, _nothing),
     "disk-of-an-agent": Fault(_fill_and_kill("gw1"), _make_room("gw1"), disks=("gw1",)),
+    # what the dead server could not write down, the next one has from the agents
+    "disk-of-the-active": Fault(_fill_and_kill("m1"), _make_room("m1"), disks=("m1",)),
     "disk-of-the-stand-by": Fault(_fill_and_kill("m2"), _make_room("m2"), disks=("m2",)),
     "clock": Fault(_step_and_kill, _nothing, before=_wrong_clock, skewed=True),
     "stopped": Fault(lambda scene: scene["m1"].pause(), lambda scene: scene["m1"].go_on()),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.demo_processes import ROOT, Processes
+from examples.demo_processes import ROOT, Processes, Running
 from examples.softphone_call import Call, Policy
 from heartbeat import deaths
 from tests.interop.phones import Phone, ended, talking
@@ -33,9 +33,9 @@ class Town:
         self.site = Site(directory / name, net, lines, passwords=PASSWORDS, head=head)
         self.alices, self.bobs = Phone(f"{net}51:5060"), Phone(f"{net}52:5060")
 
-    def start(self) -> None:
+    def start(self, *names: str) -> None:
         self.site.command("init")
-        for name in ("m1", "gw1", "gw2"):
+        for name in names:
             self.site[name].start()
 
     def register(self) -> None:
@@ -79,7 +79,7 @@ class Country:
 
     def start(self) -> None:
         for town in self.towns:
-            town.start()
+            town.start("m1", "gw1", "gw2")
         self.start_backup()
         for town in self.towns:
             until(town.site.ready_but_for_standby, 20, lambda town=town: town.site.words())  # type: ignore[misc]
@@ -106,6 +106,43 @@ class Country:
         for town in self.towns:
             town.close()
         self.processes.end()
+
+
+class Neighbours:
+    """Two sites and two processes, each of which is the main of one site and stands by for the other."""
+
+    def __init__(self, directory: Path) -> None:
+        self.towns = [Town(directory, name) for name in NAMES[:2]]
+        self.processes = Processes(directory)
+
+    def start(self) -> None:
+        for town in self.towns:
+            town.start("gw1", "gw2")
+        self.running = [self.start_process(number) for number in range(2)]
+        for town in self.towns:
+            until(lambda town=town: town.rules("m1"), 20, lambda town=town: town.site.words())  # type: ignore[misc]
+            until(lambda town=town: town.site["m2"].view().get("state") == "standby", 20, self.processes.last_words)
+            town.register()
+
+    def start_process(self, number: int) -> Running:
+        mine, other = self.towns[number], self.towns[1 - number]
+        words = ["--site", str(mine.site.path), "--node", "m1", "--site", str(other.site.path), "--node", "m2"]
+        return self.processes.start(f"process{number}", [sys.executable, "-m", "b2bua.cli", "run", *words])
+
+    def close(self) -> None:
+        for town in self.towns:
+            town.close()
+        self.processes.end()
+
+
+@pytest.fixture
+def neighbours(tmp_path: Path) -> Iterator[Neighbours]:
+    neighbours = Neighbours(tmp_path)
+    try:
+        neighbours.start()
+        yield neighbours
+    finally:
+        neighbours.close()
 
 
 @pytest.fixture
@@ -154,3 +191,21 @@ def test_the_death_of_the_process_is_told_in_every_site(country: Country) -> Non
         town.hears()
         town.hang_up(town.standing)
     assert lyon.rules("m1") and nice.rules("m1")
+
+
+def test_two_processes_stand_by_for_each_other(neighbours: Neighbours) -> None:
+    paris, lyon = neighbours.towns
+    neighbours.running[0].kill_worker()
+    until(lambda: paris.rules("m2"), 10, lambda: paris.site.words() + neighbours.processes.last_words())
+    assert lyon.rules("m1"), "its main goes on beside"
+    for town in (paris, lyon):
+        town.hears()
+        town.hang_up(town.standing)
+        town.hang_up(town.call())
+    neighbours.running[0].process.wait(10)
+    neighbours.start_process(0)
+    until(lambda: paris.site["m1"].view().get("state") == "standby", 20, neighbours.processes.last_words)
+    until(lambda: lyon.site["m2"].view().get("state") == "standby", 20, neighbours.processes.last_words)
+    assert paris.rules("m2") and lyon.rules("m1")
+    for town in (paris, lyon):
+        until(lambda town=town: len(town.site.records()) == 2, 8, f"{town.name} has not two records")  # type: ignore[misc]

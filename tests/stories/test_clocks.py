@@ -114,14 +114,16 @@ def test_clocks_that_differ_are_a_warning() -> None:
         assert list(views.status(sim.server("s1"), {}, sim.world.nodes["s1"].clock(sim.world.now)).warnings) == []
 
 
-@pytest.mark.parametrize("ring, killed", [(8, 4.0), (8, 6.5), (5, 4.0)])
-def test_a_phone_does_not_ring_longer_because_of_a_takeover(ring: int, killed: float) -> None:
-    text = text_of().replace("ring = 2", f"ring = {ring}")
+RINGS = pytest.mark.parametrize("ring, killed", [(8, 4.0), (8, 6.5), (5, 4.0)])
+
+
+def _rings_on(text: str, number: str, ring: int, killed: float) -> None:
+    """After ``ring`` seconds carl is called, or as soon as another server is there."""
     sim = SiteSimulation(1, ("west", "bert", "carl"), sites.parse(text, Path("town.toml"), KEYS))
     for name in ("bert", "carl"):
         sim.policy(name, Policy(answer_after=None))
     began = sim.world.now
-    sim.call("west", "601")
+    sim.call("west", number)
     sim.world.run(began + killed)
     sim.world.kill("m1")
     assert sim.world.run_until(lambda: bool(sim.line("carl").calls), 30.0)
@@ -129,6 +131,34 @@ def test_a_phone_does_not_ring_longer_because_of_a_takeover(ring: int, killed: f
     assert took == pytest.approx(max(ring, killed + 2.5), abs=1.5), (
         "once another server is there, the next one is due"
     )
+
+
+@RINGS
+def test_a_phone_does_not_ring_longer_because_of_a_takeover(ring: int, killed: float) -> None:
+    _rings_on(text_of().replace("ring = 2", f"ring = {ring}"), "601", ring, killed)
+
+
+@RINGS
+def test_a_phone_is_not_forwarded_later_because_of_a_takeover(ring: int, killed: float) -> None:
+    forward = f'forward = {{ no_answer = "1003", after = {ring} }}'
+    _rings_on(text_of().replace('numbers = ["1002"]', f'numbers = ["1002"]\n{forward}'), "1002", ring, killed)
+
+
+@pytest.mark.parametrize("dies", ["m1", "gw1", "gw2"])
+def test_the_longest_call_is_counted_from_its_answer_whoever_dies(dies: str) -> None:
+    text = text_of().replace("[lines.east]", "[lines.east]\nlongest_call = 60")
+    sim = SiteSimulation(site=sites.parse(text, Path("town.toml"), KEYS))
+    call, other = sim.talk()
+    answered_at = sim.world.now
+    sim.world.run(answered_at + 20.0)
+    sim.world.kill(dies)
+    sim.world.run(sim.world.now + 0.5)
+    sim.world.start(dies)
+    assert sim.world.run_until(lambda: call.state is ENDED and other.state is ENDED, 60.0)
+    assert sim.world.now - answered_at == pytest.approx(60.0, abs=2.0)
+    sim.world.run(sim.world.now + 3.0)
+    [record] = sim.cdrs
+    assert record.duration == pytest.approx(60.0, abs=2.0)
 
 
 def _agents_tell_the_time(sim: SiteSimulation, ahead: float = 0.0) -> None:
