@@ -119,8 +119,10 @@ class Core:
         self.connections = ServerConnections(endpoint, site, persistent, now)
         self.access = DeviceAccess(self.stack, random, site, agent)
         self.derivation = Derivation(agent, lambda: self.keys[0] if self.keys else secret)
-        nonces = self.derivation.secret("nonces")
-        self.directory = PhoneDirectory(nonces, lambda: self.keys[0] if self.keys else b"")
+        self.directory = PhoneDirectory(self.derivation.secret("orders"), lambda: self.keys[0] if self.keys else b"")
+        # Nonce counts are forgotten with this start: what was recorded in an earlier one must not be taken again
+        # (RFC 7616 section 5.5). Its nonces are stale.
+        nonces = self.derivation.secret(f"nonces {persistent.incarnation}")
         self.digest = DigestServer(site.realm, nonces, self.directory.password, self.directory.orders.of)
         self.digest.tokens = self.directory.tokens(site.realm, lambda: self.agent, lambda: self.wall_offset)
         self.authentication = PhoneAuthentication(self.stack, self.digest)

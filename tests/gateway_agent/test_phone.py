@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gateway_agent import registration_state
 from gateway_agent.devices import Devices
 from gateway_agent.station.password import password_of
 from sip.actions import Flow, Send
@@ -103,6 +104,45 @@ def test_a_phone_registers_by_digest_and_its_line_is_told() -> None:
     fixture.run(601)
     assert not fixture.core.lines["alice"].in_service
     assert [line["in-service"] for line in fixture.m1.list if line.get("line") == "alice"] == [False]
+
+
+def test_what_was_proved_to_an_earlier_start_is_asked_for_anew() -> None:
+    """How often a nonce was used is forgotten with the start, so who has recorded a request could repeat it."""
+    former, now = AgentFixture(), AgentFixture(incarnation=2)
+    fields: dict[str, Any] = {"flow": ALICE, "sender": AOR, "recipient": AOR, "call_id": "r"}
+    former.request("REGISTER", "sip:paris", ["Expires: 600"], **fields)
+    line = proved(former, former.take(401, ALICE), "REGISTER", "sip:paris")
+    former.request("REGISTER", "sip:paris", ["Expires: 600", line], cseq=2, **fields)
+    former.take(200, ALICE)
+    now.request("REGISTER", "sip:paris", ["Expires: 600", line], cseq=2, **fields)
+    challenge: Response = now.take(401, ALICE)
+    assert all(one.endswith(", stale=true") for one in challenge.all("www-authenticate"))
+    assert not now.core.lines["alice"].in_service and not now.core.digest.throttle.wrong
+    line = proved(now, challenge, "REGISTER", "sip:paris")
+    now.request("REGISTER", "sip:paris", ["Expires: 600", line], cseq=3, **fields)
+    now.take(200, ALICE)
+    assert now.core.lines["alice"].in_service
+
+
+def test_an_expiry_is_told_again_when_half_of_what_servers_know_is_over() -> None:
+    fixture = AgentFixture(keeps=True)
+    bound = registration_state.bound_to("paris", "gw1", "alice")
+
+    def known() -> tuple[int, float]:
+        """How many lists and changes a server has got, and for how long it knows the phone to be there."""
+        [text] = [one["line-state"] for one in fixture.m1.list if one.get("line") == "alice"]
+        [device] = registration_state.decode(text, bound, [KEY])
+        return len(fixture.m1.heads), device.expires_in
+
+    assert register(fixture) == 200
+    told = known()
+    assert told[1] == 600.0
+    fixture.run(299.0)
+    fixture.inbox.clear()  # what keeps the phone reachable
+    assert register(fixture) == 200 and known() == told, "it lags by less than half of its life"
+    fixture.run(2.0)
+    fixture.inbox.clear()
+    assert register(fixture) == 200 and known() == (told[0] + 1, 600.0)
 
 
 def test_servers_hear_that_a_phone_can_be_called_before_it_does() -> None:

@@ -689,6 +689,14 @@ WAYS: Final = (
         _of_the_dead,
     ),
     Way(
+        "a challenge of a start that has died",
+        "is made once more when its answer comes to the next one, with stale=true: nobody knows any more how often"
+        " that nonce was used",
+        "RFC 7616 section 3.3; docs/decisions.md 230",
+        re.compile(r"\w+ received 1 x 40[17] (INVITE|REGISTER) more"),
+        _of_the_dead,
+    ),
+    Way(
         "a session refresh whose answer an agent's death took away",
         "is made once more; so is one that the servers do not know of yet, since such changes are told once a second",
         "RFC 4028 section 7.4; docs/wire.md, An agent's death",
