@@ -697,6 +697,14 @@ WAYS: Final = (
         _of_the_dead,
     ),
     Way(
+        "a request that a later one of its device overtakes",
+        "is answered 500 when it is sent again to an agent that has died since: the agent does not know that it came"
+        " before",
+        "section 12.2.2",
+        re.compile(r"\w+ received 1 x 500 (REFER|INFO) more"),
+        _of_the_dead,
+    ),
+    Way(
         "a session refresh whose answer an agent's death took away",
         "is made once more; so is one that the servers do not know of yet, since such changes are told once a second",
         "RFC 4028 section 7.4; docs/wire.md, An agent's death",
