@@ -384,7 +384,7 @@ def _give_up(call: Call, who: EndedBy, now: float) -> None:
 
 def _description_of(environment: CallEnvironment, line: Line, id_: int, now: float) -> SessionDescription:
     """The session description of a new call on that line, with the relay and WebRTC gateway that its media needs."""
-    relay = environment.relay if line.settings.media == "relay" else None
+    relay = environment.relays.get(line.settings.media)
     keys = None
     if line.settings.srtp == "sdes":
         keys = DeviceKeys(environment.derivation.secret, f"{environment.random.getrandbits(64):x}")

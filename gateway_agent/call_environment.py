@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, Protocol
 
 from gateway_agent.deduplication import Deduplication
 from gateway_agent.derivation import Derivation
 from gateway_agent.line_state import SentInvite
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import MediaRelay
 from gateway_agent.webrtc.legs import WebrtcLegs
 from sip.actions import Flow
 from sip.b2b.discarded import Discarded
@@ -55,7 +55,7 @@ class CallEnvironment:
         "living",
         "log",
         "random",
-        "relay",
+        "relays",
         "server",
         "server_flow",
         "settled",
@@ -72,7 +72,7 @@ class CallEnvironment:
         counters: Counter[str],
         random: Random,
         log: RateLimitedLogger,
-        relay: AgentRelay | None,
+        relays: Mapping[str, MediaRelay],
         hold_attempt: float,
         living: Callable[[], int],
         epoch: Callable[[], int],
@@ -92,7 +92,8 @@ class CallEnvironment:
         self.counters = counters
         self.random = random
         self.log = log
-        self.relay = relay
+        self.relays = relays
+        """Where the media of lines passes, by their ``media``."""
         self.hold_attempt = hold_attempt
         """Seconds for which a device's request waits for the first response of a server."""
         self.living = living

@@ -16,7 +16,7 @@ from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import age, count, several, span, table
 from heartbeat.console.schema import Column
 from heartbeat.console.views.calls import AgentCall, AgentCalls
-from heartbeat.console.views.status import AgentStatus, Passwords, Peer, Relay, WebrtcGateway
+from heartbeat.console.views.status import AgentStatus, MediaEngine, Passwords, Peer, Relay, WebrtcGateway
 
 
 def warnings_of(status: AgentStatus | ConsoleError) -> list[str]:
@@ -121,6 +121,8 @@ def _facts(status: AgentStatus) -> Iterator[tuple[str, RenderableType]]:
     yield "Lines", f"{in_service}, {count(lines.out_of_service)} out of service"
     if status.relay is not None:
         yield "Relay", _relay(status.relay)
+    for engine in status.rtpengines:
+        yield "rtpengine", _engine(engine)
     if status.webrtc is not None:
         yield "WebRTC", _webrtc(status.webrtc)
     if status.passwords.wrong:
@@ -133,6 +135,11 @@ def _facts(status: AgentStatus) -> Iterator[tuple[str, RenderableType]]:
 
 
 _KEYS: Final = {OWN: "its own", SITE: "the site key", BOTH: "its own, and the site key beside it"}
+
+
+def _engine(engine: MediaEngine) -> Text:
+    said = f"{engine.name}, {several(engine.calls, 'section')} of media, ready for {count(engine.ready)} more"
+    return Text(engine.why, "yellow") if engine.why else Text(said)
 
 
 def _webrtc(gateway: WebrtcGateway) -> Text:

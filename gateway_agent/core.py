@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from random import Random
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ from gateway_agent.line_table import LineTable
 from gateway_agent.line_tests import LineTester
 from gateway_agent.list_subscription import Publication
 from gateway_agent.media.ports import Notice
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import NO_RELAYS, MediaRelay
 from gateway_agent.obedience import Obedience
 from gateway_agent.passage import DevicePassage
 from gateway_agent.phone_directory import PhoneDirectory
@@ -100,12 +100,13 @@ class Core:
         secret: bytes,
         random: Random,
         now: float,
-        relay: AgentRelay | None = None,
+        relays: Mapping[str, MediaRelay] = NO_RELAYS,
         webrtc: WebrtcLegs | None = None,
     ) -> None:
+        """``relays``: where the media of lines passes, by their ``media``."""
         self.site = site
         self.agent = site.agents[agent]
-        self.relay = relay
+        self.relays = relays
         self.started_at = self.now = now
         timing = site.timing
         self.stack = Stack(self, secret, agent, Timers(timing.t1, timing.t2, timing.t4, 64 * timing.t1))
@@ -147,7 +148,7 @@ class Core:
             self.counters,
             random,
             self.stack.limited_logger,
-            relay,
+            relays,
             hold_attempt=max(LEAST_HOLD, timing.hold_attempt),
             living=lambda: len(self.calls),
             epoch=lambda: self.epoch,

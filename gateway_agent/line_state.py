@@ -71,8 +71,11 @@ class Anchored(NamedTuple):
     changed: float
     """Seconds since media was described last."""
     keys: str = ""
-    """The name from which the SRTP keys towards the device are derived. When empty it is left out of the encoded
-    text, so that agents of former versions can read that."""
+    """The name from which the SRTP keys towards the device are derived. What is empty at the end is left out of the
+    encoded text, so that agents of former versions can read that."""
+    cookies: tuple[str, ...] = ()
+    """What names each media section to its rtpengine (`gateway_agent.rtpengine.sessions`); empty for the agent's own
+    relay."""
 
 
 class LineState(NamedTuple):
@@ -199,7 +202,7 @@ def _parts(state: LineState) -> tuple[str, Collection[bytes], str]:
         f"[{_quote(device[0])},{here[0]},{here[1]},{here[2]},{here[3]},{here[4]}],"
         f"[{_quote(server[0])},{there[0]},{there[1]},{there[2]},{there[3]},{there[4]}],"
         f"{standing_at},{_quote(host)},{'null' if timer is None else _json(_timer_values(timer))},"
-        f"{'null' if relay is None else _json(relay if relay.keys else relay[:-1])}"
+        f"{'null' if relay is None else _json(_anchored_values(relay))}"
     )
     further = bool(said) or gateway is not None
     for each in dialogs:
@@ -229,6 +232,10 @@ def _sent_text(sent: SentInvite) -> str:
 
 def _timer_values(timer: SessionTimerState) -> tuple[Any, ...]:
     return timer if timer.by_update else timer[:-1]
+
+
+def _anchored_values(relay: Anchored) -> tuple[Any, ...]:
+    return relay if relay.cookies else relay[:-1] if relay.keys else relay[:-2]
 
 
 def _unpacked(packed: bytes) -> LineState:
@@ -293,6 +300,7 @@ def _anchored(
     limit: float,
     changed: float,
     keys: str = "",
+    cookies: Sequence[str] = (),
 ) -> Anchored:
     return Anchored(
         tuple((Pair(*here), Pair(*there)) for here, there in pairs),
@@ -301,6 +309,7 @@ def _anchored(
         limit,
         changed,
         keys,
+        tuple(cookies),
     )
 
 

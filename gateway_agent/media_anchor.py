@@ -1,48 +1,25 @@
-"""The relayed media of one call: the media of a line with ``media = "relay"`` passes through the agent's relay."""
+"""The relayed media of one call: that of a line with ``media = "relay"`` passes the agent's own relay, that of one
+with ``media = "rtpengine"`` through an rtpengine."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from gateway_agent.line_state import Anchored
-from gateway_agent.media.ports import NOWHERE, Keys, Pair, RelayPorts, remote_of
+from gateway_agent.media.ports import NOWHERE, Keys, Pair, remote_of
+from gateway_agent.media_relay import DEVICE, SERVER, MediaRelay
 from gateway_agent.sdes import DeviceKeys, check_plain
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.wire import sdes, sdp
+from sip.wire.sdp import Direction
 
 logger = logging.getLogger(__name__)
 
 MOST_SECTIONS: Final = 16
 """Media sections of one call that are relayed; further ones are refused."""
-_DEVICE: Final = 0
-_SERVER: Final = 1
-
-
-class AgentRelay:
-    """The addresses and ports of an agent's relay."""
-
-    __slots__ = ("_places", "address", "owners", "ports")
-
-    def __init__(self, ports: RelayPorts, address: str, advertised: str = "", second: str = "") -> None:
-        """``advertised`` is written into descriptions in place of ``address``; ``second`` is an address of the other
-        family."""
-        self.ports = ports
-        self.address = address
-        self.owners: dict[Pair, int] = {}
-        """The id of the call that uses a pair of ports."""
-        self._places = {":" in address: (address, advertised or address)}
-        if second:
-            self._places[":" in second] = (second, second)
-
-    def place(self, six: bool) -> tuple[str, str]:
-        """The IPv4 or IPv6 address (``six``) at which the relay receives, and the one to write into descriptions.
-        Raises `SdpError` when the relay has none of that family."""
-        place = self._places.get(six)
-        if place is None:
-            raise sdp.SdpError(f"the relay at {self.address} has no address of IPv{6 if six else 4}")
-        return place
 
 
 class MediaAnchor:
@@ -67,7 +44,7 @@ class MediaAnchor:
 
     def __init__(
         self,
-        relay: AgentRelay | None,
+        relay: MediaRelay | None,
         owner: int,
         behind_nat: bool,
         log: RateLimitedLogger,
@@ -110,7 +87,10 @@ class MediaAnchor:
         told_here, told_there = self._told
         changed = round(now - self.changed_at, 3)
         name = self._keys.name if self._keys is not None else ""
-        return Anchored(tuple(self._pairs), (here, there), (told_here, told_there), self._limit, changed, name)
+        cookies = tuple(cookie for pair, _ in self._pairs if (cookie := self._relay.cookie(pair)))
+        return Anchored(
+            tuple(self._pairs), (here, there), (told_here, told_there), self._limit, changed, name, cookies
+        )
 
     def resume(self, known: Anchored, said_at: float) -> None:
         """Go on with the ports that the call had before a restart; those that the relay has lost are bound anew.
@@ -121,23 +101,22 @@ class MediaAnchor:
         if self._keys is not None and known.keys:
             self._keys.name = known.keys
         self.changed_at = said_at - known.changed
-        for here, there in known.pairs:
-            self._relay.ports.adopt(here)
-            self._relay.ports.adopt(there)
+        for index, (here, there) in enumerate(known.pairs):
+            self._relay.adopt(here, there, known.cookies[index] if index < len(known.cookies) else "")
             self._pairs.append((here, there))
-            self._join(here, there, self._relay)
+            self._own(here, there, self._relay)
 
     def reserve(self) -> str:
         """Take ports for the first media section. Returns why there are none, ``""`` when there are."""
         if self._relay is None or self._pair(0, self._relay) is not None:
             return ""
-        return self._relay.ports.shortage(self._relay.address)
+        return self._relay.shortage()
 
     def device_at(self, host: str) -> None:
         """The device is about to be called at that host: expect media of the same address family."""
-        if self._relay is not None and not self._told[_DEVICE]:
+        if self._relay is not None and not self._told[DEVICE]:
             try:
-                self._speak(":" in host, _DEVICE, self._relay)
+                self._speak(":" in host, DEVICE, self._relay)
             except sdp.SdpError as error:
                 logger.debug("%s", error)
 
@@ -147,19 +126,19 @@ class MediaAnchor:
         if self._relay is None:
             return description
         if self._keys is None:
-            return self._anchored(description, self._relay, _DEVICE, host, now, beside=beside)
+            return self._anchored(description, self._relay, DEVICE, host, now, beside=beside)
         opened, keys = self._keys.opened(description)
-        return self._anchored(opened, self._relay, _DEVICE, host, now, keys, beside)
+        return self._anchored(opened, self._relay, DEVICE, host, now, keys, beside)
 
     def beside(self, description: bytes) -> bytes:
         """A description from the device's dialog whose media is relayed already, as the media gateway on the relay's
         own machine gets it. Raises `SdpError`."""
         if self._relay is None:
             return description
-        address, _ = self._relay.place(self._six[_SERVER])
-        ports = [there.port for _, there in self._pairs]
+        nowhere = Pair(self._relay.place(self._six[SERVER])[0], 0)
+        theirs = [there for _, there in self._pairs]
         wanted = [
-            None if place.rejected else (address, ports[index] if index < len(ports) else 0)
+            None if place.rejected else theirs[index] if index < len(theirs) else nowhere
             for index, place in enumerate(sdp.endpoints(description))
         ]
         return sdp.with_endpoints(sdes.plain(description) if self._keys is not None else description, wanted)
@@ -173,9 +152,9 @@ class MediaAnchor:
                 raise sdp.SdpError(because)
             return description
         if self._keys is None:
-            return self._anchored(description, self._relay, _SERVER, "", now)
+            return self._anchored(description, self._relay, SERVER, "", now)
         check_plain(description)
-        return self._keys.closed(self._anchored(description, self._relay, _SERVER, "", now), answered)
+        return self._keys.closed(self._anchored(description, self._relay, SERVER, "", now), answered)
 
     def release(self) -> None:
         """Give the relay's ports back; the object is without a relay from now on."""
@@ -213,7 +192,7 @@ class MediaAnchor:
     def measure(self) -> tuple[Pair, Pair] | None:
         """Ask the relay for its measurements of the first media section. Returns the pairs for which they will come:
         the first receives from the device, the second from the far side; None where there will be none."""
-        if self._relay is not None and self._pairs and self._relay.ports.measure(self._pairs[0]):
+        if self._relay is not None and self._pairs and self._relay.measure(self._pairs[0]):
             return self._pairs[0]
         return None
 
@@ -231,7 +210,7 @@ class MediaAnchor:
     def _anchored(
         self,
         description: bytes,
-        relay: AgentRelay,
+        relay: MediaRelay,
         side: int,
         via: str,
         now: float,
@@ -250,11 +229,12 @@ class MediaAnchor:
                 wanted.append(None)
                 continue
             try:
-                port = self._lead(index, place, relay, side, via, keys[index] if keys else None)
-                wanted.append((relay.place(self._six[1 - side])[0 if beside else 1], port))
+                directed = partial(_direction, description, index)
+                pair = self._lead(index, place, relay, side, via, keys[index] if keys else None, directed)
+                wanted.append((relay.written(self._six[1 - side], pair, beside), pair.port))
             except sdp.SdpError as error:
                 because = str(error)
-                wanted.append((relay.place(self._six[1 - side])[0 if beside else 1], 0))
+                wanted.append((relay.written(self._six[1 - side], None, beside), 0))
         if because:
             self._log.info(logger, now, "media is refused: %s", because)
             if not any(place is not None and place[1] for place in wanted):
@@ -262,9 +242,16 @@ class MediaAnchor:
         return sdp.with_endpoints(description, wanted)
 
     def _lead(
-        self, index: int, place: sdp.MediaAddress, relay: AgentRelay, side: int, via: str, keys: Keys | None
-    ) -> int:
-        """Have the relay carry one section. Returns the port that the other side is given. Raises `SdpError`."""
+        self,
+        index: int,
+        place: sdp.MediaAddress,
+        relay: MediaRelay,
+        side: int,
+        via: str,
+        keys: Keys | None,
+        direction: Callable[[], Direction],
+    ) -> Pair:
+        """Have the relay carry one section. Returns the pair that the other side is given. Raises `SdpError`."""
         if not place.is_datagrams:
             raise sdp.SdpError(f"{place.proto} cannot be relayed")
         if index >= MOST_SECTIONS:
@@ -278,49 +265,45 @@ class MediaAnchor:
             self._speak(six, side, relay)
         pairs = self._pair(index, relay)
         if pairs is None:
-            raise sdp.SdpError(relay.ports.shortage(relay.address))
+            raise sdp.SdpError(relay.shortage())
         self._told[1 - side] = True
-        here, there = pairs[side], pairs[1 - side]
-        relay.ports.set_remote(here, remote, again=True, keys=keys)
-        for pair in pairs:  # either side may use any of these payload types
-            relay.ports.add_clocks(pair, place.clocks)
-        relay.ports.expect(here, relay.ports.types(there))
-        relay.ports.expect(there, remote.types)
-        return there.port
+        relay.lead(pairs, side, remote, place.clocks, keys, direction)
+        return pairs[1 - side]
 
-    def _pair(self, index: int, relay: AgentRelay) -> tuple[Pair, Pair] | None:
+    def _pair(self, index: int, relay: MediaRelay) -> tuple[Pair, Pair] | None:
         while len(self._pairs) <= index:
-            here, there = (relay.ports.take(relay.place(six)[0]) for six in self._six)
-            if here is None or there is None:
-                for pair in (here, there):
-                    if pair is not None:
-                        relay.ports.release(pair)
+            pairs = relay.take(self._six)
+            if pairs is None:
                 return None
-            self._pairs.append((here, there))
-            self._join(here, there, relay)
+            self._pairs.append(pairs)
+            self._own(*pairs, relay)
         return self._pairs[index]
 
-    def _speak(self, six: bool, side: int, relay: AgentRelay) -> None:
+    def _speak(self, six: bool, side: int, relay: MediaRelay) -> None:
         """Change the address family towards a side that has not been given an address yet: its ports are replaced.
         Raises `SdpError`."""
         if six == self._six[side]:
             return
-        address, _ = relay.place(six)
+        relay.place(six)
+        wanted = [six if place == side else self._six[place] for place in (DEVICE, SERVER)]
         for index, pairs in enumerate(self._pairs):
-            pair = relay.ports.take(address)
-            if pair is None:
-                raise sdp.SdpError(relay.ports.shortage(address))
-            relay.ports.release(pairs[side])
-            relay.owners.pop(pairs[side], None)
-            self._pairs[index] = (pair, pairs[_SERVER]) if side == _DEVICE else (pairs[_DEVICE], pair)
-            self._join(*self._pairs[index], relay)
+            found = relay.exchanged(pairs, wanted, side)
+            if found is None:
+                raise sdp.SdpError(relay.shortage())
+            for pair in pairs:
+                relay.owners.pop(pair, None)
+            self._pairs[index] = found
+            self._own(*found, relay)
         self._six[side] = six
 
-    def _join(self, here: Pair, there: Pair, relay: AgentRelay) -> None:
-        relay.ports.connect(here, there)
+    def _own(self, here: Pair, there: Pair, relay: MediaRelay) -> None:
         relay.owners[here] = relay.owners[there] = self._owner
         if self._limit:
             relay.ports.watch(here, self._limit)
+
+
+def _direction(description: bytes, index: int) -> Direction:
+    return sdp.directions(description)[index]
 
 
 def _insecure(description: bytes) -> str:

@@ -69,6 +69,5 @@ def _counted(calls: Mapping[int, Call], environment: CallEnvironment, counts: tu
 
 
 def _calls(calls: Mapping[int, Call], environment: CallEnvironment, pairs: Collection[Pair]) -> list[Call]:
-    owners = environment.relay.owners if environment.relay is not None else {}
-    found = {owners.get(pair) for pair in pairs}
+    found = {relay.owners.get(pair) for relay in environment.relays.values() for pair in pairs}
     return [call for id_ in found if id_ is not None and (call := calls.get(id_)) is not None]

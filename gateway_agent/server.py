@@ -20,7 +20,9 @@ from gateway_agent.core import Core
 from gateway_agent.media.audit import Audit
 from gateway_agent.media.ports import Counts, Measured, Notice, RelayPorts, RelaySettings, Silent, Trouble
 from gateway_agent.media.process import RelayError, RelayProcess
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay, EngineRelay, MediaRelay
+from gateway_agent.rtpengine.link import EngineLink
+from gateway_agent.rtpengine.sessions import EngineSessions
 from gateway_agent.web_pages import PagesError, WebPages
 from gateway_agent.webrtc.companion import Companion, other_family
 from heartbeat import program, signed_callers
@@ -42,7 +44,7 @@ COUNT_EVERY: Final = 10
 class _AgentPump(Pump):
     """After each input the relay hears what the core wants of it."""
 
-    media: tuple[RelayProcess, ...] = ()
+    media: tuple[RelayProcess | EngineLink, ...] = ()
 
     def flush(self) -> None:
         super().flush()
@@ -50,10 +52,17 @@ class _AgentPump(Pump):
             process.flush()
 
 
-def _join(pump: _AgentPump, process: RelayProcess) -> None:
+def _join(pump: _AgentPump, process: RelayProcess | EngineLink) -> None:
     """A media process is there, and hears from now on."""
     pump.media = (*pump.media, process)
     pump.flush()
+
+
+async def _started(link: EngineLink) -> None:
+    try:
+        await link.start()
+    except OSError as error:
+        raise program.StartError(f"No rtpengine can be asked from here: {error}.") from None
 
 
 class Process(program.Process[Core]):
@@ -66,21 +75,29 @@ class Process(program.Process[Core]):
         settings = site.agents[agent]
         super().__init__(site, agent, settings, loop)
         self._relay: AgentRelay | None = None
+        self._engines: EngineSessions | None = None
+        self._link: EngineLink | None = None
+        relays: dict[str, MediaRelay] = {}
         rtp, ports = settings.rtp, RelayPorts()
         wanted: RelaySettings | None = None
         if because := _needs_srtp(site, agent):
             raise program.StartError(because)
         if _relays(site, agent):
             second = other_family(settings)
-            self._relay = AgentRelay(ports, rtp.address, rtp.advertise, second)
+            self._relay = relays["relay"] = AgentRelay(ports, rtp.address, rtp.advertise, second)
             addresses = (rtp.address, second) if second else (rtp.address,)
             wanted = RelaySettings(addresses, rtp.ports[0], rtp.ports[1])
+        if settings.rtpengine:
+            daemons = [endpoint.address for endpoint in settings.rtpengine]
+            self._engines = EngineSessions(daemons, f"holdfast/{site.name}/{agent}/", random.SystemRandom())
+            relays["rtpengine"] = EngineRelay(self._engines)
+            self._link = EngineLink(self._engines, daemons, self._relay_said, boottime)
         path, start, grace = settings.state_dir / "relay.sock", self.persistent.incarnation, site.timing.agent_grace
         self._outliving = RelayProcess(wanted, ports, self._relay_said, path, start, grace)
         self._gateway = Companion(site, settings, start, grace)
         chance = random.SystemRandom()
         legs, secret = self._gateway.legs, secrets.token_bytes(32)
-        core = Core(site, agent, self.persistent, secret, chance, boottime(), self._relay, legs)
+        core = Core(site, agent, self.persistent, secret, chance, boottime(), relays, legs)
         self.drive(core, map(str, settings.sip), _view, _command, _peer_of, _AgentPump)
         _serve_pages(self, settings)
         answers = Answers(self, boottime, lambda: self.audited.note)
@@ -110,15 +127,20 @@ class Process(program.Process[Core]):
             self.logger.warning("devices will be refused while the agent is away: %s", error)
         self._gateway.begin(partial(_join, self.pump))
         try:
+            if self._link is not None:
+                await _started(self._link)
+                _join(self.pump, self._link)
             await super().run(serve)
         finally:
+            if self._link is not None:
+                self._link.close()
             await relay.close(self._for_good)
             await self._gateway.close(self._for_good)
             await self._fetcher.close()
 
     def _relay_said(self, notice: Notice) -> None:
         if isinstance(notice, Trouble):
-            self.logger.warning("relay: %s", notice.sentence)
+            self.logger.warning("media: %s", notice.sentence)
         elif isinstance(notice, Counts | Silent | Measured):
             self.pump.ask(self.core.relay_said, notice)
 
@@ -131,7 +153,8 @@ class Process(program.Process[Core]):
             self._relay.ports.count()
             self.pump.flush()
         if self._audit.is_due(self.core.returning.complete, now):
-            for ports in (self._relay.ports if self._relay is not None else None, self._gateway.legs):
+            relay = self._relay.ports if self._relay is not None else None
+            for ports in (relay, self._engines, self._gateway.legs):
                 if ports is not None:
                     ports.audit()
             self.pump.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, Final
 
 from gateway_agent import media_timeout
@@ -11,6 +12,8 @@ from gateway_agent.call import Call
 from gateway_agent.core import Core
 from gateway_agent.known_calls import known_calls
 from gateway_agent.line import Line
+from gateway_agent.media.ports import Total
+from gateway_agent.media_relay import EngineRelay
 from gateway_agent.server_connections import PROVED, ServerConnection
 from heartbeat import version
 from heartbeat.agent_key import sort_of
@@ -24,6 +27,7 @@ from heartbeat.console.views.status import (
     CallCounts,
     Health,
     LineCounts,
+    MediaEngine,
     Passwords,
     Peer,
     Relay,
@@ -113,6 +117,8 @@ def _status(core: Core, now: float) -> AgentStatus:
         alerts.append(Alert("agent-superseded", core.silence.because))
     if (legs := core.environment.webrtc) is not None and (because := legs.state):
         alerts.append(Alert("no-webrtc", f"Browsers cannot be connected with other lines here: {because}"))
+    engines = _engines(core)
+    alerts += [Alert("no-rtpengine", f"New calls get no media from it: {one.why}") for one in engines if one.why]
     if voter.participant.trouble:
         alerts.append(Alert("epochs-not-kept", voter.participant.trouble))
     return AgentStatus(
@@ -150,6 +156,7 @@ def _status(core: Core, now: float) -> AgentStatus:
             if line.kind == "trunk"
         ),
         webrtc=_webrtc(core),
+        rtpengines=engines,
     )
 
 
@@ -159,12 +166,19 @@ def _webrtc(core: Core) -> WebrtcGateway | None:
 
 
 def _relay(core: Core, now: float) -> Relay | None:
-    if core.relay is None:
+    if not core.relays:
         return None
-    ports = core.relay.ports
-    packets, size, dropped, lost = ports.total
-    silent = media_timeout.notable(core.calls, now)
-    return Relay(streams=ports.in_use, packets=packets, size=size, dropped=dropped, silent=silent, lost=lost)
+    ports = [relay.ports for relay in core.relays.values()]
+    packets, size, dropped, lost = reduce(Total.plus, (each.total for each in ports))
+    streams, silent = sum(each.in_use for each in ports), media_timeout.notable(core.calls, now)
+    return Relay(streams=streams, packets=packets, size=size, dropped=dropped, silent=silent, lost=lost)
+
+
+def _engines(core: Core) -> tuple[MediaEngine, ...]:
+    relay = core.relays.get("rtpengine")
+    if not isinstance(relay, EngineRelay):
+        return ()
+    return tuple(MediaEngine(one.name, one.up, one.in_use, one.ready, one.trouble) for one in relay.ports.engines)
 
 
 def _passwords(core: Core) -> Passwords:

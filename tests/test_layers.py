@@ -60,6 +60,7 @@ SHELLS = (
     "gateway_agent.station.softphone",
     "gateway_agent.web_pages",
     "gateway_agent.webrtc.codecs",
+    "gateway_agent.rtpengine.link",
     "gateway_agent.webrtc.companion",
     "gateway_agent.webrtc.endpoint",
     "gateway_agent.webrtc.process",

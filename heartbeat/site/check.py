@@ -144,6 +144,11 @@ def _agents(site: Site) -> Iterator[str]:
         first, last = agent.rtp.ports
         if last - first < 1:
             yield f"{place}.rtp.ports: must be a range of two ports at least, is {first} to {last}"
+        for daemon in agent.rtpengine:
+            if daemon.transport != "udp":
+                yield f"{place}.rtpengine: {daemon} must be udp:, by which rtpengine is told of calls"
+        if len(set(agent.rtpengine)) != len(agent.rtpengine):
+            yield f"{place}.rtpengine: names a daemon twice"
         if any(line.media == "relay" for line in lines) or site.joins_browsers(agent.name):
             for other, address, low, high in relays:
                 if address == agent.rtp.address and low <= last and first <= high:

@@ -55,10 +55,12 @@ def _lines(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
             yield f'{place}.srtp: is only for media = "relay", for SRTP ends there'
         elif line.srtp != "no" and line.kind == "station":
             yield f"{place}.srtp: is not for stations, which speak plain RTP to the agent beside them"
-        if line.media_timeout and line.media != "relay":
-            yield f'{place}.media_timeout: is only for media = "relay"'
+        if line.media_timeout and line.media == "direct":
+            yield f'{place}.media_timeout: is only for media = "relay" or "rtpengine"'
         elif 0 < line.media_timeout < LEAST_SILENCE:
             yield f"{place}.media_timeout: must be 0 or at least {LEAST_SILENCE}, is {line.media_timeout:g}"
+        if line.media == "rtpengine" and line.agent in site.agents and not site.agents[line.agent].rtpengine:
+            yield f"{place}.media: is rtpengine, and agents.{line.agent}.rtpengine does not say where that is"
         if line.reset_state != "idle" and line.recovery != "cold":
             yield f'{place}.reset_state: is only for recovery = "cold"'
         if line.session_timer is not None and line.session_timer.expires < line.session_timer.min_se:
@@ -126,8 +128,8 @@ def _trunk(place: str, line: LineSettings) -> Iterator[str]:
         yield f"{place}.peer: is missing: say where the trunk's calls are sent, like sip:192.0.2.1:5060"
     elif not line.source and not line.certificate:
         yield f"{place}.from: is missing: the peer is a name, so say which addresses its requests come from"
-    if line.at_servers and line.media == "relay":
-        yield f"{place}.media: cannot be relay without an agent: media never passes a server"
+    if line.at_servers and line.media != "direct":
+        yield f"{place}.media: cannot be {line.media} without an agent: media never passes a server"
     if line.register is not None and line.register.retry_least > line.register.retry_most:
         yield f"{place}.register.retry_least: must not be over retry_most, {line.register.retry_most:g}"
 

@@ -221,12 +221,13 @@ class LineSettings:
     """New calls a second at most, counted for each direction; 0: no limit."""
     longest_call: Annotated[float, Within(0, 31 * 86400)] = 0.0
     """Seconds after which a call is ended; 0: no limit."""
-    media: Literal["direct", "relay"] = "direct"
+    media: Literal["direct", "relay", "rtpengine"] = "direct"
     """``direct``: media flows between the devices. ``relay``: RTP and fax (T.38) pass the agent's relay; media that
-    it cannot carry is refused."""
+    it cannot carry is refused. ``rtpengine``: the same by the ``rtpengine`` of the agent, for more calls than one
+    process relays."""
     media_timeout: Annotated[float, Within(0, 86400)] = 0.0
-    """With ``media = "relay"``: seconds without RTP from either side after which an answered call is ended, unless it
-    is on hold or has changed to fax; at least 5. 0: silence is only shown."""
+    """With ``media`` other than ``direct``: seconds without RTP from either side after which an answered call is
+    ended, unless it is on hold or has changed to fax; at least 5. 0: silence is only shown."""
     srtp: Literal["no", "sdes"] = "no"
     """With ``media = "relay"``: ``sdes``: its devices use SRTP with keys in their SDP (RFC 4568), and never plain
     RTP. The encryption ends at the agent's relay: the other side gets plain RTP, or, when it is a browser, DTLS-SRTP

@@ -318,6 +318,9 @@ class Agent:
     rtp: Rtp = Rtp()
     """Where media is received, for lines with ``media = "relay"`` and for calls between browsers and other
     devices."""
+    rtpengine: tuple[Endpoint, ...] = ()
+    """NG listeners of rtpengine daemons, like ``udp:192.0.2.9:2223``, for lines with ``media = "rtpengine"``. New
+    calls go to the one with the fewest; one that does not answer gets none."""
     webrtc: Webrtc = Webrtc()
     """For calls between browsers and other devices."""
 

@@ -18,7 +18,7 @@ from heartbeat.site.values import Secret
 SHARED_TIMES = ("interval", "slow_interval", "misses", "lease", "margin", "drift", "round_trip", "t1", "t2", "t4")
 VOTES = ("voters", "generation", "quorum", "takeover_without_quorum")
 OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "advertise_by", "api", "state", "cdr")
-OWN_OF_AGENT = ("sip", "advertise", "advertise_by", "api", "state", "rtp")
+OWN_OF_AGENT = ("sip", "advertise", "advertise_by", "api", "state", "rtp", "rtpengine")
 MOST_NAMED = 10
 """Lines of which the names are said."""
 RESTART_ONE = "restart this node"

@@ -171,6 +171,14 @@ def direction(body: bytes) -> Direction:
     return stated
 
 
+def directions(body: bytes) -> list[Direction]:
+    """The direction that each ``m=`` section states, as the sender of ``body`` sees it. Raises `SdpError`."""
+    head, parts = sections(body)
+    inherited = _DIRECTION.search(head)
+    found = [_DIRECTION.search(part) or inherited for part in parts]
+    return [one[1].decode() if one is not None else "sendrecv" for one in found]  # type: ignore[misc]
+
+
 def is_hold(body: bytes) -> bool:
     """Whether the sender of this description puts the other side on hold: it does not receive. Raises `SdpError`."""
     return direction(body) in ("sendonly", "inactive")

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from gateway_agent.core import Core
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from gateway_agent.webrtc.legs import WebrtcLegs
 from heartbeat import carriage
 from heartbeat.handshake import Responder
@@ -295,7 +295,7 @@ class AgentFixture:
             b"s" * 32,
             Random(1),
             self.now,
-            relay,
+            {"relay": relay} if relay is not None else {},
             webrtc,
         )
         self.m1 = Server(self, "m1")

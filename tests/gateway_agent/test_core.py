@@ -7,7 +7,7 @@ import pytest
 
 from gateway_agent.deduplication import Deduplication, Remembered
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from heartbeat.console.contract import Refused
 from sip.actions import Flow
 from sip.timers import Deadlines

@@ -99,6 +99,8 @@ states = st.builds(
         st.tuples(flags, flags),
         spans,
         spans,
+        texts,
+        st.lists(texts, max_size=3).map(tuple),
     ),
     gateway=st.none() | st.builds(Gatewayed, legs, legs, st.none() | sessions),
 )

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from gateway_agent.media.ports import Count, Counts, Notice, Pair, RelayPorts, Silent, Total
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from tests.consoles import seen
 from tests.gateway_agent.agent_fixture import SDP, SITE, AgentFixture
 
@@ -147,7 +147,7 @@ def test_a_notice_of_a_call_that_is_over_is_passed_over() -> None:
     call.fixture.take(200)
     assert not call.silent()
     call.counts(31.0, 31.0)
-    relay = call.fixture.core.relay
+    relay = call.fixture.core.relays["relay"]
     assert relay is not None and not relay.owners
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from sip.actions import Flow
 from sip.wire.message import Request
 from tests.gateway_agent.agent_fixture import ALICE, LISTEN, SDP, SITE, AgentFixture

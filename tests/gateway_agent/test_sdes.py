@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from gateway_agent.media.ports import Keys, Pair, RelayPorts
-from gateway_agent.media_anchor import AgentRelay, MediaAnchor
+from gateway_agent.media_anchor import MediaAnchor
+from gateway_agent.media_relay import AgentRelay
 from gateway_agent.sdes import DeviceKeys
 from sip.rate_limited_logger import RateLimitedLogger
 from sip.wire import sdes, sdp

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from sip.wire.message import Request
 from tests.gateway_agent.agent_fixture import CARRIER, SDP, SITE, AgentFixture
 from tests.gateway_agent.test_media_timeout import Relayed
@@ -115,7 +115,7 @@ def test_an_offer_of_which_nothing_can_be_relayed_is_refused_with_488() -> None:
     fixture.m1.take(100)
     fixture.m1.take(488)
     assert not fixture.core.calls and not any(isinstance(one, Request) for one in fixture.inbox[CARRIER])
-    assert fixture.core.relay is not None and fixture.core.relay.ports.in_use == 0
+    assert fixture.core.relays["relay"].ports.in_use == 0
     assert fixture.core.lines["trunk1"].busy == 0
 
 

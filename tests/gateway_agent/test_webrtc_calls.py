@@ -9,7 +9,7 @@ import pytest
 from gateway_agent import views
 from gateway_agent.line_snapshot import snapshot
 from gateway_agent.line_state import decode, encode
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from gateway_agent.webrtc.anchor import WebrtcAnchor
 from gateway_agent.webrtc.legs import Leg, Session, WebrtcLegs
 from sip.wire import sdp

@@ -12,7 +12,8 @@ import pytest
 from gateway_agent.line_snapshot import snapshot
 from gateway_agent.line_state import decode, encode
 from gateway_agent.media.ports import Count, Counts, Pair, RelayPorts, Silent
-from gateway_agent.media_anchor import AgentRelay, MediaAnchor
+from gateway_agent.media_anchor import MediaAnchor
+from gateway_agent.media_relay import AgentRelay
 from gateway_agent.sdes import DeviceKeys
 from gateway_agent.session_description import SessionDescription
 from gateway_agent.webrtc.anchor import WebrtcAnchor

@@ -75,7 +75,7 @@ REPLACED = [
     (
         "channels = 3",
         'channels = 3\nmedia = "proxy"',
-        "lines.t.media: must be direct or relay, is 'proxy'",
+        "lines.t.media: must be direct, relay or rtpengine, is 'proxy'",
     ),
     (
         "channels = 3",
@@ -431,6 +431,22 @@ def test_one_error(old: str, new: str, complaint: str):
 
 
 APPENDED = [
+    (
+        TRUNK + 'agent = "a"\nmedia = "rtpengine"',
+        "lines.u.media: is rtpengine, and agents.a.rtpengine does not say where that is",
+    ),
+    (
+        TRUNK + 'media = "rtpengine"',
+        "lines.u.media: cannot be rtpengine without an agent: media never passes a server",
+    ),
+    (
+        '[agents.e]\nrtpengine = ["tcp:127.0.0.9:2223"]',
+        "agents.e.rtpengine: tcp:127.0.0.9:2223 must be udp:, by which rtpengine is told of calls",
+    ),
+    (
+        '[agents.e]\nrtpengine = ["udp:127.0.0.9:2223", "udp:127.0.0.9:2223"]',
+        "agents.e.rtpengine: names a daemon twice",
+    ),
     (TRUNK + 'media = "relay"', "lines.u.media: cannot be relay without an agent: media never passes a server"),
     (
         TRUNK + 'agent = "a"\nfrom = ["10.0.0.0/8", "127.0.0.0/24"]',

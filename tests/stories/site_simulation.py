@@ -29,7 +29,7 @@ from examples.softphone_call import Call, Event, Line, Policy
 from examples.softphone_core import Softphone
 from gateway_agent.core import Core as Agent
 from gateway_agent.media.ports import Pair, RelayPorts
-from gateway_agent.media_anchor import AgentRelay
+from gateway_agent.media_relay import AgentRelay
 from heartbeat.carrier import VOTES
 from heartbeat.death import Death, commitment_of, notice
 from heartbeat.persistent_state import PersistentState, decode, encode
@@ -392,7 +392,7 @@ class SiteSimulation:
         if name in self.site.agents:
             begun = PersistentState(incarnation=0)
             relay = _relay(self.site.agents[name].sip[0].host)
-            return Agent(self.site_at(name), name, _raised(disk, begun), secret, chance, now, relay)
+            return Agent(self.site_at(name), name, _raised(disk, begun), secret, chance, now, {"relay": relay})
         members = self.site.membership()
         voters = VoterList(1, members.voters, members.generation)
         begun = PersistentState(incarnation=0, first=True, non_voting=False, voters=voters)

@@ -221,8 +221,24 @@ class Agents:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaEngine:
+    """An rtpengine daemon that an agent uses."""
+
+    name: Annotated[str, Label("rtpengine")]
+    """Host and port of its NG listener."""
+    up: Annotated[bool, Metric("rtpengine_up", "1 while the rtpengine answers")]
+    calls: Annotated[int, Metric("rtpengine_sessions", "Sections of media of calls that pass the rtpengine")]
+    """Sections of media of present calls."""
+    ready: Annotated[int, Metric("rtpengine_ready", "Sessions that the rtpengine has ready for new calls")]
+    """Sessions made in advance: as many calls can begin at the same moment."""
+    why: str
+    """Why new calls cannot use it, a sentence; ``""`` if they can."""
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
-    """The agent's RTP relay. Counters are of all streams since the agent started, and some seconds old."""
+    """Media that passes the agent's RTP relay and its rtpengine daemons. Counters are of all streams since the agent
+    started, and some seconds old."""
 
     streams: Annotated[int, Metric("relay_streams", "RTP streams through the relay")]
     """Present streams."""
@@ -307,6 +323,7 @@ class AgentStatus:
     trunks: tuple[Trunk, ...] = ()
     webrtc: WebrtcGateway | None = None
     """None if the site has only browsers, or none."""
+    rtpengines: tuple[MediaEngine, ...] = ()
     key: str = ""
     """Keys that it has: ``own``, ``site``, or ``both``."""
     process: ProcessStats | None = None
