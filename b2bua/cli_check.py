@@ -12,13 +12,14 @@ from rich.text import Text
 
 from heartbeat.console import command_line, commands, render
 from heartbeat.console.command_line import site_option
-from heartbeat.console.commands import Screen, format_option
+from heartbeat.console.commands import Screen, format_option, sites_option
 from heartbeat.console.errors import ConsoleError
 from heartbeat.console.render import grid, listed
 from heartbeat.persistence import FILE, DirectoryLock, StoreError, VoteStore
 from heartbeat.persistent_state import PersistentState, decode, encode
 from heartbeat.proof import VoterList
 from heartbeat.site import certificates
+from heartbeat.site.dispatcher import NoDestination, dispatcher
 from heartbeat.site.explain import Failure, SiteExplanation, Table, explain
 from heartbeat.site.load import SiteError, load
 from heartbeat.site.model import Agent, Server, Site
@@ -28,16 +29,38 @@ _OUTCOMES = {"goes on": "green", "takes over": "green", "holds": "yellow", "stop
 
 
 @click.command()
-@site_option
+@sites_option
 @click.option("--node", metavar="NAME", help="Also check the keys and secrets that this server or agent needs.")
+@click.option(
+    "--dispatcher",
+    "spread",
+    is_flag=True,
+    help="Instead: the configuration of a Kamailio that spreads calls over these sites.",
+)
+@click.option(
+    "--line",
+    "lines",
+    multiple=True,
+    metavar="LINE",
+    help="With --dispatcher: the trunk to that Kamailio, where a site has others, too.",
+)
 @format_option
 @click.argument("file", required=False, metavar="[FILE]")
-def check(site_path: str | None, node: str | None, shape: str, file: str | None) -> int:
+def check(
+    site_paths: tuple[str, ...], node: str | None, spread: bool, lines: tuple[str, ...], shape: str, file: str | None
+) -> int:
     """What a site file means, and what the site survives.
 
-    A file with errors gives one sentence for each, and exit code 4.
+    A file with errors gives one sentence for each, and exit code 4. With --dispatcher there may be several.
     """
-    site = command_line.open_site(file or site_path)
+    sites = commands.open_sites((file,) if file else site_paths)
+    if spread:
+        return _dispatcher(sites, lines, shape)
+    if lines:
+        raise ConsoleError("--line is only for --dispatcher.")
+    if len(sites) > 1:
+        raise ConsoleError("Only with --dispatcher several sites are looked at together: name one file.")
+    [site] = sites
     if node is not None:
         try:
             load(site.path, node)
@@ -49,6 +72,21 @@ def check(site_path: str | None, node: str | None, shape: str, file: str | None)
     explanation = explain(site)
     explanation = replace(explanation, notes=(*explanation.notes, *notes))
     return commands.show(lambda: Screen(asdict(explanation), _screen(explanation)), shape)
+
+
+def _dispatcher(sites: list[Site], lines: tuple[str, ...], shape: str) -> int:
+    """The two files of a Kamailio, one below the other, each with a first line that names it."""
+    for name in lines:
+        if not any(name in site.lines for site in sites):
+            raise ConsoleError(f"No site has a line {name!r}.")
+    try:
+        made = dispatcher(sites, lines)
+    except NoDestination as error:
+        raise ConsoleError(str(error)) from None
+    if shape == "table":
+        click.echo(f"# ---- dispatcher.list\n{made.list}\n# ---- sites.cfg\n{made.config}", nl=False)
+        return command_line.HEALTHY
+    return commands.show(lambda: Screen(asdict(made), ""), shape)
 
 
 def _certificates(site: Site, node: str | None) -> tuple[list[str], list[str]]:

@@ -62,3 +62,19 @@ def test_a_file_with_errors_gives_a_sentence_for_each(fake_servers):
     assert output.startswith(f"The site file {fake_servers.path} is not right:\nservers.m1.role")
     assert "lines.carrier.channels" in output
     assert "Traceback" not in output
+
+
+def test_a_kamailio_is_told_of_several_sites(fake_servers):
+    lyon = fake_servers.directory / "lyon.toml"
+    lyon.write_text(SITE.replace('name = "paris"', 'name = "lyon"').replace("127.0.0.11", "127.0.0.13"))
+    made = fake_servers.json("check", "--dispatcher", "--site", str(lyon))
+    assert made["list"].splitlines()[2:4] == ["1 sip:127.0.0.13:5060", "1 sip:127.0.0.11:5060"]
+    output = fake_servers.cli("check", "--dispatcher", "--site", str(lyon), "--line", "carrier")
+    assert output == f"# ---- dispatcher.list\n{made['list']}\n# ---- sites.cfg\n{made['config']}"
+    for words, sentence in (
+        (["--site", str(lyon)], "Only with --dispatcher several sites"),
+        (["--line", "carrier"], "--line is only for --dispatcher"),
+        (["--dispatcher", "--line", "carier"], "No site has a line 'carier'"),
+        (["--dispatcher", "--line", "alice"], "The site paris has no trunk named alice"),
+    ):
+        assert sentence in fake_servers.cli("check", *words, code=3)

@@ -1,11 +1,14 @@
-"""Kamailio as dispatcher before two sites, one by mutual TLS, the other by UDP, both of which it asks by OPTIONS."""
+"""Kamailio as dispatcher before two sites, one by mutual TLS, the other by UDP, both of which it asks by OPTIONS. Its
+configuration for them is the one that ``b2bua check --dispatcher`` prints."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from examples.softphone_call import Line, Policy
@@ -15,7 +18,7 @@ from tests.interop.far_scenes import FAR, FarScene, FarStage
 from tests.interop.kamailio import Kamailio
 from tests.interop.phones import Phone, ended, talking
 from tests.interop.played import PATIENCE, WORDS, Feature, Stage
-from tests.interop.programs import Site, network, secure_head, until
+from tests.interop.programs import HEAD, Site, network, secure_head, until
 
 _AWAY = ("tcpconn_1st_send", "tcp_send failed", "precreated request failed", "Connection refused", "Connection reset")
 _CALLS = 4
@@ -70,8 +73,17 @@ def calls_by_options(stage: DispatcherStage) -> Iterator[None]:
     stage.arrive_at("first")
     assert second.agent_command("resume", "--agent", "gw2").returncode == 0
     stage.arrive_at("first", "second")
-    for server in ("m1", "m2"):
-        second[server].kill()
+    active = second.active
+    second[active].kill()
+    heir = "m2" if active == "m1" else "m1"
+    until(lambda: second.active == heir, PATIENCE, lambda: f"{heir} does not serve\n{second.words()}")
+    stage.arrive_at("first", "second")
+    second[heir].kill()
+    stage.arrive_at("first")
+    stage.scene.start_again("m1", "m2")
+    stage.arrive_at("first", "second")
+    second["gw2"].kill()
+    assert {stage.arrives_at() for _ in range(2)} == {"first"}, "calls do not wait for the next OPTIONS"
     stage.arrive_at("first")
 
 
@@ -80,7 +92,9 @@ class DispatcherScene(FarScene):
     wide = True
     features = (
         Feature(
-            "calls go to both in turn; none to a site that drains, or has no server (OPTIONS: 503)", calls_by_options
+            "calls go to both in turn, after a server's death, too; none to a site that drains, has no server "
+            "(OPTIONS: 503), or whose agent is dead",
+            calls_by_options,
         ),
         FAR[0],
         FAR[1],
@@ -95,7 +109,9 @@ class DispatcherScene(FarScene):
         self.authority.issue("gw2", ["gw2.example"], addresses=[f"{self.net}12"])
         twins = "".join(stage.lines() for stage in self.stages.values())
         trunk = f'peer = "sip:{self.proxy}"\n'
-        self.second = Site(directory / "second", network(), twins + _trunk(trunk), passwords=WORDS)
+        head = HEAD.replace('name = "interop"', 'name = "second"')
+        self.second = Site(directory / "second", network(), twins + _trunk(trunk), passwords=WORDS, head=head)
+        self._starter = ThreadPoolExecutor(1)
         self.twins = Phone(f"{self.net}71:5060")
         self.dispatcher: Kamailio | None = None
 
@@ -124,18 +140,24 @@ class DispatcherScene(FarScene):
             shutil.copy(file, directory)
         config = (kamailio.SCRIPTS / "tls.cfg").read_text().replace("DIRECTORY", str(directory))
         (directory / "tls.cfg").write_text(config)
-        first, second = f"sip:{self.net}12:5061;transport=tls", f"sip:{self.second.net}12:5060"
-        (directory / "sites").write_text(f"1 {first}\n2 {first}\n2 {second}\n")
+        done = self.site.command("check", "--site", str(self.second.path), "--dispatcher", "--format", "json")
+        assert done.returncode == 0, done.stderr.decode()
+        made = json.loads(done.stdout)
+        (directory / "dispatcher.list").write_text(made["list"])
+        (directory / "sites.cfg").write_text(made["config"])
         self.dispatcher = Kamailio(
             directory, "dispatcher.cfg", f"{self.net}31:5060", secure=f"{self.net}31:5061", next=f"{self.net}61:5060"
         )
 
     def flags(self) -> dict[str, str]:
-        """What the dispatcher thinks of each site: ``AP`` active, ``IP`` inactive, other letters while it tries."""
+        """What the dispatcher thinks of each site in the set of all: ``AP`` active, ``IP`` inactive, other letters
+        while it tries. In a site's own set one that does not answer is found by its first call, or later by OPTIONS.
+        """
         found = kamailio.package()
         words = [found.program("kamcmd"), "-s", f"unix:{self.directory}/dispatcher/ctl", "dispatcher.list"]
         said = subprocess.run(words, env=found.environment, capture_output=True, text=True, check=False).stdout
-        flags = dict(re.findall(r"URI: sip:([\d.]+):\S+\s+FLAGS: (\w+)", said))
+        all_sites = next((part for part in said.split("SET: {") if re.search(r"^\s*ID: 1$", part, re.M)), "")
+        flags = dict(re.findall(r"URI: sip:([\d.]+):\S+\s+FLAGS: (\w+)", all_sites))
         return {"first": flags.get(f"{self.net}12", ""), "second": flags.get(f"{self.second.net}12", "")}
 
     def start(self) -> None:
@@ -146,6 +168,7 @@ class DispatcherScene(FarScene):
         super().stop()
         self.twins.close()
         self.second.stop()
+        self._starter.shutdown()
 
     def end(self) -> None:
         if self.dispatcher is not None:
@@ -153,11 +176,15 @@ class DispatcherScene(FarScene):
 
     def all_in_good_order(self) -> None:
         super().all_in_good_order()
-        for name in ("m1", "m2"):
-            if not self.second[name].alive:
-                self.second[name].start()  # not by the thread of a feature, with which it would end
+        self.start_again("m1", "m2", "gw2")
         until(self.second.whole, PATIENCE, lambda: f"the second site is not whole\n{self.second.words()}")
         assert not self.second.bugs()
+
+    def start_again(self, *names: str) -> None:
+        """Those of the second site that are dead: not by the thread of a feature, with which they would end."""
+        for name in names:
+            if not self.second[name].alive:
+                self._starter.submit(self.second[name].start).result()
 
     def complaints(self) -> list[str]:
         """But for those that a connection broke, or is refused: an agent was away."""
