@@ -95,7 +95,8 @@ set_up_peers() {
     done
     tests/peers/asterisk/install.sh >/dev/null || say "no Asterisk: its tests will be skipped"
     for packages in "kamailio kamailio kamailio-tls-modules" "baresip baresip-core" "nsd nsd" "sipsak sipsak" \
-        "sipvicious sipvicious" "postgresql postgresql" "coturn coturn" "linphone linphone-cli"; do
+        "sipvicious sipvicious" "postgresql postgresql" "coturn coturn" "linphone linphone-cli" \
+        "rtpengine rtpengine-daemon" "redis redis-server redis-tools"; do
         # shellcheck disable=SC2086 # words
         tests/peers/unpack.sh $packages >/dev/null || say "no ${packages%% *}: its tests will be skipped"
     done
