@@ -10,8 +10,8 @@ import click
 from rich.console import RenderableType
 from rich.text import Text
 
+from gateway_agent.cli_stations import client_of, level
 from gateway_agent.station.probe import ProbeResult
-from gateway_agent.station.process import api_of
 from gateway_agent.station.process import run as run_station
 from gateway_agent.station.views import StationStatus
 from heartbeat.console import commands, render
@@ -40,7 +40,7 @@ def _line(site: Site, name: str) -> LineSettings:
 
 def _client(site_path: str | None, name: str) -> Client:
     site = open_site(site_path)
-    return Client(name, api_of(site.agents[_line(site, name).agent], name))
+    return client_of(site, _line(site, name))
 
 
 def _order(site_path: str | None, name: str, verb: str, **params: str) -> int:
@@ -95,7 +95,7 @@ def _screen(status: StationStatus) -> RenderableType:
 def _facts(status: StationStatus) -> Iterator[tuple[str, RenderableType]]:
     if status.number:
         yield "Call", f"with {status.number}"
-        yield "Level", f"sends {_level(status.sent_dbov)}, hears {_level(status.heard_dbov)}"
+        yield "Level", f"sends {level(status.sent_dbov)}, hears {level(status.heard_dbov)}"
     yield "Plays", status.plays
     if status.records:
         yield "Records", status.records
@@ -103,10 +103,6 @@ def _facts(status: StationStatus) -> Iterator[tuple[str, RenderableType]]:
         yield "Last", status.last
     if status.probe is not None:
         yield "Probe", f"{render.age(status.probe.at)} ago: {status.probe.because}"
-
-
-def _level(dbov: float | None) -> str:
-    return "silence" if dbov is None else f"{dbov:g} dBov"
 
 
 @click.command()

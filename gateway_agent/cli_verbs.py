@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from gateway_agent import cli_screens
-from heartbeat.console import command_line, commands, screens
+from gateway_agent.cli_stations import stations
+from heartbeat.console import command_line, commands, render, screens
 from heartbeat.console.ban_screens import bans_screen, lift
 from heartbeat.console.client import Client, ask_all, near
 from heartbeat.console.command_line import site_option
@@ -84,10 +85,18 @@ def _all_agents(site: Site) -> Screen:
 @watch_option
 @screens.lines_filters
 def lines(site_path: str | None, agent: str | None, shape: str, watch: float | None, **filters: str | None) -> int:
-    """Lines of an agent. Exit code 1 when one of those shown is out of service."""
+    """Lines of an agent, and what its stations do. Exit code 1 when one of those shown is out of service."""
     site = command_line.open_site(site_path)
     client, params = _looked_at(site, agent), screens.parameters(site, filters)
-    return commands.show(lambda: screens.lines(client, AgentLines, params), shape, watch)
+
+    def look() -> Screen:
+        screen = screens.lines(client, AgentLines, params)
+        value, table = stations(site, (line["name"] for line in screen.value["lines"]))
+        if table is None:
+            return screen
+        return Screen({**screen.value, "stations": value}, render.stack(screen.shown, table), screen.code)
+
+    return commands.show(look, shape, watch)
 
 
 @click.command()

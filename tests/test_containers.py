@@ -265,16 +265,17 @@ def moved(directory: Path, net: str, names: list[str]) -> Path:
 
 
 def metrics() -> dict[str, set[str]]:
-    """Each metric of docs/cli.md, which is made from the views, and its labels."""
+    """Each metric of docs/cli.md, which is made from the views, and of docs/stations.md, and its labels."""
     rows = re.findall(
         r"^\| `([a-z_]+)(?:\{([a-z_, ]+)\})?` \| ([a-z]*) ?\|", (ROOT / "docs" / "cli.md").read_text(), re.M
     )
     own = {"server": {"node"}, "agent": {"agent"}, "": {"node", "agent"}}
+    stations = re.findall(r"`(holdfast_(?:station|probe)_\w+)`", (ROOT / "docs" / "stations.md").read_text())
     return {
         f"holdfast_{name}": {"site", *filter(None, labels.split(", ")), *own[of]}
         for name, labels, of in rows
         if of in own
-    }
+    } | {name: {"site", "agent", "station"} for name in stations}
 
 
 def expressions() -> Iterator[tuple[str, str]]:

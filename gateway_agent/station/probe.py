@@ -12,6 +12,27 @@ from heartbeat.console.schema import Metric
 
 HEARD_ENOUGH: Final = 0.9
 """Share of the bursts that must come back."""
+REGISTERED_WITHIN: Final = 10.0
+"""Seconds from its start within which a station registers; when it has not, that is what its first probe finds."""
+
+
+class ProbeSchedule:
+    """When a station makes the probes that nobody asked for."""
+
+    def __init__(self, every: float, now: float) -> None:
+        """``every``: seconds from the beginning of one to that of the next."""
+        self._every = every
+        self._due_at = now + REGISTERED_WITHIN
+        self._begun = False
+
+    def begins(self, idle: bool, registered: bool, now: float) -> bool:
+        """Whether one begins now. One that is due waits for the end of a call; those that are missed meanwhile are
+        not made up for."""
+        due = now >= self._due_at or (registered and not self._begun)
+        if not due or not idle:
+            return False
+        self._begun, self._due_at = True, now + self._every
+        return True
 
 
 @dataclass(frozen=True, slots=True)

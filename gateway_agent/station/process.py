@@ -7,28 +7,27 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway_agent.station import audio_files
 from gateway_agent.station.line_events import Account, Ended, LineError, Statistics
 from gateway_agent.station.password import password_of
-from gateway_agent.station.probe import ProbeResult, judged
+from gateway_agent.station.probe import ProbeResult, ProbeSchedule, judged
 from gateway_agent.station.telephone import IDLE, TALKING, Do, Source, Telephone
 from gateway_agent.station.tones import dbov, echo_of, onsets
-from gateway_agent.station.views import StationStatus
+from gateway_agent.station.views import StationStatus, api_of
 from heartbeat import version
 from heartbeat.agent_key import signer_of
 from heartbeat.console import log, server
-from heartbeat.console.api_socket import ApiError, ApiSocket
+from heartbeat.console.api_socket import Access, ApiError, ApiSocket
 from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.metrics import text_of
 from heartbeat.console.views.status import Health
 from heartbeat.site.lines import LineSettings
-from heartbeat.site.model import Agent, Site
+from heartbeat.site.model import Site
 from heartbeat.site.texts import NUMBER
-from heartbeat.site.values import Api
 from sip.io.clock import boottime
 from sip.wire.headers import bracketed
 
@@ -52,11 +51,6 @@ NO_LIBRARY: Final = (
     "A station needs pjsua2 (PJSIP, under the GPL), which is not installed here: it comes with the extra station "
     "(docs/deploy.md#extras), for Python 3.11 and 3.12 only."
 )
-
-
-def api_of(agent: Agent, name: str) -> Api:
-    """The API of a station of that agent."""
-    return Api(path=str(agent.state_dir / f"station-{name}.sock"))
 
 
 def account_of(site: Site, line: LineSettings) -> Account:
@@ -84,13 +78,17 @@ class StationProcess:
         self._result: ProbeResult | None = None
         self._sent = ""
         """File that what a probe plays is recorded to; ``""`` without a probe."""
+        self._schedule = ProbeSchedule(line.station.probe_every, boottime())
+        """When the station probes without an order."""
 
-    async def run(self, at: ApiSocket) -> None:
-        """Run until a signal."""
+    async def run(self, at: ApiSocket, metrics_at: ApiSocket | None = None) -> None:
+        """Run until a signal. ``metrics_at``: a further API, which takes no orders."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._ends.set)
-        served = await server.serve(self, VIEWS, VERBS, at, boottime, self._metrics)
+        served = [await server.serve(self, VIEWS, VERBS, at, boottime, self._metrics)]
+        if metrics_at is not None:
+            served.append(await server.serve(self, VIEWS, frozenset(), metrics_at, boottime, self._metrics))
         try:
             while not self._ends.is_set():
                 self._turn(boottime())
@@ -98,7 +96,8 @@ class StationProcess:
         finally:
             if self._probing is not None:
                 self._probing.cancel()
-            await served.close()
+            for one in served:
+                await one.close()
             self._phone.close()
 
     def view(self, name: str, params: Mapping[str, str], now: float) -> Any:
@@ -135,6 +134,18 @@ class StationProcess:
         while self._phone.heard:
             self._do(self._telephone.hears(self._phone.heard.popleft(), now), now)
         self._do(self._telephone.handle_timer(now), now)
+        self._probe_when_due(now)
+
+    def _probe_when_due(self, now: float) -> None:
+        """Probe what the site file says."""
+        settings, telephone = self._line.station, self._telephone
+        idle = telephone.state == IDLE and self._probing is None
+        if not settings.probe or not self._schedule.begins(idle, telephone.registered, now):
+            return
+        try:
+            self._begin_probe({"number": settings.probe, "mos": str(settings.probe_mos)}, now)
+        except Refused as refusal:
+            self._conclude(ProbeResult(settings.probe, now, False, str(refusal).rstrip(".")))
 
     def _do(self, orders: list[Do], now: float) -> None:
         telephone = self._telephone
@@ -233,9 +244,15 @@ class StationProcess:
                 result = await self._measure(number, seconds, least, now, Path(place.name))
         except (OSError, EOFError, audio_files.Broken) as error:
             result = ProbeResult(number, boottime(), False, f"what was recorded cannot be read: {error}")
-        self._probing, self._sent, self._result = None, "", result
+        self._probing, self._sent = None, ""
+        self._conclude(result)
         state = "done" if result.good else "failed"
         self._probe = Progress(self._probe.id, "probe", state, f"{result.because}.", 1, 1)
+
+    def _conclude(self, result: ProbeResult) -> None:
+        log = logger.info if result.good else logger.warning
+        log("%s: the probe of %s: %s", self._telephone.name, result.number, result.because)
+        self._result = result
 
     async def _measure(self, number: str, seconds: float, least: float, began_at: float, place: Path) -> ProbeResult:
         telephone, sent, heard = self._telephone, place / SENT, place / HEARD
@@ -301,21 +318,24 @@ def run(site: Site, line: LineSettings, settings: log.LogSettings) -> int:
             raise
         print(NO_LIBRARY, file=sys.stderr)
         return WRONG
-    at: ApiSocket | None = None
+    at: list[ApiSocket] = []
     try:
         if line.station.file is not None:
             audio_files.length_of(line.station.file)
         account = account_of(site, line)
-        at = ApiSocket(api_of(site.agents[line.agent], line.name), None)
+        agent = site.agents[line.agent]
+        at.append(ApiSocket(api_of(agent, line.name), None))
+        if line.station.api is not None and agent.api_token is not None:
+            at.append(ApiSocket(line.station.api, Access(agent.api_token.reveal())))
         phone = Softphone(account, line.station.sound)
     except (LookupError, ValueError, ApiError, LineError) as error:
-        if at is not None:
-            at.close()
+        for one in at:
+            one.close()
         print(f"The station cannot start: {str(error).rstrip('.')}.", file=sys.stderr)
         return WRONG
     asyncio.run(_work(site, line, phone, at))
     return 0
 
 
-async def _work(site: Site, line: LineSettings, phone: Softphone, at: ApiSocket) -> None:
-    await StationProcess(site, line, phone).run(at)
+async def _work(site: Site, line: LineSettings, phone: Softphone, at: Sequence[ApiSocket]) -> None:
+    await StationProcess(site, line, phone).run(*at)

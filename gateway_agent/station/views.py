@@ -1,4 +1,4 @@
-"""The views of a station."""
+"""The views of a station, and the address of its API."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from typing import Annotated
 
 from gateway_agent.station.probe import ProbeResult
 from heartbeat.console.schema import Metric
+from heartbeat.site.model import Agent
+from heartbeat.site.values import Api
+
+
+def api_of(agent: Agent, name: str) -> Api:
+    """The API of a station of that agent."""
+    return Api(path=str(agent.state_dir / f"station-{name}.sock"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,10 @@ def _listeners(site: Site) -> Iterator[str]:
             here += [(f"{kind}.{program.name}.beat", program.beat)] if program.beat else []
         if program.api is not None and program.api.port:
             here.append((f"{kind}.{program.name}.api", Endpoint("tcp", program.api.host, program.api.port)))
+        for line in site.lines_of(program.name):
+            if line.station.api is not None and line.station.api.port:
+                at = Endpoint("tcp", line.station.api.host, line.station.api.port)
+                here.append((f"lines.{line.name}.station.api", at))
         for place, endpoint in here:
             for name, other_place, other in taken:
                 if (endpoint.transport, endpoint.port) != (other.transport, other.port):

@@ -170,6 +170,13 @@ def _station(site: Site, line: LineSettings) -> Iterator[str]:
     agent = site.agents.get(line.agent)
     if agent is not None and not any(endpoint.transport == "udp" for endpoint in agent.sip):
         yield f"agents.{agent.name}.sip: has no udp: listener, at which the station {line.name} registers"
+    api = line.station.api
+    if api is None:
+        return
+    if api.path:
+        yield f"lines.{line.name}.station.api: must be like tcp:127.0.0.1:8090: it has a UNIX socket in any case"
+    elif agent is not None and agent.api_token is None:
+        yield f"agents.{agent.name}.api_token: is missing: lines.{line.name}.station.api needs a token"
 
 
 def _web(site: Site, place: str, line: LineSettings) -> Iterator[str]:
@@ -240,4 +247,7 @@ def _inner_addresses(site: Site) -> dict[tuple[str, int], str]:
     for program in programs:
         if program.api is not None and program.api.port:
             found[program.api.host, program.api.port] = f"the api of {program.name}"
+    for line in site.lines.values():
+        if line.station.api is not None and line.station.api.port:
+            found[line.station.api.host, line.station.api.port] = f"the api of {line.name}"
     return found

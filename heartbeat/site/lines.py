@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Annotated, Literal
 
 from heartbeat.site.values import (
+    Api,
     Field,
     HeaderLine,
     HeaderText,
@@ -169,6 +170,15 @@ class StationSettings:
     """Instead of ``play``: a WAV file (16 bits, 8 or 16 kHz, mono), played again and again."""
     sound: bool = False
     """Also connect calls to this machine's sound device, with its microphone and loudspeaker."""
+    probe: Number = ""
+    """A number whose line echoes, like a test number of a carrier: the station probes it again and again."""
+    probe_every: Annotated[float, Within(30, 86400)] = 300.0
+    """Seconds between two such probes; each lasts ten seconds from the answer."""
+    probe_mos: Annotated[float, Within(0, 4.5)] = 0.0
+    """Mean opinion score below which such a probe has failed."""
+    api: Api | None = None
+    """Where Prometheus can ask for its metrics, like ``tcp:192.0.2.11:8090``, with the ``api_token`` of its agent.
+    Left out: only at its UNIX socket."""
 
 
 @dataclass(frozen=True, slots=True)

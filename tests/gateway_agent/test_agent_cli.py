@@ -8,6 +8,9 @@ import pytest
 
 from gateway_agent import api, views
 from gateway_agent.cli import main
+from gateway_agent.station.probe import ProbeResult
+from gateway_agent.station.views import StationStatus
+from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.commands import reload_all
 from heartbeat.console.contract import Refused
 from heartbeat.console.errors import ConsoleError
@@ -15,6 +18,7 @@ from heartbeat.console.reload_orders import RELOAD
 from heartbeat.console.schema import of_json
 from heartbeat.console.views.status import AgentStatus
 from heartbeat.program import LOG_LEVEL, UNBAN
+from heartbeat.site.values import Api
 from tests.agent_keys import own_site
 from tests.consoles import VITALS, Offered, line, peer
 from tests.gateway_agent.agent_fixture import AgentFixture
@@ -200,6 +204,58 @@ def test_lines_and_calls(agents):
     agents.gw1.pages["lines"]["lines"][0] |= {"in_service": False, "why": "not registered"}
     assert "not registered; 3 wrong passwords" in agents.cli("lines", "--agent", "gw1", code=1)
     assert "Which agent?" in agents.cli("lines", code=3)
+
+
+DESK = """
+[lines.desk]
+kind = "station"
+agent = "gw1"
+numbers = ["6001"]
+"""
+
+
+class Station:
+    """One in a call, whose last probe heard nothing."""
+
+    def __init__(self):
+        probe = ProbeResult("+331", 0.0, False, "nothing came back: is that number's line one that echoes?")
+        self.status = StationStatus(
+            site="paris",
+            agent="gw1",
+            station="desk",
+            version="1",
+            state="talking",
+            since_at=0.0,
+            registered=True,
+            why="",
+            number="6002",
+            plays="tone",
+            records="",
+            sent_dbov=-12.0,
+            heard_dbov=None,
+            last="",
+            probe=probe,
+        )
+
+    def view(self, name, params, now):
+        return self.status
+
+
+def test_lines_tell_what_stations_do_and_how_loud_they_are(agents):
+    agents.path.write_text(agents.path.read_text() + DESK)
+    guesses = {"guesses": 0, "guessed_from": ""}
+    agents.gw1.pages["lines"]["lines"].append(line("desk", kind="station", channels=1, registered=True, **guesses))
+    assert "Station" in (silent := agents.cli("lines", "--agent", "gw1"))
+    assert "● silent" in silent and "it is not running here" in silent
+    where = Api(path=str(agents.directory / "state" / "gw1" / "station-desk.sock"))
+    agents.served["desk"] = agents.run(api.serve(Station(), ApiSocket(where, None), time.monotonic))
+    output = agents.cli("lines", "--agent", "gw1")
+    for words in ("● talking", "6002", "-12 dBov", "silence", "tone", "nothing came back"):
+        assert words in output, output
+    found = agents.json("lines", "--agent", "gw1")
+    assert found["stations"]["desk"]["sent_dbov"] == -12.0 and len(found["lines"]) == 2
+    agents.gw1.pages["lines"]["lines"].pop()
+    assert "stations" not in agents.json("lines", "--agent", "gw1"), "those of the lines that are shown"
 
 
 def test_draining_waits_for_the_last_call(agents):

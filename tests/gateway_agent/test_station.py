@@ -10,11 +10,13 @@ import sys
 import wave
 from array import array
 from collections import deque
+from dataclasses import replace
 from math import log10, pi, sin
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiohttp import ClientSession
 
 from gateway_agent import e_model
 from gateway_agent.station import audio_files, probe, process, telephone, tones
@@ -30,14 +32,15 @@ from gateway_agent.station.line_events import (
     Statistics,
 )
 from gateway_agent.station.telephone import Do, Source, Telephone
-from gateway_agent.station.views import StationStatus
-from heartbeat.console.api_socket import ApiSocket
+from gateway_agent.station.views import StationStatus, api_of
+from heartbeat.console.api_socket import Access, ApiSocket
 from heartbeat.console.client import Client
 from heartbeat.console.contract import Progress, Refused
 from heartbeat.console.metrics import text_of
 from heartbeat.console.schema import as_json, of_json
 from heartbeat.site.lines import StationSettings
 from heartbeat.site.load import parse
+from heartbeat.site.values import Api
 
 RATE = 8000
 
@@ -322,7 +325,7 @@ class DeadLine:
 def test_a_probe_that_cannot_dial_says_so_and_leaves_nothing_behind(tmp_path: Path) -> None:
     site = parse(SITE % "127.0.0.11", tmp_path / "site.toml", {"KEY": "x" * 32})
     line = site.lines["desk"]
-    client = Client("desk", process.api_of(site.agents["gw1"], "desk"))
+    client = Client("desk", api_of(site.agents["gw1"], "desk"))
 
     def probed() -> tuple[StationStatus, Progress]:
         while not client.see(StationStatus, "status")[1].registered:
@@ -345,6 +348,68 @@ def test_a_probe_that_cannot_dial_says_so_and_leaves_nothing_behind(tmp_path: Pa
     assert (order.state, order.sentence) == ("failed", "the call with 6002 came to 500 no such network.")
     assert (status.state, status.plays, status.records) == ("idle", "silence", "")
     assert status.probe is not None and not status.probe.good
+
+
+class UnansweredLine(DeadLine):
+    """A telephone whose calls nobody answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dialled: list[str] = []
+
+    def dial(self, number: str) -> None:
+        self.dialled.append(number)
+        self.heard.append(Ended(480, "nobody is there"))
+
+
+def test_a_station_probes_by_itself_and_prometheus_sees_what_it_finds(tmp_path: Path) -> None:
+    text = (SITE % "127.0.0.11").replace("[lines", 'api_token = { env = "TOKEN" }\n[lines', 1)
+    secrets = {"KEY": "x" * 32, "TOKEN": "word"}
+    site = parse(text + 'station = { probe = "+331" }\n', tmp_path / "site.toml", secrets)
+    settings = replace(site.lines["desk"].station, probe_every=0.05)
+    line, phone = replace(site.lines["desk"], station=settings), UnansweredLine()
+
+    async def seen(port: int) -> tuple[int, str, int]:
+        async with ClientSession() as session:
+            at, known = f"http://127.0.0.1:{port}", {"Authorization": "Bearer word"}
+            while len(phone.dialled) < 2:
+                await asyncio.sleep(0)
+            stranger = (await session.get(f"{at}/metrics")).status
+            metrics = await (await session.get(f"{at}/metrics", headers=known)).text()
+            order = (await session.post(f"{at}/v1/hangup", json={}, headers=known)).status
+            return stranger, metrics, order
+
+    async def work() -> tuple[int, str, int]:
+        station = process.StationProcess(site, line, cast(Any, phone))
+        watched = ApiSocket(Api(host="127.0.0.1"), Access(b"word"))
+        running = asyncio.create_task(station.run(ApiSocket(api_of(site.agents["gw1"], "desk"), None), watched))
+        try:
+            return await asyncio.wait_for(seen(watched.port), 30)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+    stranger, metrics, order = asyncio.run(work())
+    assert set(phone.dialled) == {"+331"}
+    assert (stranger, order) == (401, 404)
+    assert 'holdfast_probe_good{agent="gw1",site="paris",station="desk"} 0.0' in metrics
+
+
+def test_when_a_station_probes_by_itself() -> None:
+    schedule = probe.ProbeSchedule(300.0, 100.0)
+    looks = [
+        # idle, registered, now: begins
+        (True, False, 105.0, False),
+        (True, False, 110.0, True),  # not registered by then: that is what it finds
+        (True, True, 111.0, False),
+        (False, True, 410.0, False),  # its own call goes first
+        (True, True, 900.0, True),
+        (True, True, 901.0, False),  # none is made up for
+        (True, True, 1200.0, True),
+    ]
+    assert [schedule.begins(*look) for *look, _ in looks] == [begins for *_, begins in looks]
+    registered = probe.ProbeSchedule(300.0, 100.0)
+    assert registered.begins(True, True, 100.5) and not registered.begins(True, True, 399.0)
 
 
 # -- without the library ---------------------------------------------------------------------------------------------

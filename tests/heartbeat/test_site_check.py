@@ -218,6 +218,27 @@ certificate = "Y.example"
         'sip = "tcp:127.0.0.11:5060"\n[lines.s]\nkind = "station"\nagent = "a"',
         "agents.a.sip: has no udp: listener, at which the station s registers",
     ),
+    (
+        'kind = "phone"',
+        'kind = "station"\nstation = { api = "unix:/run/p.sock" }',
+        "lines.p.station.api: must be like tcp:127.0.0.1:8090: it has a UNIX socket in any case",
+    ),
+    (
+        'kind = "phone"',
+        'kind = "station"\nstation = { api = "tcp:127.0.0.11:8090" }',
+        "agents.a.api_token: is missing: lines.p.station.api needs a token",
+    ),
+    (
+        'sip = "udp:127.0.0.11:5060"',
+        'sip = "udp:127.0.0.11:5060"\napi = "tcp:127.0.0.11:8090"\n'
+        '[lines.s]\nkind = "station"\nagent = "a"\nstation = { api = "tcp:127.0.0.11:8090" }',
+        "lines.s.station.api: listens at tcp:127.0.0.11:8090, and agents.a.api listens at tcp:127.0.0.11:8090",
+    ),
+    (
+        'kind = "phone"',
+        'kind = "station"\nstation = { probe = "+331", probe_every = 10 }',
+        "lines.p.station.probe_every: must be at least 30, is 10",
+    ),
     ("channels = 3", "channels = 3\nkeep_alive = 10", "lines.t.keep_alive: is only for phones"),
     ('numbers = "1001"', "nat = true", "lines.p.nat: is only for trunks"),
     ('numbers = "1001"', "answer_within = 33", "lines.p.answer_within: must be at most 32, is 33"),

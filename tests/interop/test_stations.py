@@ -169,6 +169,10 @@ def test_what_is_said_is_heard_and_recorded(stations: Stations, tmp_path: Path) 
 def test_the_level_of_what_is_heard_is_told_when_nobody_records(stations: Stations) -> None:
     assert stations.order("dial", "desk", "6002").returncode == 0
     until(lambda: (stations.see("desk")["heard_dbov"] or -99) > -30, 15, stations.words)
+    done = stations.order("lines", "--agent", "gw1", "--format", "json")
+    desk = json.loads(done.stdout)["stations"]["desk"]
+    assert desk["state"] == "talking" and desk["number"] == "6002", desk
+    assert desk["sent_dbov"] > -30 and desk["heard_dbov"] > -30, desk
     assert stations.order("hangup", "desk").returncode == 0
 
 
