@@ -4,9 +4,14 @@
 const $ = (id) => document.getElementById(id);
 const LETTERS = ['', 'ABC', 'DEF', 'GHI', 'JKL', 'MNO', 'PQRS', 'TUV', 'WXYZ', '', '+', ''];
 const KEYS = ['1', '2', '3', '4', '5', '6', '7', '8', '9', '*', '0', '#'];
+const TITLE = document.title;
 const ASK_EVERY_MS = 3000;
 const RESTART_AFTER_MS = 300;
 const SOON_MS = 200; // and up to twice that, since many pages lose their connection at once
+const RINGS = { // hertz, seconds of sound, seconds of silence
+  here: { hertz: [440, 480], on: 1, off: 2 },
+  there: { hertz: [425], on: 1, off: 4 },
+};
 
 let ua = null;
 let session = null;
@@ -14,6 +19,8 @@ let answeredAt = 0;
 let wasLost = false; // the connection to the agent, since it was registered last
 let sound = null; // the audio context; made at the first call, since browsers want a gesture before it
 let meters = [];
+let alerted = false; // the far end rings, and sends no sound of its own
+let ringing = null; // what is heard until somebody answers
 
 function show(state, text) {
   $('state').dataset.state = state;
@@ -31,6 +38,7 @@ $('user').value = localStorage.user ?? '';
 
 $('login').addEventListener('submit', (event) => {
   event.preventDefault();
+  sound ??= new AudioContext();
   localStorage.user = $('user').value;
   localStorage.realm = $('realm').value;
   logIn($('user').value, $('realm').value, $('password').value);
@@ -81,9 +89,13 @@ function logIn(user, realm, password) {
 function take(call) {
   session = call;
   answeredAt = 0;
+  alerted = false;
   call.on('peerconnection', ({ peerconnection }) => watch(peerconnection));
   if (call.connection) watch(call.connection);
-  call.on('progress', refresh);
+  call.on('progress', ({ response }) => {
+    alerted = Boolean(response) && !response.body;
+    refresh();
+  });
   call.on('confirmed', () => {
     answeredAt ||= Date.now();
     remember(call);
@@ -147,6 +159,18 @@ function dial(number, extraHeaders = []) {
   ua.call(`sip:${number}@${$('realm').value}`, { mediaConstraints, extraHeaders });
 }
 
+function transfer(call, number) {
+  const failed = (why) => say(`Not transferred: ${why}.`);
+  call.refer(`sip:${number}@${$('realm').value}`, {
+    eventHandlers: {
+      progress: () => say(`${number} rings.`),
+      accepted: () => session === call && call.terminate(),
+      failed: ({ status_line: line }) => failed(line?.reason_phrase || 'nobody is there'),
+      requestFailed: ({ cause }) => failed(cause),
+    },
+  });
+}
+
 $('call').addEventListener('click', () => {
   sound ??= new AudioContext();
   say('');
@@ -160,7 +184,7 @@ $('mute').addEventListener('click', () => (session?.isMuted().audio ? session.un
 $('hold').addEventListener('click', () => (session?.isOnHold().local ? session.unhold() : session?.hold()));
 $('transfer').addEventListener('click', () => {
   const number = prompt('Transfer the call to');
-  if (number) session?.refer(`sip:${number}@${$('realm').value}`);
+  if (number && session) transfer(session, number);
 });
 $('erase').addEventListener('click', () => {
   $('number').value = $('number').value.slice(0, -1);
@@ -192,13 +216,47 @@ function refresh() {
   for (const id of ['mute', 'hold', 'transfer']) $(id).disabled = !talks;
   $('mute').ariaPressed = String(session?.isMuted()?.audio ?? false);
   $('hold').ariaPressed = String(session?.isOnHold()?.local ?? false);
-  if (!ua?.isRegistered()) return;
   const whom = session?.remote_identity?.uri.user;
+  ring(incoming ? 'here' : rings && alerted ? 'there' : null);
+  document.title = incoming ? `${whom} calls` : TITLE;
+  if (!ua?.isRegistered()) return;
   if (!session) show('ready', 'ready');
   else if (incoming) show('busy', `${whom} rings`);
   else if (rings) show('busy', `calling ${whom}`);
   else if (session.isOnHold().remote) show('busy', `held by ${whom}`);
   else show('talking', `talking to ${whom}`);
+}
+
+// Who looks at another page is to hear that somebody calls.
+function ring(where) {
+  if (ringing?.where === where) return;
+  ringing?.stop();
+  ringing = null;
+  if (!where) return;
+  sound ??= new AudioContext();
+  const { hertz, on, off } = RINGS[where];
+  const volume = sound.createGain();
+  volume.gain.value = 0;
+  volume.connect(sound.destination);
+  const tones = hertz.map((frequency) => new OscillatorNode(sound, { frequency }));
+  for (const tone of tones) {
+    tone.connect(volume);
+    tone.start();
+  }
+  const once = () => {
+    volume.gain.setValueAtTime(0.1, sound.currentTime);
+    volume.gain.setValueAtTime(0, sound.currentTime + on);
+  };
+  once();
+  const timer = setInterval(once, (on + off) * 1000);
+  ringing = {
+    where,
+    stop() {
+      clearInterval(timer);
+      for (const tone of tones) tone.stop();
+      volume.disconnect();
+    },
+  };
 }
 
 function measure(id, stream) {

@@ -250,8 +250,8 @@ class StationProcess:
         self._probe = Progress(self._probe.id, "probe", state, f"{result.because}.", 1, 1)
 
     def _conclude(self, result: ProbeResult) -> None:
-        log = logger.info if result.good else logger.warning
-        log("%s: the probe of %s: %s", self._telephone.name, result.number, result.because)
+        level = logging.INFO if result.good else logging.WARNING
+        logger.log(level, "%s: the probe of %s: %s", self._telephone.name, result.number, result.because)
         self._result = result
 
     async def _measure(self, number: str, seconds: float, least: float, began_at: float, place: Path) -> ProbeResult:

@@ -54,6 +54,7 @@ class IceAgent(aioice.Connection):
         self._at = list(settings.addresses)
         self.sink: Callable[[bytes], None] | None = None
         """Called with datagrams that are no STUN; None, before there is a session: they are dropped."""
+        self._checked = asyncio.Event()
 
     async def get_component_candidates(
         self, component: int, addresses: list[str], timeout: int = 5
@@ -63,6 +64,27 @@ class IceAgent(aioice.Connection):
     def data_received(self, data: bytes, component: int) -> None:
         if self.sink is not None:
             self.sink(data)
+
+    def request_received(self, *what: Any, **named: Any) -> None:
+        super().request_received(*what, **named)
+        if self._early_checks:  # private to aioice: those that were authentic before `connect`
+            self._checked.set()
+
+    async def meet(self, browser: Browser) -> None:
+        """Connect with a browser. If its description has no usable candidate, because it hides its addresses (mDNS) or
+        has not gathered any yet (RFC 8840), wait for its first check, which makes a peer-reflexive candidate (RFC
+        8445 section 7.3.1.3). Raises `ConnectionError`."""
+        self.remote_username, self.remote_password = browser.ufrag, browser.pwd
+        families = {":" in one.host for one in self.local_candidates}
+        known = False
+        for text in browser.candidates[:MOST_CANDIDATES]:
+            with contextlib.suppress(ValueError):
+                candidate = aioice.Candidate.from_sdp(text)
+                await self.add_remote_candidate(candidate)
+                known = known or (":" in candidate.host) in families
+        if not known:  # without a pair aioice does not wait for one
+            await self._checked.wait()
+        await self.connect()
 
 
 class _Path:
@@ -167,13 +189,9 @@ class BrowserEnd:
 
     async def _connected(self, ice: IceAgent, browser: Browser, controlling: bool, client: bool) -> None:
         ice.ice_controlling = controlling
-        ice.remote_username, ice.remote_password = browser.ufrag, browser.pwd
         try:
             async with asyncio.timeout(CONNECT_S):
-                for text in browser.candidates[:MOST_CANDIDATES]:
-                    with contextlib.suppress(ValueError):
-                        await ice.add_remote_candidate(aioice.Candidate.from_sdp(text))
-                await ice.connect()
+                await ice.meet(browser)
         except (ConnectionError, TimeoutError):
             if ice is self._ice:
                 self._failed("ICE found no way to the browser")

@@ -144,14 +144,15 @@ _CONNECTION = re.compile(
 _MULTICAST = re.compile(rb"2(?:2[4-9]|3\d)\.|[Ff][Ff][0-9A-Fa-f]{2}:")
 _MEDIA = re.compile(rb"m=([^ \r\n]{1,32}) +(\d{1,5})(?:/(\d{1,5}))? +([^ \r\n]{1,64})([^\r\n]*)")
 _NOWHERE = (b"0.0.0.0", b"::")
+_UFRAG = b"\na=ice-ufrag:"
 _WITHOUT_SENDING_BACK: dict[Direction, Direction] = {"sendrecv": "sendonly", "recvonly": "inactive"}
 
 
 def direction(body: bytes) -> Direction:
     """The direction of the first audio section, else of the first section, as the sender of ``body`` sees it.
 
-    An address of all zeros, the hold of RFC 2543, means that the sender does not receive; a rejected section is
-    ``inactive``. Raises `SdpError`.
+    An address of all zeros, the hold of RFC 2543, means that the sender does not receive, unless it uses ICE: then it
+    has not gathered a candidate yet (RFC 8829 section 5.2.1). A rejected section is ``inactive``. Raises `SdpError`.
     """
     first = _first_section(body)
     audio = body.find(b"\nm=audio ", first - 1) + 1 or first
@@ -166,9 +167,10 @@ def direction(body: bytes) -> Direction:
     found = _DIRECTION.search(body, audio, end) or _DIRECTION.search(body, 0, first)
     stated: Direction = found[1].decode() if found else "sendrecv"  # type: ignore[assignment]
     connection = _CONNECTION.search(body, audio, end) or _CONNECTION.search(body, 0, first)
-    if connection is not None and connection[1] in _NOWHERE:
-        return _WITHOUT_SENDING_BACK.get(stated, stated)
-    return stated
+    if connection is None or connection[1] not in _NOWHERE:
+        return stated
+    with_ice = body.find(_UFRAG, audio, end) >= 0 or body.find(_UFRAG, 0, first) >= 0
+    return stated if with_ice else _WITHOUT_SENDING_BACK.get(stated, stated)
 
 
 def directions(body: bytes) -> list[Direction]:

@@ -167,6 +167,29 @@ def test_a_browser_and_a_phone_hear_each_other(tmp_path: Path, only: str) -> Non
     asyncio.run(story())
 
 
+def trickled(description: str) -> str:
+    """The browser's without its candidates, as it is before any was gathered (RFC 8829 section 5.2.1)."""
+    if f"IP4 {HOST}" in description:
+        return description
+    bare = re.sub(r"a=candidate:[^\n]*\n|a=end-of-candidates[^\n]*\n", "", description)
+    return re.sub(r"c=IN IP4 [^\r]*", "c=IN IP4 0.0.0.0", re.sub(r"m=audio \d+", "m=audio 9", bare))
+
+
+@pytest.mark.usefixtures("stays")
+def test_a_browser_that_names_no_candidate_is_found_by_its_checks(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with gateway(tmp_path / "webrtc.sock") as process:
+            legs: WebrtcLegs = process.legs  # type: ignore[attr-defined]
+            call = Call(legs, process.flush, trickled)
+            await call.begins()
+            session = call.anchor._session
+            assert session is not None and not session.browser.candidates
+            await call.hear_each_other()
+            await call.closes()
+
+    asyncio.run(story())
+
+
 @pytest.mark.usefixtures("stays")
 def test_a_session_outlives_its_agent_and_goes_on_with_the_next_start(tmp_path: Path) -> None:
     async def story() -> None:

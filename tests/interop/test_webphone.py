@@ -10,12 +10,14 @@ import pytest
 
 from examples.demo_processes import ROOT
 from tests.certificates import Authority
+from tests.interop import asterisk
+from tests.interop.asterisk import Asterisk
 from tests.interop.chromium import Chromium
 from tests.interop.microphone import HEARS, LIBRARIES, missing, speaking
 from tests.interop.played import WORDS
 from tests.interop.programs import HEAD, PASSWORDS, Site, network, until
 from tests.interop.test_browsers import main_dies
-from tests.interop.test_webrtc import MIRROR, Mirror, gateway_dies, pages_agent_dies, ready, sessions
+from tests.interop.test_webrtc import MIRROR, PBX, Mirror, gateway_dies, pages_agent_dies, ready, sessions
 from tests.interop.test_webrtc_sdes import PHONE, telephone
 
 pytestmark = pytest.mark.interop
@@ -53,13 +55,13 @@ def head(directory: Path, net: str) -> str:
 
 class Scene:
     def __init__(self, directory: Path, more: str = "") -> None:
-        """``more``: further lines."""
+        """``more``: further lines; ``{net}`` is its network."""
         net = self.net = network()
         self.directory = directory
         shutil.copytree(ROOT / "examples" / "webphone", directory / "page")
         shutil.copy(LIBRARIES / "jssip.js", directory / "page")
         shutil.copy(LIBRARIES / "sip.js", directory / "page")
-        lines, passwords = LINES + MIRROR + more, {**PASSWORDS, "phone": WORDS["phone"]}
+        lines, passwords = LINES + MIRROR + more.replace("{net}", net), {**PASSWORDS, "phone": WORDS["phone"]}
         self.site = Site(directory / "site", net, lines, passwords=passwords, head=head(directory, net))
         (directory / "page" / "bob.html").write_text('<!doctype html><script src="sip.js"></script>')
         self.tabs: list[Chromium] = []
@@ -131,9 +133,11 @@ def test_a_telephone_calls_a_page_that_holds_and_comes_back_when_the_agent_and_i
     alice = scene.tab("alice", 440.0)
     scene.mirror.dials("5001")
     alice.until("$('call').textContent === 'Answer'")
+    assert alice.value("ringing.where === 'here' && document.title") == "mirror calls"
     alice.value("$('call').click()")
     alice.until("session?.isEstablished()")
     hears(alice, 440.0, scene)
+    assert alice.value("ringing === null && document.title") == "Holdfast webphone"
     assert sessions(scene.site, "gw1") == 1
     alice.value("$('hold').click()")
     alice.until("session.isOnHold().local")
@@ -154,11 +158,7 @@ def test_a_telephone_calls_a_page_that_holds_and_comes_back_when_the_agent_and_i
 
 
 def test_pages_with_jssip_and_sip_js_talk_end_to_end_when_the_main_dies(scene: Scene) -> None:
-    bob = speaking(scene.directory / "bob", 1000.0)
-    scene.tabs.append(bob)
-    bob.open(f"https://{scene.net}11:7443/bob.html")
-    bob.until("typeof SIP === 'object'")
-    bob.value(BOB % {"net": scene.net, "password": PASSWORDS["bob"]})
+    bob = logged_in_by_sip_js(scene)
     alice = scene.tab("alice", 440.0)
     alice.value("$('number').value = '5002', $('call').click()")
     alice.until("session?.isEstablished()")
@@ -171,6 +171,72 @@ def test_pages_with_jssip_and_sip_js_talk_end_to_end_when_the_main_dies(scene: S
             main_dies(scene.site)
     bob.value("void invitation.bye()")
     alice.until("!session")
+
+
+def logged_in_by_sip_js(scene: Scene) -> Chromium:
+    """A page of bob's, which answers whoever calls."""
+    bob = speaking(scene.directory / "bob", 1000.0)
+    scene.tabs.append(bob)
+    bob.open(f"https://{scene.net}11:7443/bob.html")
+    bob.until("typeof SIP === 'object'")
+    bob.value(BOB % {"net": scene.net, "password": PASSWORDS["bob"]})
+    return bob
+
+
+def test_a_muted_page_is_silent_at_the_far_end(scene: Scene) -> None:
+    alice = scene.tab("alice", 440.0)
+    alice.value("$('number').value = '6002', $('call').click()")
+    alice.until("session?.isEstablished()")
+    hears(alice, 440.0, scene)
+    alice.value("$('mute').click()")
+    alice.until("$('mute').ariaPressed === 'true'")
+    hears(alice, 0.0, scene)
+    alice.value("$('mute').click()")
+    alice.until("$('mute').ariaPressed === 'false'")
+    hears(alice, 440.0, scene)
+
+
+def test_a_page_transfers_a_browser_to_a_telephone(scene: Scene) -> None:
+    """The two browsers talk end to end; the telephone that one is left with needs the gateway."""
+    bob = logged_in_by_sip_js(scene)
+    alice = scene.tab("alice", 440.0)
+    alice.value("$('number').value = '5002', $('call').click()")
+    alice.until("session?.isEstablished()")
+    theirs = "invitation.sessionDescriptionHandler.peerConnection"
+    hears(bob, 440.0, scene, theirs)
+    alice.value("window.prompt = () => '6999', $('transfer').click()")
+    alice.until("$('said').textContent.startsWith('Not transferred: ')")
+    hears(bob, 440.0, scene, theirs)
+    alice.value("window.prompt = () => '6002', $('transfer').click()")
+    alice.until("!session")
+    assert alice.value("$('said').textContent") == "The call is over."
+    hears(bob, 1000.0, scene, theirs)
+    assert sessions(scene.site, "gw1") == 1, "its own agent has seen what the telephone offers"
+    main_dies(scene.site)
+    hears(bob, 1000.0, scene, theirs)
+    bob.value("void invitation.bye()")
+    until(lambda: scene.site.idle("gw1", "gw2") and sessions(scene.site, "gw1") == 0, 10, scene.site.words)
+
+
+@pytest.mark.parametrize("scene", [PBX], indirect=True)
+def test_a_page_hears_asterisks_echo_when_the_main_dies(scene: Scene) -> None:
+    if because := asterisk.missing():
+        pytest.skip(because)
+    at = f"{scene.net}22:5060", f"{scene.net}12:5060"
+    peer = Asterisk("pbx", scene.directory / "asterisk", *at, "holdfast", "a word")
+    try:
+        alice = scene.tab("alice", 440.0)
+        alice.value("$('number').value = '2600', $('call').click()")
+        alice.until("session?.isEstablished()")
+        hears(alice, 440.0, scene)
+        main_dies(scene.site)
+        hears(alice, 440.0, scene)
+        alice.value("$('hangup').click()")
+        alice.until("!session")
+        until(lambda: scene.site.idle("gw1", "gw2") and peer.channels == 0, 10, scene.site.words)
+        assert not peer.complaints()
+    finally:
+        peer.stop()
 
 
 def test_a_page_presses_keys(scene: Scene) -> None:

@@ -146,6 +146,16 @@ def test_an_address_of_zeros_is_the_old_hold() -> None:
     assert sdp.is_hold(audio(own=b"c=IN IP4 0.0.0.0\r\n"))
 
 
+@pytest.mark.parametrize("place", ["session", "own"])
+def test_an_address_of_zeros_is_no_hold_where_ice_has_not_gathered_yet(place: str) -> None:
+    """RFC 8829 section 5.2.1."""
+    ice = {place: b"a=ice-ufrag:mg30\r\na=ice-pwd:0123456789012345678901\r\n"}
+    assert sdp.direction(audio(connection=b"0.0.0.0", **ice)) == "sendrecv"
+    assert sdp.direction(audio(connection=b"::", **ice)) == "sendrecv"
+    stated = {place: ice[place] + b"a=sendonly\r\n"}
+    assert sdp.direction(audio(connection=b"0.0.0.0", **stated)) == "sendonly"
+
+
 # --- Endpoints
 
 
