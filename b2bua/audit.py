@@ -18,6 +18,7 @@ from b2bua.state_token import call_id_of
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
 from b2bua.transfer_parts import call_of
+from b2bua.unattended import UnattendedCalls
 from heartbeat.console.contract import HowFar, Refused
 from heartbeat.console.views.takeovers import Audit, Fault
 from sip.invite import InviteUsage
@@ -46,11 +47,14 @@ class Doubt(NamedTuple):
 class Audits:
     """The audits of one server, one at a time; the last result is kept."""
 
-    def __init__(self, services: CallServices, agents: Agents, leadership: Leadership) -> None:
+    def __init__(
+        self, services: CallServices, agents: Agents, leadership: Leadership, unattended: UnattendedCalls
+    ) -> None:
         self.generation = 0
         self._services = services
         self._agents = agents
         self._leadership = leadership
+        self._unattended = unattended
         self._look: Observation | None = None
         self._whole: Observation | None = None
         self._begun_at = 0.0
@@ -180,6 +184,7 @@ class Audits:
             faults=faults,
             matched=len(faults),
             unrecorded=tuple(unknown[:MOST_UNRECORDED]),
+            without_agents=sum(1 for _ in self._unattended.each()),
         )
         self._ours, self._whole, self._look = {}, None, None
         self._told.clear()

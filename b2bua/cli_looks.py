@@ -116,7 +116,14 @@ def rehearsal_screen(rehearsal: Rehearsal, with_calls: bool) -> RenderableType:
     )
     return render.stack(
         title,
-        render.facts([("Calls", said), ("Verdicts", render.line(*verdicts) if verdicts else "none"), ("Time", took)]),
+        render.facts(
+            [
+                ("Calls", said),
+                ("Verdicts", render.line(*verdicts) if verdicts else "none"),
+                *([("No agent", rehearsal.without_agents)] if rehearsal.without_agents else []),
+                ("Time", took),
+            ]
+        ),
         grid(("Agent", ">Took", ">Parts", ">Size", ">Dialogs"), rows, "No agent was asked."),
         render.warnings(list(rehearsal.obstacles)) if rehearsal.obstacles else None,
         table(Verdict, rehearsal.calls, empty="Every call would be kept.") if with_calls else None,
@@ -196,6 +203,8 @@ def _audit_screen(found: Audit) -> RenderableType:
     agreed = (
         Text("all agree", "bold green") if not found.matched else Text(f"{count(found.matched)} do not", "bold red")
     )
+    if found.without_agents:
+        facts += f"; {several(found.without_agents, 'call')} between lines without agents, with nothing to compare"
     warnings = [f"{listed(found.not_checked)} did not tell what they have."] if found.not_checked else []
     return render.stack(
         render.facts([("Calls", facts), ("Records", ended), ("Found", agreed), ("Took", span(found.took))]),

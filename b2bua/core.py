@@ -37,6 +37,7 @@ from b2bua.takeover.recovery import Recovery
 from b2bua.takeover.rehearsal import Rehearsals
 from b2bua.takeover.report import Takeovers
 from b2bua.transfer import Transfers
+from b2bua.unattended import UnattendedCalls
 from heartbeat.decision import Decided
 from heartbeat.line_tests import LineTests
 from heartbeat.member import Member
@@ -165,10 +166,12 @@ class Core:
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         parts = (self.services, self.agents, self.leadership, self.recovery, self.messages, self.admission)
         self.reign = Reign(node, site.main.name, *parts, self.takeovers, self.dialog_fetch, self.decided)
+        unattended = UnattendedCalls(self.services)
+        self.leadership.unattended = unattended.numbers
         self.rehearsals = Rehearsals(
-            self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity
+            self.services, self.agents, self.leadership, lambda: self.keys, lambda: self.server.capacity, unattended
         )
-        self.audits = Audits(self.services, self.agents, self.leadership)
+        self.audits = Audits(self.services, self.agents, self.leadership, unattended)
         looks = {"rehearse": self.rehearsals.begin, "audit": self.audits.begin}
         self.admin_commands = AdminCommands(
             self.services, self.leadership, self.agents, self.history, looks, self.decided, self.own_lines.busy_out

@@ -77,6 +77,9 @@ class Leadership:
         """Called after each decision: whether calls are taken."""
         self.calls: Callable[[], int] = int
         """Returns the number of calls."""
+        self.unattended: Callable[[float], tuple[int, int]] = lambda now: (0, 0)
+        """Returns the numbers of calls without agents that could be restored after a failure of this server, and that
+        could not."""
         self.records: Callable[[float], tuple[float | None, float]] = lambda now: (None, 0.0)
         """Returns the wall clock, and the age in seconds of the oldest call record that is not on disk."""
         self._stack = stack
@@ -304,7 +307,8 @@ def _set_figures(leadership: Leadership, now: float) -> None:
     clock, unwritten = leadership.records(now)
     member.cluster.clocks.offset = None if clock is None else clock - now
     load = calls / member.participant.membership.capacity
-    member.participant.figures(calls, load, clock, unwritten)
+    carried, unkept = leadership.unattended(now)
+    member.participant.figures(calls, load, clock, unwritten, carried, unkept)
 
 
 def _nothing(serving: bool, now: float) -> None:

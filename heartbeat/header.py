@@ -74,6 +74,17 @@ _NO_NAME: Final = _ILLEGAL | frozenset("|:/")
 _NO_LIST: Final = _ILLEGAL - {","}
 
 
+class Figures(NamedTuple):
+    """What a node says of its calls and its clock in all its statements; see `Beat`."""
+
+    calls: int = 0
+    load: float = 0.0
+    clock: float | None = None
+    unwritten: float | None = None
+    carried: int = 0
+    unkept: int = 0
+
+
 class BeatError(ValueError):
     """A header value is invalid or not signed with this site's key; the text is a sentence."""
 
@@ -164,6 +175,10 @@ class Beat:
     """The sender's wall clock in epoch seconds, only to report differences."""
     unwritten: float | None = None
     """Server: age in seconds of the oldest call record that is not on its disk; 0: all are."""
+    carried: int = 0
+    """Server: calls without any agent that come back after its death, by what their devices carry."""
+    unkept: int = 0
+    """Server: those that do not."""
     given: str = ""
     """Version of the provisioned part of the site that the sender uses; empty: none."""
     version: str = ""
@@ -227,6 +242,8 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; reach={b.reach}"
     if b.commitment:
         text += f"; commit={b.commitment}"
+    if b.carried or b.unkept:
+        text += f"; carried={b.carried}; unkept={b.unkept}"
     if b.given:
         text += f"; given={b.given}"
     if b.version:
@@ -379,6 +396,8 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "clock": _instant,
     "unwritten": _seconds,
     "calls": _number,
+    "carried": _number,
+    "unkept": _number,
     "capacity": _number,
     "load": _seconds,
     "config": _word,

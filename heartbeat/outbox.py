@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from heartbeat import version
 from heartbeat.decision import Action, Decision, Persist, Tell, What
-from heartbeat.header import FAILED, Beat
+from heartbeat.header import FAILED, Beat, Figures
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
 
@@ -44,10 +44,7 @@ class Outbox:
         self._version = version()
         self._start_of = start_of
         self._seq = 0
-        self._calls = 0
-        self._load = 0.0
-        self._clock: float | None = None
-        self._unwritten: float | None = None
+        self._figures = Figures()
         self._actions: list[Action] = []
         self._decisions: deque[Decision] = deque(maxlen=_MOST_EVENTS)
         self._waiting: list[tuple[int, Callable[[float], None]]] = []
@@ -67,9 +64,17 @@ class Outbox:
         """Add a decision; ``because`` is its text, a whole sentence."""
         self._decisions.append(Decision(what, because, now, **more))
 
-    def figures(self, calls: int, load: float, clock: float | None = None, unwritten: float | None = None) -> None:
-        """Set the figures that the next heartbeats carry about this node's load (see `header.Beat`)."""
-        self._calls, self._load, self._clock, self._unwritten = calls, load, clock, unwritten
+    def figures(
+        self,
+        calls: int,
+        load: float,
+        clock: float | None = None,
+        unwritten: float | None = None,
+        carried: int = 0,
+        unkept: int = 0,
+    ) -> None:
+        """Set the figures that the next heartbeats carry about this node's calls and clock (see `header.Beat`)."""
+        self._figures = Figures(calls, load, clock, unwritten, carried, unkept)
 
     def reload(self, membership: Membership) -> None:
         """Use a changed site file from now on."""
@@ -78,7 +83,7 @@ class Outbox:
     def stamp(self, to: str, state: str = "", **more: Any) -> Beat:
         """Make the next statement of this node to ``to``: its identity and state, and ``more`` fields of a `Beat`."""
         self._seq += 1
-        disk = self.on_disk
+        disk, figures = self.on_disk, self._figures
         if "for_incarnation" not in more and to in self._membership.servers:
             more["for_incarnation"] = self._start_of(to)
         return Beat(
@@ -89,16 +94,18 @@ class Outbox:
             state=state or self._role(),
             seq=self._seq,
             to=to,
-            calls=self._calls,
+            calls=figures.calls,
             capacity=self._membership.capacity,
-            load=self._load,
+            load=figures.load,
             config=self._membership.config,
             given=self._membership.given,
             version=self._version,
             voters=disk.voters.generation,
             commitment=self._commitment,
-            clock=self._clock,
-            unwritten=self._unwritten,
+            clock=figures.clock,
+            unwritten=figures.unwritten,
+            carried=figures.carried,
+            unkept=figures.unkept,
             disk=FAILED if self.disk_fault else "",
             **more,
         )

@@ -113,9 +113,17 @@ class Participant:
         """Make the next statement of this node to ``to``, with ``more`` fields; the caller sends it."""
         return self.outbox.stamp(to, **more)
 
-    def figures(self, calls: int, load: float, clock: float | None = None, unwritten: float | None = None) -> None:
-        """Set the figures that the next heartbeats carry about this node's load (see `header.Beat`)."""
-        self.outbox.figures(calls, load, clock, unwritten)
+    def figures(
+        self,
+        calls: int,
+        load: float,
+        clock: float | None = None,
+        unwritten: float | None = None,
+        carried: int = 0,
+        unkept: int = 0,
+    ) -> None:
+        """Set the figures that the next heartbeats carry about this node's calls and clock (see `header.Beat`)."""
+        self.outbox.figures(calls, load, clock, unwritten, carried, unkept)
 
     def drain(self, drains: bool) -> None:
         """Set whether this agent refuses new calls by an operator's order; its answers to heartbeats say so."""

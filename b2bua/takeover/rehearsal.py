@@ -2,7 +2,8 @@
 
 Agents are asked for their lists as in a takeover, but with the purpose ``observe``, which changes nothing. Each call
 is judged as in a takeover (``b2bua.takeover.restoration`` and ``reconciliation``). Since calls change between the
-lists of two agents, those that seem lost are asked for a second time.
+lists of two agents, those that seem lost are asked for a second time. The numbers of calls without agents come from
+the leader (`b2bua.unattended`).
 """
 
 from __future__ import annotations
@@ -18,20 +19,18 @@ from b2bua.leadership import Leadership, answers
 from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import ToldDialog
-from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED
+from b2bua.takeover.verdicts import CARRIED, KEPT, RELEASED, REPLAYED, RESET, UNKEPT
+from b2bua.unattended import UnattendedCalls, cold_line
 from heartbeat.console.contract import HowFar, Refused
 from heartbeat.console.views.takeovers import Rehearsal, Verdict
-from heartbeat.site.model import Site
 from heartbeat.timing import Timing
 from sip.packages.line_dialog import BadRecord
 
 WAITING: Final = "waiting"
 """Its other side is at an agent that has not sent its list; it would be kept until ``agent_grace`` has passed."""
-RESET: Final = "reset"
-"""On a line with cold recovery."""
 ALONE: Final = "alone"
 """One leg would be served without another: its state token is invalid."""
-LOST: Final = (RELEASED, RESET, ALONE)
+LOST: Final = (RELEASED, RESET, ALONE, UNKEPT)
 
 AGAIN: Final = 1.0
 """Seconds until calls that seem lost are asked for again."""
@@ -120,15 +119,6 @@ def judge(seen: Sequence[Seen], heard: Heard) -> Judgement | None:
     return WAITING, f"its other side is at {missing}, which has not told what it has"
 
 
-def _cold_line(state: CallState, site: Site) -> str:
-    """The servers' own line with cold recovery on one side of a call; ``""`` without one."""
-    for agent, channel in ((state.caller_agent, state.caller_line), (state.callee_agent, state.callee_line)):
-        line = None if agent else site.lines.get(channel.partition("/")[0])
-        if line is not None and line.recovery == "cold":
-            return line.name
-    return ""
-
-
 def obstacles(leadership: Leadership, timing: Timing, calls: int, capacity: int, now: float) -> list[str]:
     """Why this server could not take over, or not as it should, a sentence each."""
     member, node = leadership.member, leadership.node
@@ -167,14 +157,17 @@ class Rehearsals:
         leadership: Leadership,
         keys: Callable[[], Sequence[bytes]],
         capacity: Callable[[], int],
+        unattended: UnattendedCalls,
     ) -> None:
-        """``keys``: the site's keys, to verify tokens; ``capacity``: most calls of this server."""
+        """``keys``: the site's keys, to verify tokens; ``capacity``: most calls of this server; ``unattended``: its
+        calls without agents."""
         self.generation = 0
         self._services = services
         self._agents = agents
         self._leadership = leadership
         self._keys = keys
         self._capacity = capacity
+        self._unattended = unattended
         self._look: Observation | None = None
         """The observation under way: of all dialogs, or the second one."""
         self._whole: Observation | None = None
@@ -231,7 +224,7 @@ class Rehearsals:
             told.has_sent,
             told.counter,
             state,
-            "" if state is None else _cold_line(state, self._services.site),
+            "" if state is None else cold_line(state, self._services.site),
         )
 
     def _heard_all(self, now: float) -> None:
@@ -280,6 +273,7 @@ class Rehearsals:
             if verdict not in (KEPT, REPLAYED):
                 state = "talking" if any(each.talks for each in seen) else "ringing"
                 calls.append(Verdict(call, verdict, state, because))
+        without_agents = self._without_agents(verdicts, calls)
         site = self._services.site
         said = obstacles(self._leadership, site.timing, verdicts.total(), self._capacity(), now)
         late = [each.agent for each in run.questions if each.complete_at is None]
@@ -289,16 +283,43 @@ class Rehearsals:
             at=self._begun_at,
             node=self._leadership.node,
             active=self._leadership.node if self._leadership.serving else self._leadership.member.cluster.leader,
-            kept=verdicts[KEPT] + verdicts[REPLAYED],
+            kept=verdicts[KEPT] + verdicts[REPLAYED] + verdicts[CARRIED],
             lost=sum(verdicts[word] for word in LOST),
             waiting=verdicts[WAITING],
-            verdicts=dict(verdicts),
+            verdicts=dict(+verdicts),
             decision=site.decision_time,
             took=round(run.took, 4),
             agents=tuple(each.report() for each in run.questions),
             obstacles=tuple(said),
             calls=(),
+            without_agents=without_agents,
         )
         self._last = result, calls
         self._calls.clear()
         self._whole = self._look = None
+
+    def _without_agents(self, verdicts: Counter[str], calls: list[Verdict]) -> str:
+        """Count the calls without any agent, ours or those that the leading server tells of; a sentence about them,
+        empty where there are none."""
+        node, cluster = self._leadership.node, self._leadership.member.cluster
+        if self._leadership.serving:
+            teller, found = node, list(self._unattended.each())
+            verdicts.update(each.verdict for each in found)
+            calls += [Verdict(*each) for each in found if each.verdict != CARRIED]
+            carried = sum(each.verdict == CARRIED for each in found)
+            lost = len(found) - carried
+        else:
+            teller = cluster.leader
+            peer = cluster.peers.get(teller)
+            if peer is None or peer.beat is None:
+                return ""
+            carried, lost = peer.beat.carried, peer.beat.unkept
+            if not self._services.cookies.on:  # what the devices carry cannot be read here
+                carried, lost = 0, carried + lost
+            verdicts[CARRIED] += carried
+            verdicts[UNKEPT] += lost
+        if not carried + lost:
+            return ""
+        total = f"{carried + lost:,} call{'s' * (carried + lost != 1)} between lines without agents"
+        back = f"{carried:,} would come back with the next request of one of its devices"
+        return f"{teller} has {total}: {back}, {lost:,} would be lost"

@@ -8,6 +8,12 @@ from typing import Final
 KEPT: Final = "kept"
 REPLAYED: Final = "replayed"
 RELEASED: Final = "released"
+RESET: Final = "reset"
+"""On a line that is cold."""
+CARRIED: Final = "carried"
+"""No agent takes part: its devices carry its state, and bring it back with the next request of one of them."""
+UNKEPT: Final = "unkept"
+"""No agent takes part, and its devices do not carry it either."""
 
 MOST_DETAILS: Final = 200_000
 """Calls whose verdicts are remembered; beyond, verdicts are only counted."""

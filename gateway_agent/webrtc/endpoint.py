@@ -71,9 +71,9 @@ class IceAgent(aioice.Connection):
             self._checked.set()
 
     async def meet(self, browser: Browser) -> None:
-        """Connect with a browser. If its description has no usable candidate, because it hides its addresses (mDNS) or
-        has not gathered any yet (RFC 8840), wait for its first check, which makes a peer-reflexive candidate (RFC
-        8445 section 7.3.1.3). Raises `ConnectionError`."""
+        """Connect with a browser. If its description has no usable candidate, because it hides its addresses (mDNS)
+        or has not gathered any yet (RFC 8840), wait for its first check, which makes a peer-reflexive candidate
+        (RFC 8445 section 7.3.1.3). Raises `ConnectionError`."""
         self.remote_username, self.remote_password = browser.ufrag, browser.pwd
         families = {":" in one.host for one in self.local_candidates}
         known = False

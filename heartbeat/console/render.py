@@ -38,6 +38,7 @@ _STATES: Final = {
     "dialing": "yellow",
     "transferring": "yellow",
     "replayed": "cyan",
+    "carried": "cyan",
     "waiting": "yellow",
     "holding": "bold yellow",
     "suspect": "yellow",
@@ -50,6 +51,7 @@ _STATES: Final = {
     "failed": "red",
     "reset": "red",
     "released": "red",
+    "unkept": "red",
     "out of service": "red",
 }
 NOTHING: Final = "-"

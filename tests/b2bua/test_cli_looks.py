@@ -77,6 +77,17 @@ def test_the_stand_by_rehearses(looking):
     assert "c9" not in output
 
 
+def test_calls_without_agents_have_a_line_of_their_own(looking):
+    assert "No agent" not in looking.cli("rehearse")
+    looking.m2.pages["rehearsal"]["without_agents"] = "m1 has 2 calls between lines without agents: ..."
+    assert "No agent  m1 has 2 calls between lines without agents" in looking.cli("rehearse")
+    assert "without agents" not in looking.cli("audit")
+    looking.m1.pages["audit"]["without_agents"] = 2
+    assert "812 calls of m1, 1,623 dialogs of its agents; 2 calls between lines without agents" in looking.cli(
+        "audit"
+    )
+
+
 def test_what_would_be_lost_is_named_and_is_an_exit_code(looking):
     looking.m2.pages["rehearsal"] |= LOST
     assert "811 of 812 calls kept, 1 lost" in looking.cli("rehearse", code=1)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from b2bua.takeover.verdicts import KEPT, REPLAYED
-from examples.softphone_call import Policy
+from examples.softphone_call import TALKING, Policy
 from heartbeat.console.contract import Refused
 from tests.consoles import ordered, seen
 from tests.stories.site_simulation import SiteSimulation, site_of
+from tests.stories.test_direct import registers, town
 from tests.stories.test_stories import begun, taken_over
 
 
@@ -61,6 +62,31 @@ def test_a_rehearsal_changes_nothing_and_tells_what_the_takeover_keeps() -> None
     report = sim.world.ask("s1", lambda now: seen(sim.server("s1"), "report", {}, now))
     counted = Counter(report["verdicts"])
     assert counted[KEPT] + counted[REPLAYED] == found["kept"] and not counted["released"]
+
+
+def test_calls_without_agents_are_counted_by_the_word_of_the_active_server() -> None:
+    sim = town()
+    sim.policy("zoe", Policy(ring_after=0.1, answer_after=8.0))
+    call = sim.call("yves", "1009")
+    sim.world.run(sim.world.now + 3.0)
+    found = rehearsed(sim)
+    assert found["verdicts"] == {"unkept": 1} and (found["kept"], found["lost"]) == (0, 1)
+    assert found["without_agents"].startswith("m1 has 1 call between lines without agents")
+    [named] = rehearsed(sim, "m1")["calls"]
+    assert (named["verdict"], named["state"]) == ("unkept", "ringing")
+    sim.world.run(sim.world.now + 9.0)
+    assert call.state is TALKING
+    for node in ("s1", "m1"):
+        found = rehearsed(sim, node)
+        assert found["verdicts"] == {"carried": 1} and (found["kept"], found["lost"]) == (1, 0)
+    assert audited(sim)["without_agents"] == 1
+    sim.world.kill("m1")
+    for name in ("yves", "zoe"):
+        registers(sim, name)
+    taken_over(sim)
+    sim.do("yves", "hold", call)
+    sim.world.run(sim.world.now + 1.0)
+    assert sim.calls_of("s1") == 1, "as was said"
 
 
 def test_a_stand_by_that_asks_agents_seldom_knows_that_they_would_answer() -> None:

@@ -60,7 +60,7 @@ class Verdict:
 
     id: Annotated[str, Column("Call")]
     verdict: Annotated[str, Column("Verdict", "state")]
-    """``kept``, ``replayed``, ``released``, ``waiting`` or ``reset``."""
+    """``kept``, ``replayed``, ``released``, ``waiting``, ``reset``, ``alone`` or ``unkept``."""
     state: Annotated[str, Column("State", "word")]
     because: Annotated[str, Column("Why", "sentence")]
 
@@ -102,13 +102,14 @@ class Rehearsal:
     active: str
     """The leader as far as this server knew; ``""`` without one."""
     kept: int
-    """Calls that would go on: kept and replayed."""
+    """Calls that would go on: kept, replayed and carried."""
     lost: int
     """Calls that would be released, or lose one side."""
     waiting: int
     """Calls whose other side is at an agent that did not answer; released if it stays away for ``agent_grace``."""
     verdicts: Mapping[str, int]
-    """Number of calls by verdict: ``kept replayed released reset alone waiting``."""
+    """Number of calls by verdict: ``kept replayed released reset alone waiting``, and, of calls without any agent,
+    ``carried unkept``."""
     decision: float
     """Most seconds from the last heartbeat of a failed server to the decision."""
     took: float
@@ -118,6 +119,9 @@ class Rehearsal:
     """Why this server could not take over at all, or not all calls, a sentence each."""
     calls: tuple[Verdict, ...]
     """Calls that would not be kept."""
+    without_agents: str = ""
+    """A sentence about the calls without agents that the active server has; ``""`` without any, or from an older
+    version."""
 
     @property
     def good(self) -> bool:
@@ -159,3 +163,5 @@ class Audit:
     """How many faults there are, shown or not."""
     unrecorded: tuple[str, ...]
     """Ids of ended calls whose records are not in this server's memory, to be looked for on disk."""
+    without_agents: int = 0
+    """Calls of the server without agents, which cannot be compared."""
