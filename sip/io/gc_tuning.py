@@ -31,11 +31,11 @@ _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 _WORTH_IT: Final = 10_000  # objects found by a full collection; with fewer the interval is doubled
 _GROWN: Final = 50  # young collections after which a full one may find anything
-_LITTLE: Final = 25_000  # memory blocks allocated since the start, at half a microsecond each
-_SWOLLEN: Final = 4  # times the memory blocks after the last full collection
+_SMALL_HEAP: Final = 25_000  # memory blocks allocated since the start, at half a microsecond each
+_GROWTH_FACTOR: Final = 4  # times the memory blocks after the last full collection
 
 
-class Garbage:
+class GarbageCollector:
     """Starts the collections of a process."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Garbage:
         self._interval = _SHORTEST_S
         self._look_at = self._last_at = 0.0
         self._at_start = 0
-        self._left = _LITTLE
+        self._left = _SMALL_HEAP
         self.longest_s = 0.0
         """Seconds that the longest full collection took."""
 
@@ -72,13 +72,13 @@ class Garbage:
         if gc.get_count()[1] < _GROWN:  # hardly any object was promoted since the last full one
             return False
         held = sys.getallocatedblocks() - self._at_start
-        if not (quiet and held <= _LITTLE) and not (late and held >= self._left * _SWOLLEN):
+        if not (quiet and held <= _SMALL_HEAP) and not (late and held >= self._left * _GROWTH_FACTOR):
             return False
         began = boottime()
         found = gc.collect()
         took = boottime() - began
         self.longest_s = max(self.longest_s, took)
-        self._left = max(_LITTLE, sys.getallocatedblocks() - self._at_start)
+        self._left = max(_SMALL_HEAP, sys.getallocatedblocks() - self._at_start)
         self._interval = _SHORTEST_S if found > _WORTH_IT else min(_LONGEST_S, self._interval * 2)
         self._last_at = now
         self._look_at = now + self._interval

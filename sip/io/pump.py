@@ -16,7 +16,7 @@ from sip.io import huge_pages
 from sip.io.acceptor import Limits
 from sip.io.clock import boottime
 from sip.io.codec import Codecs
-from sip.io.gc_tuning import Garbage
+from sip.io.gc_tuning import GarbageCollector
 from sip.io.ticker import Ticker
 from sip.io.transport import Transport
 from sip.location import Place
@@ -118,13 +118,13 @@ class Pump:
         self._not_before = 0.0
         self._ticker = Ticker(loop, clock, self._look, lambda wait, now: self.waited("loop", wait, now))
         self._logged_at = 0.0
-        self._garbage = Garbage()
+        self._collector = GarbageCollector()
 
     def start(self) -> None:
         """Open the sockets and start the core. Raises `TransportError` when an address cannot be bound."""
         self.transport.open()
         now = self.clock()
-        self._garbage.start(now)
+        self._collector.start(now)
         huge_pages.collapse()
         self._ticker.start()
         self.flush()
@@ -165,7 +165,7 @@ class Pump:
     def figures(self) -> dict[str, float]:
         """Figures of pump and transport by name, in counts, bytes and seconds. Does not reset the longest stall."""
         own = {"inputs": self.inputs, "failures": self.failures, "longest_stall_s": self._ticker.longest_stall_s}
-        return own | {"longest_collection_s": self._garbage.longest_s} | self.transport.figures()
+        return own | {"longest_collection_s": self._collector.longest_s} | self.transport.figures()
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
         """Called by the transport: pass a datagram or bytes of a stream to the core."""
@@ -278,7 +278,7 @@ class Pump:
             at = self._serve_deadlines(now)
         except Exception as error:
             self._failed("handle_timer", None, error)
-        self._garbage.collect(self.inputs, now)
+        self._collector.collect(self.inputs, now)
         return at
 
     def _serve_deadlines(self, now: float) -> float | None:

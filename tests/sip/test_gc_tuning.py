@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sip.io.gc_tuning import Garbage
+from sip.io.gc_tuning import GarbageCollector
 
 
 class Knot:
@@ -19,10 +19,10 @@ class Knot:
 
 
 @pytest.fixture
-def garbage() -> Iterator[Garbage]:
+def garbage() -> Iterator[GarbageCollector]:
     """Started at 0; what it does to the collector of this process is undone."""
     thresholds = gc.get_threshold()
-    garbage = Garbage()
+    garbage = GarbageCollector()
     garbage.start(0.0)
     yield garbage
     gc.unfreeze()
@@ -35,7 +35,7 @@ def grow() -> None:
         gc.collect(0)
 
 
-def test_automatic_collections_see_few_young_objects(garbage: Garbage) -> None:
+def test_automatic_collections_see_few_young_objects(garbage: GarbageCollector) -> None:
     """Each is a standstill as long as what it looks at."""
     seen: list[int] = []
 
@@ -52,7 +52,7 @@ def test_automatic_collections_see_few_young_objects(garbage: Garbage) -> None:
     assert set(seen) == {0} and len(seen) >= 18
 
 
-def test_young_objects_are_looked_at_by_the_number_of_inputs(garbage: Garbage) -> None:
+def test_young_objects_are_looked_at_by_the_number_of_inputs(garbage: GarbageCollector) -> None:
     """Python's own count is of what was made less what was freed: a steady load never passes its threshold."""
     seen: list[int] = []
     held = [[n] for n in range(4_000)]
@@ -83,7 +83,7 @@ def test_young_objects_are_looked_at_by_the_number_of_inputs(garbage: Garbage) -
         gc.callbacks.remove(watch)
 
 
-def test_full_collections_wait_for_a_quiet_moment_and_grow_seldom(garbage: Garbage) -> None:
+def test_full_collections_wait_for_a_quiet_moment_and_grow_seldom(garbage: GarbageCollector) -> None:
     grow()
     assert not garbage.collect(0, now=59.0)
     assert not garbage.collect(1, now=61.0)
@@ -94,7 +94,7 @@ def test_full_collections_wait_for_a_quiet_moment_and_grow_seldom(garbage: Garba
     assert not garbage.collect(1, now=183.0 + 9999.0), "nothing grew since"
 
 
-def test_no_full_collection_while_much_is_held(garbage: Garbage) -> None:
+def test_no_full_collection_while_much_is_held(garbage: GarbageCollector) -> None:
     """It would stop the loop for as long as it takes to look at all of it."""
     held = [(object(),) for _ in range(40_000)]
     grow()
@@ -104,7 +104,7 @@ def test_no_full_collection_while_much_is_held(garbage: Garbage) -> None:
     assert garbage.collect(0, now=160.0)
 
 
-def test_a_heap_that_stays_swollen_is_looked_through_after_an_hour(garbage: Garbage) -> None:
+def test_a_heap_that_stays_swollen_is_looked_through_after_an_hour(garbage: GarbageCollector) -> None:
     held = [Knot() for _ in range(100_000)]
     first = weakref.ref(held[0])
     grow()
@@ -116,7 +116,7 @@ def test_a_heap_that_stays_swollen_is_looked_through_after_an_hour(garbage: Garb
     assert first() is None
 
 
-def test_a_heap_that_is_large_in_earnest_is_not_looked_through_again(garbage: Garbage) -> None:
+def test_a_heap_that_is_large_in_earnest_is_not_looked_through_again(garbage: GarbageCollector) -> None:
     held = [(object(),) for _ in range(60_000)]
     grow()
     assert garbage.collect(0, now=3660.0)
@@ -125,7 +125,7 @@ def test_a_heap_that_is_large_in_earnest_is_not_looked_through_again(garbage: Ga
     assert len(held) == 60_000
 
 
-def test_the_longest_is_told(garbage: Garbage) -> None:
+def test_the_longest_is_told(garbage: GarbageCollector) -> None:
     assert garbage.longest_s == 0.0
     grow()
     garbage.collect(0, now=62.0)
