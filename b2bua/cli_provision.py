@@ -23,7 +23,7 @@ from heartbeat.console.errors import ConsoleError, Unreachable
 from heartbeat.console.schema import as_json, can_be_shown
 from heartbeat.site.provisioned import BEFORE, KINDS
 
-PATIENCE: Final = 25.0
+TIMEOUT: Final = 25.0
 """Seconds for a change: a site of many thousands of lines is checked whole."""
 
 
@@ -85,7 +85,7 @@ def _change(site_path: str | None, tables: dict[str, Any]) -> int:
         change = json.dumps(tables)
     except TypeError:
         raise ConsoleError("No line or route has dates or times.") from None
-    answer = replace(active_client(site, None), timeout=PATIENCE).provision(change.encode())
+    answer = replace(active_client(site, None), timeout=TIMEOUT).provision(change.encode())
     click.echo(answer["sentence"])
     for sentence in answer["warnings"]:
         click.echo(sentence, err=True)

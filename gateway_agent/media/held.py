@@ -22,7 +22,7 @@ MOST: Final = 250
 """Sockets in one message; Linux permits 253."""
 MAX_NAMES: Final = 65_536
 """Bytes of a message."""
-PATIENCE_S: Final = 2.0
+TIMEOUT_S: Final = 2.0
 """Seconds in which a relay must answer."""
 
 
@@ -101,7 +101,7 @@ def hand(path: Path, start: int, for_s: float, sockets: Mapping[str, socket.sock
 
 def _relay(path: Path) -> socket.socket:
     relay = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    relay.settimeout(PATIENCE_S)
+    relay.settimeout(TIMEOUT_S)
     try:
         with short_path(path) as short:
             relay.connect(short)

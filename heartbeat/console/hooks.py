@@ -35,7 +35,7 @@ FIRST_WAIT: Final = 1.0
 """Seconds before the first repetition, doubled with each up to ..."""
 LONGEST_WAIT: Final = 60.0
 """... these."""
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 30.0
 """Seconds that a command or an HTTP response may take."""
 TAKEOVER: Final = "takeover"
 
@@ -140,7 +140,7 @@ def deliver(settings: HookSettings, event: Mapping[str, Any]) -> None:
 
 def _run_command(command: tuple[str, ...], body: bytes) -> None:
     try:
-        done = subprocess.run(command, input=body, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, input=body, capture_output=True, timeout=TIMEOUT, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HookError(f"{command[0]}: {error}") from None
     if done.returncode:
@@ -170,5 +170,5 @@ def post(to: str, key: Secret | None, body: bytes) -> None:
 def _connection(url: SplitResult) -> http.client.HTTPConnection:
     host = url.hostname or ""
     if url.scheme == "https":
-        return http.client.HTTPSConnection(host, url.port, timeout=PATIENCE, context=for_the_web())
-    return http.client.HTTPConnection(host, url.port, timeout=PATIENCE)
+        return http.client.HTTPSConnection(host, url.port, timeout=TIMEOUT, context=for_the_web())
+    return http.client.HTTPConnection(host, url.port, timeout=TIMEOUT)

@@ -9,7 +9,7 @@ from sip.actions import Resolve
 from sip.layer import Stack
 from sip.location import Place
 
-PATIENCE: Final = 4.0
+LOOKUP_TIMEOUT: Final = 4.0
 """Seconds that a request waits for DNS at most."""
 
 Located = Callable[[list[Place], str, float], None]
@@ -31,7 +31,7 @@ class Lookup:
     def due(self, cause: str, now: float) -> None:
         self.generation += 1
         self.names.give_up(self)
-        self.then([], f"{self.uri}: no answer from DNS within {PATIENCE:g} s", now)
+        self.then([], f"{self.uri}: no answer from DNS within {LOOKUP_TIMEOUT:g} s", now)
 
 
 class NameLookups:
@@ -50,7 +50,7 @@ class NameLookups:
             self._stack.do(Resolve(uri))
         else:
             waiting.append(lookup)
-        self._stack.deadlines.set(now + PATIENCE, lookup, "name")
+        self._stack.deadlines.set(now + LOOKUP_TIMEOUT, lookup, "name")
 
     def resolved(self, uri: str, result: list[Place] | str, now: float) -> None:
         """The result of a :class:`~sip.actions.Resolve`."""
