@@ -14,7 +14,7 @@ from hashlib import blake2s
 from typing import Final
 
 from sip.wire.message import Message, Request, value_of
-from sip.wire.sdp_body import TYPE, is_untold
+from sip.wire.sdp_body import TYPE, is_bare_sdp
 
 SITE: Final = frozenset({"heartbeat", "call-state", "call-origin", "line", "line-state", "media-quality"})
 """Fields of the site (docs/wire.md): they never reach a device, and are not believed when one sends them."""
@@ -66,8 +66,8 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}\Z")
 def crossing(message: Message, drop: frozenset[str] = HOP) -> list[str]:
     """The header lines of ``message`` that the message on the other leg is to carry, in order, as they came."""
     names = message.names
-    untold = message.body and "content-type" not in message.first and is_untold(message.body)
-    kept = [_DESCRIPTION] if untold else []
+    bare = message.body and "content-type" not in message.first and is_bare_sdp(message.body)
+    kept = [_DESCRIPTION] if bare else []
     if not kept and _FILTERED.isdisjoint(names):
         return [line for name, line in zip(names, message.lines, strict=True) if name not in drop]
     for name, line in zip(names, message.lines, strict=True):

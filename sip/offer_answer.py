@@ -215,6 +215,6 @@ def description_in(message: Message) -> slice | None:
     if message.first.get("content-type") == _USUAL_TYPE:
         return slice(0, len(body))
     kind = message.get("content-type")
-    if kind == sdp_body.TYPE or (kind is None and sdp_body.is_untold(body)):
+    if kind == sdp_body.TYPE or (kind is None and sdp_body.is_bare_sdp(body)):
         return slice(0, len(body))
     return sdp_body.find_sdp(kind or "", body)

@@ -27,7 +27,7 @@ def find_sdp(content_type: str, body: bytes) -> slice | None:
     return _find(content_type, body, 0, len(body), MAX_NESTING)
 
 
-def is_untold(body: bytes) -> bool:
+def is_bare_sdp(body: bytes) -> bool:
     """Whether a body without Content-Type is a session description, as some devices send it."""
     return body.startswith(b"v=0")
 
