@@ -18,8 +18,8 @@ from sip.device.identity import (
     asserted_by_device,
     asserted_to_device,
     from_device,
+    in_site_form,
     to_device,
-    told_by,
 )
 from sip.device.stir import Stir
 from sip.header_policy import DEVICE_HOP, crossing
@@ -58,7 +58,7 @@ class CallerIdentity:
 
     def _believed(self, line: str, request: Request, told: Numbers) -> Request:
         dropped = NOTHING if self._lines[line].trust_priority else FIELDS
-        return told_by(request, told, self._realm, self.policies[line].from_device_headers, dropped)
+        return in_site_form(request, told, self._realm, self.policies[line].from_device_headers, dropped)
 
     def verify(self, line: str, request: Request, then: Callable[[Request, int, float], None], now: float) -> None:
         """Go on with the INVITE of a line in the site's form, with what is found of who calls, and with the status

@@ -58,7 +58,7 @@ def phone_of(line: LineSettings) -> PhonePolicy:
     return PhonePolicy(line.name, line.aor_user, line.contacts, line.expires, line.keep_alive)
 
 
-_UNTOLD: Final = {
+_HIDDEN_DIVERSIONS: Final = {
     "both": frozenset[str](),
     "diversion": frozenset({"history-info"}),
     "history-info": frozenset({"diversion"}),
@@ -78,7 +78,7 @@ def identity_of(line: LineSettings) -> IdentityPolicy:
         from_device_caller=line.from_device.caller,
         to_device_called=line.to_device.called,
         to_device_caller=line.to_device.caller,
-        untold=_UNTOLD[line.diversion],
+        hidden_diversions=_HIDDEN_DIVERSIONS[line.diversion],
         from_device_headers=line.from_device.headers,
         to_device_headers=line.to_device.headers,
         domain=line.domain or ((register.domain or register.registrar.host) if register is not None else ""),

@@ -28,7 +28,7 @@ IDENTITIES: Final = frozenset(
     "p-asserted-identity p-preferred-identity remote-party-id diversion history-info referred-by".split()
 )
 """Header fields with addresses of the caller, or of those who diverted or transferred the call."""
-_TOLD_ANEW: Final = frozenset({"from", "to"})
+_REWRITTEN: Final = frozenset({"from", "to"})
 _CLAIMS: Final = IDENTITIES - {"referred-by"}
 _NETWORK: Final = frozenset(
     "p-charging-vector p-charging-function-addresses p-access-network-info p-visited-network-id p-called-party-id "
@@ -77,7 +77,7 @@ class IdentityPolicy:
     """Scheme of the Request-URI towards the device: ``sip`` or ``sips``."""
     called_from: str = "request-uri"
     """Where the device puts the called number: ``request-uri``, ``to``, ``p-called-party-id``."""
-    untold: frozenset[str] = frozenset()
+    hidden_diversions: frozenset[str] = frozenset()
     """Header fields of diversions that are not passed to the device."""
     from_device_headers: tuple[HeaderRule, ...] = ()
     to_device_headers: tuple[HeaderRule, ...] = ()
@@ -231,10 +231,10 @@ def asserted_to_device(policy: IdentityPolicy, message: Message, host: str) -> A
         return (_HIDDEN_AND_PERSONAL if personal else _HIDDEN), ()
     if IDENTITIES.isdisjoint(message.names):
         return AS_IT_IS
-    return IDENTITIES, _each(message, policy.to_device_caller, host, policy.untold)
+    return IDENTITIES, _each(message, policy.to_device_caller, host, policy.hidden_diversions)
 
 
-def told_by(
+def in_site_form(
     request: Request,
     told: Numbers,
     realm: str,
@@ -243,7 +243,7 @@ def told_by(
 ) -> Request:
     """The INVITE of a device as an agent would have passed it on, also without the fields ``dropped``."""
     head = (f"From: {told.sender};tag={request.from_tag}", f"To: {told.recipient}")
-    names, lines = _with_fields(request, told.dropped | dropped | _TOLD_ANEW, (*head, *told.more))
+    names, lines = _with_fields(request, told.dropped | dropped | _REWRITTEN, (*head, *told.more))
     if rules:
         lines = ruled(rules, lines)
         names = [field_of(line) for line in lines]
@@ -313,12 +313,14 @@ def _withholds(message: Message, party: Party | None) -> bool:
     return "remote-party-id" in names and any("privacy=full" in one.lower() for one in message.all("remote-party-id"))
 
 
-def _each(message: Message, rules: Sequence[Any], host: str, untold: frozenset[str] = NOTHING) -> tuple[str, ...]:
+def _each(
+    message: Message, rules: Sequence[Any], host: str, hidden_diversions: frozenset[str] = NOTHING
+) -> tuple[str, ...]:
     """The header lines with identities, their numbers changed by the rules, in their order."""
     found = []
     inner = _who(message.from_untagged).host if host and isinstance(message, Request) else ""
     for name, line in zip(message.names, message.lines, strict=True):
-        if name in IDENTITIES and name not in untold:
+        if name in IDENTITIES and name not in hidden_diversions:
             spelled, _, value = line.partition(":")
             others = [_other(each, rules, host, inner) for each in split_commas(value)]
             found.append(f"{spelled}: {', '.join(others)}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.site.devices import identity_of
-from sip.device.identity import Numbers, asserted_to_device, from_device, to_device, told_by, with_fields
+from sip.device.identity import Numbers, asserted_to_device, from_device, in_site_form, to_device, with_fields
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, parse
 from tests.gateway_agent.agent_fixture import site
@@ -226,7 +226,7 @@ def test_an_identity_stays_one_however_its_field_is_spelled(line: str) -> None:
     """Between two trunks of a server it is not read anew: who hides would else be told of."""
     untrusted = replace(LINE, trusted=False)
     request = invite("sip:1@h", "<sip:+33155@h>", line, "Privacy: id")
-    told = told_by(request, from_device(LINE, request, "paris"), "paris")
+    told = in_site_form(request, from_device(LINE, request, "paris"), "paris")
     for believed in (told, with_fields(request, frozenset(), (line,))):
         dropped, more = asserted_to_device(untrusted, believed, "gw1")
         onward = with_fields(believed, dropped, more)
