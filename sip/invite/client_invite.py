@@ -95,7 +95,9 @@ class ClientInvite:
             return
         self._cancel_sent = True
         data = cancel_of(invite.request, (*hop_lines, *self._cancel_lines))
-        self._stack.request("CANCEL", data, invite.branch, invite.flow, Unheard(), now, None, invite.no_timeout)
+        self._stack.request(
+            "CANCEL", data, invite.branch, invite.flow, IgnoredResponses(), now, None, invite.no_timeout
+        )
         invite.cancelled(now)
 
     def cancel_again(self, hop_lines: Iterable[str], now: float) -> None:
@@ -110,7 +112,7 @@ class ClientInvite:
         self.update = None
 
 
-class Unheard:
+class IgnoredResponses:
     """The user of a request whose answer changes nothing."""
 
     def responded(self, transaction: ClientTransaction, response: Response, now: float) -> None:

@@ -9,7 +9,7 @@ from sip.actions import UNREACHABLE, Flow
 from sip.dialog import UAS, Dialog, contact_uri
 from sip.dialog_sender import DialogSender
 from sip.header_policy import passable_tag
-from sip.invite.client_invite import Unheard
+from sip.invite.client_invite import IgnoredResponses
 from sip.invite.local_tags import LocalTags
 from sip.next_hop import DialogPath
 from sip.receiver import InDialog
@@ -99,7 +99,7 @@ class Dialogs:
             if bye:
                 branch = stack.branch()
                 data = other.request("BYE", cseq + 1, branch, flow, bye_lines, b"")
-                stack.request("BYE", data, branch, flow, Unheard(), now)
+                stack.request("BYE", data, branch, flow, IgnoredResponses(), now)
 
         flow = other.path.flow_for(other.dialog.target, other.dialog.route_set, now)
         if flow is None:

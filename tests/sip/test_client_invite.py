@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Flow, Send
-from sip.invite.client_invite import ClientInvite, Unheard
+from sip.invite.client_invite import ClientInvite, IgnoredResponses
 from sip.layer import Stack
 from sip.transaction import ClientTransaction
 from sip.wire.message import Response, parse
@@ -19,7 +19,7 @@ def sent(stack: Stack, number: int = 1) -> ClientTransaction:
     branch = stack.branch()
     head = ("sip:b@x", "From: <sip:a@x>;tag=ta", "To: <sip:b@x>", "Call-ID: c", f"CSeq: {number} INVITE")
     data = "\r\n".join((f"INVITE {head[0]} SIP/2.0", stack.via(UDP, branch), *head[1:], "Content-Length: 0", "", ""))
-    return stack.request("INVITE", data.encode(), branch, UDP, Unheard(), 0.0)
+    return stack.request("INVITE", data.encode(), branch, UDP, IgnoredResponses(), 0.0)
 
 
 def respond(stack: Stack, invite: ClientTransaction, status: int) -> None:
@@ -110,7 +110,7 @@ def test_the_first_one_has_so_long_for_a_word_and_as_long_again_when_it_goes_on(
 
 
 def test_what_is_answered_to_a_cancel_changes_nothing() -> None:
-    unheard = Unheard()
+    unheard = IgnoredResponses()
     stack = End("a", 5001).stack
     invite = sent(stack)
     unheard.timed_out(invite, 0.0)
@@ -121,7 +121,7 @@ def test_what_is_answered_to_a_cancel_changes_nothing() -> None:
 def test_one_that_still_waits_for_its_next_hop_is_taken_back_without_a_word() -> None:
     stack = End("a", 5001).stack
     ours = ClientInvite(stack)
-    waiting = stack.prepare("INVITE", stack.branch(), UDP, Unheard())
+    waiting = stack.prepare("INVITE", stack.branch(), UDP, IgnoredResponses())
     ours.opened(waiting, 0.0, 0.0)
     assert not ours.give_up((), 0.0) and ours.pending is None
     stack.begin(waiting, UDP, b"INVITE sip:b@x SIP/2.0\r\n\r\n", 0.0)

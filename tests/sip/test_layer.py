@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sip.actions import Close, Flow, Send
-from sip.invite.client_invite import Unheard
+from sip.invite.client_invite import IgnoredResponses
 from sip.wire.message import Request, Response, parse
 from tests.sip.two_stacks import End, TwoStacks
 
@@ -156,7 +156,7 @@ def test_an_answer_of_another_method_does_not_match() -> None:
     stacks = TwoStacks()
     stack, flow = stacks.a.stack, stacks.a.flow_to(stacks.b)
     branch = stack.branch()
-    stack.request("OPTIONS", message(branch=branch), branch, flow, Unheard(), 0.0)
+    stack.request("OPTIONS", message(branch=branch), branch, flow, IgnoredResponses(), 0.0)
     wrong = message("INVITE", branch=branch).replace(b"INVITE sip:b@x SIP/2.0", b"SIP/2.0 200 OK")
     stack.receive(wrong, flow, 0.0)
     assert stacks.a.take() == ["stray 200"] and stack.clients

@@ -10,7 +10,7 @@ from sip.actions import Flow, Send
 from sip.dialog import Dialog, DialogState
 from sip.dialog_sender import Acknowledgement, DialogSender
 from sip.digest import DigestClient
-from sip.invite.client_invite import Unheard
+from sip.invite.client_invite import IgnoredResponses
 from sip.invite.dialogs import Dialogs
 from sip.invite.local_tags import LocalTags
 from sip.invite.requests import Requests
@@ -48,14 +48,14 @@ class Bed:
     def challenge(self, asked: ClientTransaction, tag: str, status: int = 401) -> ClientTransaction | None:
         line = 'WWW-Authenticate: Digest realm="x", nonce="n", qop="auth"'
         response = self.said(tag, status, asked.method, line)
-        return self.requests.send_proved(Unheard(), asked, response, True, 0.0)
+        return self.requests.send_proved(IgnoredResponses(), asked, response, True, 0.0)
 
     def sent(self) -> list[Request]:
         found = [parse(action.data) for action in self.end.stack.to_do() if isinstance(action, Send)]
         return [one for one in found if isinstance(one, Request)]
 
     def send(self, method: str, tag: str = "", opening: bool = False) -> ClientTransaction:
-        return self.requests.send(Unheard(), method, (), b"", 0.0, None, 70, tag=tag, opening=opening)
+        return self.requests.send(IgnoredResponses(), method, (), b"", 0.0, None, 70, tag=tag, opening=opening)
 
 
 @pytest.mark.parametrize(("tag", "uri"), [("", "sip:t1@h"), ("t1", "sip:t1@h"), ("t2", "sip:t2@h")])
@@ -116,4 +116,4 @@ def test_none_times_out_where_that_was_said() -> None:
 
 def test_without_another_place_nothing_goes_elsewhere() -> None:
     bed = Bed()
-    assert bed.requests.send_elsewhere(Unheard(), bed.send("INFO"), False, 0.0) is None
+    assert bed.requests.send_elsewhere(IgnoredResponses(), bed.send("INFO"), False, 0.0) is None
