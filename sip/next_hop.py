@@ -22,7 +22,7 @@ from sip.wire.uri import host_port
 MOST_WAITING: Final = 16
 """Requests of one dialog that may wait for a DNS lookup; further ones fail."""
 
-Go = Callable[[Flow, float], None]
+WithFlow = Callable[[Flow, float], None]
 """Called with the flow of a request that has waited for it, or `UNREACHABLE` when there is none."""
 
 
@@ -104,7 +104,7 @@ class DialogPath:
         self.out = flow
         """The flow of the last request, ACK included."""
         self._hop = ""
-        self._waiting: deque[Go] | None = None
+        self._waiting: deque[WithFlow] | None = None
 
     def move(self, flow: Flow) -> None:
         """Move the dialog to another flow; the next hop is determined anew."""
@@ -141,7 +141,7 @@ class DialogPath:
             return None
         return self._use(found)
 
-    def wait(self, go: Go, now: float) -> None:
+    def wait(self, go: WithFlow, now: float) -> None:
         """Call ``go`` when the flow is known, after the requests that wait already; at once with `UNREACHABLE` when
         too many wait."""
         waiting = self._waiting
