@@ -18,7 +18,7 @@ from b2bua.own_lines import OwnLines
 from b2bua.takeover.cookie_recovery import CookieRecovery, Facts
 from sip.actions import UNREACHABLE
 from sip.layer import Stack
-from sip.packages.dialog_info import CONTENT_TYPE, PACKAGE, told_dialogs
+from sip.packages.dialog_info import CONTENT_TYPE, PACKAGE, reported_dialogs
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire.build import request_bytes
 from sip.wire.errors import Malformed, SipError
@@ -154,7 +154,7 @@ class DialogFetch:
         try:
             if Event.parse(request.get("event") or "").package != PACKAGE:
                 return False
-            told = told_dialogs(request.body) if request.body else []
+            told = reported_dialogs(request.body) if request.body else []
         except (Malformed, ValueError) as error:
             logger.info("what %s tells of its dialogs is passed over: %s", one.line, error)
             told = []

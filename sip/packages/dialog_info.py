@@ -60,7 +60,7 @@ def _ids(one: WatchedDialog) -> str:
     return f" call-id={quoteattr(one.call_id)} {tags}"
 
 
-class ToldDialog(NamedTuple):
+class ReportedDialog(NamedTuple):
     """One dialog as read from a telephone's document (section 4.1); local is the telephone's side. Each text can be
     written into a header line, one character a byte; ``""``: it is missing, or holds what no header line can.
     """
@@ -78,7 +78,7 @@ class ToldDialog(NamedTuple):
     """URI of the other side's Contact."""
 
 
-def told_dialogs(body: bytes) -> list[ToldDialog]:
+def reported_dialogs(body: bytes) -> list[ReportedDialog]:
     """The dialogs of a document. Raises ValueError, whose text is a sentence, when it is too long, is no XML, or
     declares a document type or entities, which could expand without bound."""
     if len(body) > MOST_READ:
@@ -93,14 +93,14 @@ def told_dialogs(body: bytes) -> list[ToldDialog]:
     return [_told(element) for element in root.findall(f"{_NS}dialog")[:MOST_DIALOGS]]
 
 
-def _told(element: ElementTree.Element) -> ToldDialog:
+def _told(element: ElementTree.Element) -> ReportedDialog:
     names = ("call-id", "local-tag", "remote-tag")
     call_id, local_tag, remote_tag = (_fit(_WORD, element.get(name)) for name in names)
     state = _fit(_WORD, element.findtext(f"{_NS}state"))
     identities = [_fit(_URI, element.findtext(f"{_NS}{side}/{_NS}identity")) for side in ("local", "remote")]
     targets = [element.find(f"{_NS}{side}/{_NS}target") for side in ("local", "remote")]
     uris = [_fit(_URI, one.get("uri")) if one is not None else "" for one in targets]
-    return ToldDialog(call_id, local_tag, remote_tag, state, *identities, *uris)
+    return ReportedDialog(call_id, local_tag, remote_tag, state, *identities, *uris)
 
 
 def _fit(form: re.Pattern[str], text: str | None) -> str:

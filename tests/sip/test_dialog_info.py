@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sip.packages.dialog_info import MOST_DIALOGS, MOST_READ, ToldDialog, WatchedDialog, dialog_info, told_dialogs
+from sip.packages.dialog_info import (
+    MOST_DIALOGS,
+    MOST_READ,
+    ReportedDialog,
+    WatchedDialog,
+    dialog_info,
+    reported_dialogs,
+)
 
 # The example of RFC 4235 section 6.1, its third notification, with the ids that section 4.1.1 names.
 CONFIRMED = b"""<?xml version="1.0" encoding="UTF-8"?>
@@ -24,8 +31,8 @@ CONFIRMED = b"""<?xml version="1.0" encoding="UTF-8"?>
 
 
 def test_all_that_it_tells_is_read() -> None:
-    assert told_dialogs(CONFIRMED) == [
-        ToldDialog(
+    assert reported_dialogs(CONFIRMED) == [
+        ReportedDialog(
             "a84b4c76e66710", "1928301774", "456887766", "confirmed", "sip:alice@example.com", "sip:bob@example.org",
             "sip:alice@pc33.example.com", "sip:bobster@phone21.example.org",
         )
@@ -36,9 +43,9 @@ def test_what_is_left_out_is_empty() -> None:
     ours = dialog_info(
         "sip:a@b", 1, [WatchedDialog("1", "initiator", "early"), WatchedDialog("2", "recipient", "trying")]
     )
-    assert [one.state for one in told_dialogs(ours)] == ["early", "trying"]
-    assert told_dialogs(ours)[0] == ToldDialog("", "", "", "early", "", "", "", "")
-    assert told_dialogs(b'<dialog-info xmlns="other"><dialog/></dialog-info>') == []
+    assert [one.state for one in reported_dialogs(ours)] == ["early", "trying"]
+    assert reported_dialogs(ours)[0] == ReportedDialog("", "", "", "early", "", "", "", "")
+    assert reported_dialogs(b'<dialog-info xmlns="other"><dialog/></dialog-info>') == []
 
 
 @pytest.mark.parametrize(
@@ -54,12 +61,12 @@ def test_what_is_left_out_is_empty() -> None:
 )
 def test_what_cannot_be_read_is_refused_in_a_sentence(body: bytes, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        told_dialogs(body)
+        reported_dialogs(body)
 
 
 def test_no_more_than_so_many_are_taken() -> None:
     many = CONFIRMED.replace(b"</dialog-info>", b"<dialog/>" * 500 + b"</dialog-info>")
-    assert len(told_dialogs(many)) == MOST_DIALOGS
+    assert len(reported_dialogs(many)) == MOST_DIALOGS
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,7 @@ def test_no_more_than_so_many_are_taken() -> None:
     ],
 )
 def test_what_could_not_stand_in_a_message_is_left_out(was: str, told: str, field: str, read: str) -> None:
-    [one] = told_dialogs(CONFIRMED.decode().replace(was, told).encode())
+    [one] = reported_dialogs(CONFIRMED.decode().replace(was, told).encode())
     assert getattr(one, field) == read
 
 
@@ -85,7 +92,7 @@ def test_what_could_not_stand_in_a_message_is_left_out(was: str, told: str, fiel
 def test_whatever_comes_it_is_a_list_or_a_sentence(noise: bytes, at: int, cut: int) -> None:
     for body in (noise, CONFIRMED[:at] + noise + CONFIRMED[at + cut :]):
         try:
-            found = told_dialogs(body)
+            found = reported_dialogs(body)
         except ValueError as error:
             assert str(error)
         else:
