@@ -232,7 +232,7 @@ class Agents:
         connection.former_starts.reading = old
         self._stack.deadlines.set(now + READ_OUT, _ReadOut(self, connection, old), _READ)
 
-    def overheard(self, message: Message, flow: Flow, now: float) -> None:
+    def note_line_state(self, message: Message, flow: Flow, now: float) -> None:
         """Keep the line state that an agent's message carries for its dialog."""
         connection = self.by_flow.get(flow)
         if connection is None:

@@ -134,7 +134,7 @@ class Core:
             now=now,
         )
         self.leadership.agent_flow = self.agents.flow_of
-        self.stack.receiver.overheard = self.agents.overheard
+        self.stack.receiver.line_state_came = self.agents.note_line_state
         self.own_lines = OwnLines(
             self.stack, site, node, chance, secret, self.lines, self.agents.agent_of, self.decided, now
         )

@@ -87,7 +87,7 @@ class Receiver:
         self.most_servers = MOST_SERVERS
         self.expected: Callable[[InDialog, Flow, str], bool] = _nobody_else
         """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
-        self.overheard: Callable[[Message, Flow, float], None] | None = None
+        self.line_state_came: Callable[[Message, Flow, float], None] | None = None
         """Told of each message between agent and server that has a Line-State (docs/wire.md)."""
         self.measured: Callable[[Message, float], None] | None = None
         """The same of those that have a Media-Quality."""
@@ -178,8 +178,8 @@ class Receiver:
         self.received += 1
         try:
             message = parse(data)
-            if self.overheard is not None and "line-state" in message.first and flow in self._site_flows:
-                self.overheard(message, flow, now)
+            if self.line_state_came is not None and "line-state" in message.first and flow in self._site_flows:
+                self.line_state_came(message, flow, now)
             if self.measured is not None and NAME in message.first and flow in self._site_flows:
                 self.measured(message, now)
             if isinstance(message, Response):
