@@ -124,9 +124,9 @@ class Api:
         loop.add_reader(self._socket.sock, self._asked)
 
     @property
-    def guessers(self) -> Bans:
+    def token_bans(self) -> Bans:
         """The bans for wrong tokens."""
-        return self._socket.guessers
+        return self._socket.token_bans
 
     def take(self, access: Access) -> None:
         """Set who has access, after a reload."""
@@ -363,7 +363,7 @@ def _set_level(process: Process[Any], params: Mapping[str, str]) -> str:
 
 def _bans(core: ProgramCore, api: Api | None) -> Sequence[Bans]:
     """The bans for SIP and for the API."""
-    return (core.stack.bans, *([api.guessers] if api is not None else []))
+    return (core.stack.bans, *([api.token_bans] if api is not None else []))
 
 
 def _lift_ban(process: Process[Any], params: Mapping[str, str]) -> str:

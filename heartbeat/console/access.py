@@ -52,7 +52,7 @@ class Who(NamedTuple):
 
 
 class _Session(NamedTuple):
-    """A browser's session; ``until``: when it ends, in seconds of the gate's clock."""
+    """A browser's session; ``until``: when it ends, in seconds of the clock given to `AccessControl`."""
 
     role: str
     csrf: str
@@ -62,14 +62,14 @@ class _Session(NamedTuple):
 
 class Gate:
     """Authenticates requests. ``access`` is called for each request; ``by_socket``: the API is at a UNIX socket,
-    whose clients are its owner; ``audit`` is called for logins and for refused changes; ``guessers``: hosts banned
+    whose clients are its owner; ``audit`` is called for logins and for refused changes; ``token_bans``: hosts banned
     for wrong tokens, by the same ``clock``."""
 
     def __init__(
         self,
         access: Callable[[], Access],
         by_socket: bool,
-        guessers: Bans,
+        token_bans: Bans,
         audit: Audit = unaudited,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,8 +79,8 @@ class Gate:
         self._clock = clock
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._csrf_of_users: OrderedDict[str, str] = OrderedDict()
-        self._guessers = guessers
-        guessers.told = self._banned
+        self._token_bans = token_bans
+        token_bans.told = self._banned
 
     def admit(self, request: web.Request) -> Who:
         """The user of a request. Raises :class:`Refused` if there is none, or the user may not make it."""
@@ -149,11 +149,11 @@ class Gate:
         """The role of a token, ``""`` for an invalid one. Raises :class:`Refused`, without checking the token, for a
         host that was banned for wrong ones; existing sessions are not affected."""
         now, source = self._clock(), self._source(request)
-        if self._guessers.banned and self._guessers.stops(source, now):
+        if self._token_bans.banned and self._token_bans.stops(source, now):
             raise Refused("Too many wrong tokens came from your address: wait some minutes.", 429)
         role = self._access().role_of(token)
         if not role and token:
-            self._guessers.offend(source, "wrong token", now)
+            self._token_bans.offend(source, "wrong token", now)
         return role
 
     def _source(self, request: web.Request) -> Flow:

@@ -52,16 +52,16 @@ Audit = Callable[[str, str, str, Mapping[str, str], str, str], None]
 """Writes to the audit log: user, host, command, its parameters, result (``done``, ``refused``, …) and the answer."""
 
 
-MOST_GUESSES: Final = 10
+MOST_WRONG_TOKENS: Final = 10
 """Wrong tokens of one host within a minute before it is banned."""
-GUESSERS_BANNED: Final = 300.0
+TOKEN_BAN_S: Final = 300.0
 """Seconds of such a ban."""
 
 
-def guessers() -> Bans:
+def token_bans() -> Bans:
     """The bans of an API for wrong tokens, by host (IPv6: by /64 network), separate from those for SIP."""
     found = Bans()
-    found.live_by(BanPolicy(MOST_GUESSES, 60.0, GUESSERS_BANNED))
+    found.live_by(BanPolicy(MOST_WRONG_TOKENS, 60.0, TOKEN_BAN_S))
     return found
 
 
@@ -87,7 +87,7 @@ class ApiSocket:
         """Who has access; assigned after a reload."""
         self.audit: Audit = unaudited
         """Called for each command."""
-        self.guessers = guessers()
+        self.token_bans = token_bans()
         """Hosts banned for wrong tokens."""
         try:
             self.sock = _unix_socket(Path(api.path)) if api.path else _tcp_socket(api.host, api.port)

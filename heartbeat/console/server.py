@@ -156,7 +156,7 @@ def application(
         shown = {"status": process.view("status", {}, now), "calls": process.view("calls", CALLS_SHOWN, now)}
         return {**on_wall(as_json(shown), offset), "trend": process.view("trend", {}, now)["trend"]}
 
-    gate = Gate(lambda: at.access, bool(at.api.path), at.guessers, at.audit, clock)
+    gate = Gate(lambda: at.access, bool(at.api.path), at.token_bans, at.audit, clock)
     orders = sorted(verbs - {PROVISION})
     known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(orders)}."
     app = web.Application(middlewares=[_answering(known), _guarding(gate)], client_max_size=MOST_CHANGE)

@@ -10,13 +10,13 @@ from multidict import CIMultiDict
 
 from heartbeat.console.access import COOKIE, CSRF, MOST_SESSIONS, SESSION_S, Gate
 from heartbeat.console.api_socket import (
-    GUESSERS_BANNED,
-    MOST_GUESSES,
+    MOST_WRONG_TOKENS,
     OPERATOR,
     PROVISIONER,
+    TOKEN_BAN_S,
     VIEWER,
     Access,
-    guessers,
+    token_bans,
 )
 from heartbeat.console.contract import Refused
 
@@ -28,9 +28,9 @@ class Door:
     def __init__(self, by_socket: bool, access: Access = ACCESS) -> None:
         self.access, self.now = access, 0.0
         self.audited: list[tuple[Any, ...]] = []
-        self.guessers = guessers()
+        self.token_bans = token_bans()
         audit = lambda *done: self.audited.append(done)  # noqa: E731
-        self.gate = Gate(lambda: self.access, by_socket, self.guessers, audit, lambda: self.now)
+        self.gate = Gate(lambda: self.access, by_socket, self.token_bans, audit, lambda: self.now)
         self.remote = "192.0.2.1"
 
     def asks(self, method: str = "GET", path: str = "/v1/status", **headers: str) -> Any:
@@ -173,14 +173,14 @@ def test_who_guesses_tokens_is_banned_for_a_while_and_nobody_else_is(
         return door.asks(Authorization=f"Bearer {token}")
 
     session = {"Cookie": f"{COOKIE}={door.login('secret')[0]}"}
-    assert [guess(number) for number in range(MOST_GUESSES + 1)] == [401] * (MOST_GUESSES + 1)
+    assert [guess(number) for number in range(MOST_WRONG_TOKENS + 1)] == [401] * (MOST_WRONG_TOKENS + 1)
     assert door.fails("secret") == door.asks(Authorization="Bearer secret") == 429, "it is not looked at"
     assert door.asks(**session).role == OPERATOR, "an operator behind the same NAT works on"
-    assert f"banned 192.0.2.1 for {GUESSERS_BANNED:.0f} s: 11 wrong token" in caplog.text
+    assert f"banned 192.0.2.1 for {TOKEN_BAN_S:.0f} s: 11 wrong token" in caplog.text
     assert ("somebody", "192.0.2.1", "token", {}, "refused", "banned for 11 wrong token") in door.audited
     door.remote = "192.0.2.2"
     assert door.login("secret")[1].role == door.asks(Authorization="Bearer secret").role == OPERATOR
-    door.remote, door.now = "192.0.2.1", GUESSERS_BANNED + 1.0
+    door.remote, door.now = "192.0.2.1", TOKEN_BAN_S + 1.0
     assert door.login("secret")[1].role == door.asks(Authorization="Bearer secret").role == OPERATOR
 
 
@@ -197,19 +197,19 @@ def test_a_program_that_asks_without_a_token_or_seldom_with_a_wrong_one_is_not_b
 
 def test_guesses_count_by_the_word_of_a_proxy_at_the_socket_and_of_nobody_else() -> None:
     by_socket, by_tcp = Door(by_socket=True), Door(by_socket=False)
-    for number in range(MOST_GUESSES + 2):
+    for number in range(MOST_WRONG_TOKENS + 2):
         forged = f"198.51.100.{number}"
         by_socket.asks(Authorization="Bearer guess", X_Forwarded_For=f"{forged}, 203.0.113.7")
         by_tcp.asks(Authorization="Bearer guess", X_Forwarded_For=forged)
     assert by_socket.fails("secret", X_Forwarded_For="203.0.113.7") == by_tcp.fails("secret") == 429
     assert by_socket.login("secret", X_Forwarded_For="203.0.113.8")[1].role == OPERATOR
     assert by_socket.asks().role == OPERATOR, "the owner of the socket needs no token"
-    assert [one.host for one in by_socket.guessers.banned.values()] == ["203.0.113.7"]
+    assert [one.host for one in by_socket.token_bans.banned.values()] == ["203.0.113.7"]
 
 
 def test_a_network_of_ipv6_is_one_who_guesses() -> None:
     door = Door(by_socket=False)
-    for number in range(MOST_GUESSES + 1):
+    for number in range(MOST_WRONG_TOKENS + 1):
         door.remote = f"2001:db8::{number:x}"
         assert door.asks(Authorization="Bearer guess") == 401
     assert door.asks(Authorization="Bearer secret") == 429
