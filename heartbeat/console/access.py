@@ -40,7 +40,7 @@ BROWSERS: Final = ("Sec-Fetch-Mode", "Origin", "Cookie", "Forwarded", "X-Forward
 """Header fields of which any shows that the request comes from a browser or through a proxy."""
 
 
-class Who(NamedTuple):
+class ApiUser(NamedTuple):
     """An authenticated user."""
 
     user: str
@@ -60,7 +60,7 @@ class _Session(NamedTuple):
     token: bytes
 
 
-class Gate:
+class AccessControl:
     """Authenticates requests. ``access`` is called for each request; ``by_socket``: the API is at a UNIX socket,
     whose clients are its owner; ``audit`` is called for logins and for refused changes; ``token_bans``: hosts banned
     for wrong tokens, by the same ``clock``."""
@@ -82,7 +82,7 @@ class Gate:
         self._token_bans = token_bans
         token_bans.told = self._banned
 
-    def admit(self, request: web.Request) -> Who:
+    def admit(self, request: web.Request) -> ApiUser:
         """The user of a request. Raises :class:`Refused` if there is none, or the user may not make it."""
         who = self._known(request)
         if who is None:
@@ -102,7 +102,7 @@ class Gate:
                 raise Refused(said, 403)
         return who
 
-    def login(self, request: web.Request, token: str) -> tuple[str, Who]:
+    def login(self, request: web.Request, token: str) -> tuple[str, ApiUser]:
         """Begin a session for a browser; returns the value of its cookie and the user. Raises :class:`Refused`."""
         if not _is_own(request):
             raise Refused("This was asked by a page of another origin.", 403)
@@ -118,7 +118,7 @@ class Gate:
         self._sessions[name] = session
         while len(self._sessions) > MOST_SESSIONS:
             self._sessions.popitem(last=False)
-        who = Who(f"{role} by token", role, session.csrf, True)
+        who = ApiUser(f"{role} by token", role, session.csrf, True)
         self._audit(who.user, request.remote or "", "login", {}, "done", "")
         return name, who
 
@@ -126,7 +126,7 @@ class Gate:
         if (session := self._sessions.pop(request.cookies.get(COOKIE, ""), None)) is not None:
             self._audit(f"{session.role} by token", request.remote or "", "logout", {}, "done", "")
 
-    def _known(self, request: web.Request) -> Who | None:
+    def _known(self, request: web.Request) -> ApiUser | None:
         access, headers = self._access(), request.headers
         scheme, _, given = headers.get("Authorization", "").partition(" ")
         role = ""
@@ -137,13 +137,13 @@ class Gate:
         if role and access.user_header and (user := headers.get(access.user_header, "")):
             return self._by_proxy(user[:64], role, access)
         if (session := self._session(request)) is not None:
-            return Who(f"{session.role} by token", session.role, session.csrf, True)
+            return ApiUser(f"{session.role} by token", session.role, session.csrf, True)
         if self._by_socket and scheme.lower() != "bearer" and any(name in headers for name in BROWSERS):
             return None
         if not role:
             return None
         by_owner = self._by_socket and scheme.lower() != "bearer"
-        return Who(f"{_owner(request)} by socket" if by_owner else f"{role} by token", role)
+        return ApiUser(f"{_owner(request)} by socket" if by_owner else f"{role} by token", role)
 
     def _role_of(self, request: web.Request, token: bytes) -> str:
         """The role of a token, ``""`` for an invalid one. Raises :class:`Refused`, without checking the token, for a
@@ -166,12 +166,12 @@ class Gate:
         logger.warning("banned %s for %.0f s: %s", ban.host, ban.until - ban.at, ban.because)
         self._audit("somebody", ban.host, "token", {}, REFUSED, f"banned for {ban.because}")
 
-    def _by_proxy(self, user: str, most: str, access: Access) -> Who:
+    def _by_proxy(self, user: str, most: str, access: Access) -> ApiUser:
         role = OPERATOR if user in access.operators and most == OPERATOR else VIEWER
         csrf = self._csrf_of_users.setdefault(user, secrets.token_urlsafe(32))
         while len(self._csrf_of_users) > MOST_SESSIONS:
             self._csrf_of_users.popitem(last=False)
-        return Who(user, role, csrf)
+        return ApiUser(user, role, csrf)
 
     def _session(self, request: web.Request) -> _Session | None:
         name = request.cookies.get(COOKIE, "")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from heartbeat.console.access import PROVISIONED, Gate
+from heartbeat.console.access import PROVISIONED, AccessControl
 from heartbeat.console.api_socket import REFUSED, Audit
 from heartbeat.console.contract import ConsoleProcess, Refused, RefusedChange
 from heartbeat.console.reload_orders import PROVISION
@@ -29,7 +29,7 @@ POLL: Final = 0.03
 
 
 def add_provisioning(
-    app: web.Application, process: ConsoleProcess, gate: Gate, audit: Audit, clock: Callable[[], float]
+    app: web.Application, process: ConsoleProcess, gate: AccessControl, audit: Audit, clock: Callable[[], float]
 ) -> None:
     """Add the routes to ``app``."""
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from heartbeat.console.access import Gate
+from heartbeat.console.access import AccessControl
 from heartbeat.console.answers import Answers, on_wall
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import NODE
@@ -156,7 +156,7 @@ def application(
         shown = {"status": process.view("status", {}, now), "calls": process.view("calls", CALLS_SHOWN, now)}
         return {**on_wall(as_json(shown), offset), "trend": process.view("trend", {}, now)["trend"]}
 
-    gate = Gate(lambda: at.access, bool(at.api.path), at.token_bans, at.audit, clock)
+    gate = AccessControl(lambda: at.access, bool(at.api.path), at.token_bans, at.audit, clock)
     orders = sorted(verbs - {PROVISION})
     known = f"Under /v1/ there are {', '.join(sorted(pages))}; to be posted: {', '.join(orders)}."
     app = web.Application(middlewares=[_answering(known), _guarding(gate)], client_max_size=MOST_CHANGE)
@@ -193,8 +193,8 @@ def _answering(known: str) -> Middleware:
     return answer
 
 
-def _guarding(gate: Gate) -> Middleware:
-    """Middleware that authenticates all requests by `Gate`, except those of the paths `OPEN`."""
+def _guarding(gate: AccessControl) -> Middleware:
+    """Middleware that authenticates all requests by `AccessControl`, except those of the paths `OPEN`."""
 
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from heartbeat.console.access import COOKIE, SESSION_S, Gate, Who
+from heartbeat.console.access import COOKIE, SESSION_S, AccessControl, ApiUser
 from heartbeat.console.contract import Refused
 
 MOST_LISTENERS: Final = 16
@@ -96,7 +96,7 @@ def read_files(directory: Path) -> Mapping[str, tuple[bytes, str]]:
 
 
 def add_page(
-    app: web.Application, files: Mapping[str, tuple[bytes, str]], gate: Gate, make: Callable[[], Any]
+    app: web.Application, files: Mapping[str, tuple[bytes, str]], gate: AccessControl, make: Callable[[], Any]
 ) -> None:
     """Add the page under ``/page/`` to ``app``."""
     broadcast = Broadcast(make)
@@ -144,6 +144,6 @@ def add_page(
     app.on_shutdown.append(end)
 
 
-def _told(who: Who) -> web.Response:
+def _told(who: ApiUser) -> web.Response:
     value = {"user": who.user, "role": who.role, "csrf": who.csrf, "ends": who.ends}
     return web.json_response(value, headers={**HEADERS, "Cache-Control": "no-store"})

@@ -8,7 +8,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from heartbeat.console.access import COOKIE, CSRF, MOST_SESSIONS, SESSION_S, Gate
+from heartbeat.console.access import COOKIE, CSRF, MOST_SESSIONS, SESSION_S, AccessControl
 from heartbeat.console.api_socket import (
     MOST_WRONG_TOKENS,
     OPERATOR,
@@ -30,7 +30,7 @@ class Door:
         self.audited: list[tuple[Any, ...]] = []
         self.token_bans = token_bans()
         audit = lambda *done: self.audited.append(done)  # noqa: E731
-        self.gate = Gate(lambda: self.access, by_socket, self.token_bans, audit, lambda: self.now)
+        self.gate = AccessControl(lambda: self.access, by_socket, self.token_bans, audit, lambda: self.now)
         self.remote = "192.0.2.1"
 
     def asks(self, method: str = "GET", path: str = "/v1/status", **headers: str) -> Any:
