@@ -127,7 +127,7 @@ class Member:
         if heartbeats.schedule(now):
             self._tick(now)
         objection = standby.objection() if self.state == STANDBY else ""
-        without_quorum = self.candidate.handle_timer(objection, self.state == STANDBY and standby.thinks_dead, now)
+        without_quorum = self.candidate.handle_timer(objection, self.state == STANDBY and standby.judges_dead, now)
         if without_quorum:
             self._role.force(without_quorum, now)
         self._act(now)

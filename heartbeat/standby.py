@@ -43,7 +43,7 @@ class Standby:
         return self._node.membership.timing.interval if self.nobody_heard and not self._is_preferred else 0.0
 
     @property
-    def thinks_dead(self) -> bool:
+    def judges_dead(self) -> bool:
         """Whether the detector takes the leader for dead."""
         return self._detector.state == d.DEAD
 
@@ -114,12 +114,12 @@ class Standby:
             can_start = self._may_start(now) and not self._node.membership.alone
             return f"{self._node.name} hears nobody who rules" if can_start else ""
         if self._detector.state == d.DEAD:
-            return "" if self._bears_with_it(now) else self._detector.verdict
+            return "" if self._tolerates_holding(now) else self._detector.verdict
         if self._detector.state == d.LEFT and now >= self._start_at:
             return f"{self._detector.subject} has left"
         return ""
 
-    def _bears_with_it(self, now: float) -> bool:
+    def _tolerates_holding(self, now: float) -> bool:
         """Whether to tolerate a leader that took over recently and reports that it holds without a lease: if the
         whole site is slow, no leader would have one, and each takeover would make it slower."""
         leader, membership = self._cluster.peers.get(self._detector.subject), self._node.membership
