@@ -28,11 +28,11 @@ TICK: Final = b"."
 """Keep-alive of the child on the pipe."""
 TICKS: Final = 10
 """Read timeouts without a keep-alive after which the watchdog kills the child."""
-MOST_TOLD: Final = 65536
+MOST_REPORT: Final = 65536
 """Bytes of one message of the child."""
 REVEALED_AT: Final = (0.0, 0.01, 0.02, 0.04, 0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Seconds after a death at which the notices are sent."""
-AFTER_A_GOODBYE: Final = 5
+AFTER_CLEAN_EXIT: Final = 5
 """How many of these are used for a child that ended with exit status 0."""
 WRITTEN_WITHIN: Final = 0.5
 """Seconds to send a notice by a stream."""
@@ -88,7 +88,7 @@ class Supervisor:
             watchdog = shortest(told["watchdog"] for told in self._told.values())
             self._pipe.settimeout(watchdog / TICKS or None)
             try:
-                said = self._pipe.recv(MOST_TOLD)
+                said = self._pipe.recv(MOST_REPORT)
             except TimeoutError:
                 silent += 1
                 if silent == TICKS:
@@ -115,7 +115,7 @@ class Supervisor:
             nodes = ", ".join(dict.fromkeys(death.node for _, death in deaths))
             _say(f"{nodes} ended {deaths[0][1].how}, {lived:.0f} s after its start")
         told_already: set[tuple[str, str, int]] = set()
-        for number in rounds(REVEALED_AT[: AFTER_A_GOODBYE if not code else None], time.monotonic, time.sleep):
+        for number in rounds(REVEALED_AT[: AFTER_CLEAN_EXIT if not code else None], time.monotonic, time.sleep):
             for told, death in deaths:
                 for host, port in told["to"]:
                     if (told["site"], host, port) in told_already:
