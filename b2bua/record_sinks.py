@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY: Final = 1.0
 """Seconds between two checks for new records."""
-BREATH: Final = 0.02
+BACKLOG_PAUSE: Final = 0.02
 """Seconds between two batches of a backlog, to leave the CPU to calls."""
 BATCH: Final = 100
 _SLICE: Final = 25
@@ -137,7 +137,7 @@ class SinkWriter:
         wait = FIRST_WAIT
         while not self._ending.is_set():
             try:
-                pause = BREATH if self.go() else LOOK_EVERY
+                pause = BACKLOG_PAUSE if self.go() else LOOK_EVERY
             except SinkError as error:
                 self._failed(str(error))
                 pause, wait = wait, min(2 * wait, LONGEST_WAIT)

@@ -58,7 +58,7 @@ DISKS: Final = 10
 """Ticks between two measurements of free disk space."""
 WRITES: Final = 30
 """Ticks between two test writes of the epoch file."""
-LAST_WORDS: Final = 0.2
+LEAVE_TIME: Final = 0.2
 """Seconds between the last messages of the core and the end: the release of a lease, REGISTERs that remove
 contacts."""
 LOG_LEVEL: Final = "log-level"
@@ -293,7 +293,7 @@ class Process(Generic[C]):
     def end(self) -> None:
         """Leave the site and stop the pump."""
         self.pump.ask(self.core.leave)
-        self.loop.call_later(LAST_WORDS, self.pump.stop)
+        self.loop.call_later(LEAVE_TIME, self.pump.stop)
 
     def misses(self, site: Site) -> Iterable[str]:
         """Faults of ``site`` for this process besides `reload_complaints`, a sentence each."""

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 HANDED: Final = 256 * 1024
 """Bytes handed to the socket at a time; an urgent message waits for no more than these and the kernel's."""
 _UNSENT: Final = 128 * 1024
-_UNSAID: Final = 128 * 1024  # bytes of handshakes and pongs; more wait only for a peer that reads nothing
+_CODEC_LIMIT: Final = 128 * 1024  # bytes of handshakes and pongs; more wait only for a peer that reads nothing
 _READ: Final = 64 * 1024  # from 128 KiB on, malloc maps new pages for each read
 
 CONNECTING: Final = "connecting"
@@ -205,7 +205,7 @@ class Stream:
             self._awaits(len(data))
             if not self._writing:
                 self._write()
-            elif len(self._raw) > _UNSAID:
+            elif len(self._raw) > _CODEC_LIMIT:
                 self._end_soon("it asks, and does not read what it is answered")
 
     def _awaits(self, size: int) -> None:
