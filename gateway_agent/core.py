@@ -40,7 +40,7 @@ from gateway_agent.qualification import Qualification
 from gateway_agent.records import Recorder
 from gateway_agent.repeats import Repeats
 from gateway_agent.returning import Patience, Return, may_wait
-from gateway_agent.server_connections import ConnectionServices, Ear, ServerConnections
+from gateway_agent.server_connections import ConnectionCallbacks, ConnectionServices, ServerConnections
 from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
 from gateway_agent.silence import Silence
@@ -226,7 +226,7 @@ class Core:
         self._load_lines(now)
         self.line_tests = LineTests(LineTester(self.stack, self.access, self.lines, self._realm).begin)
         self.connections.start(
-            Ear(
+            ConnectionCallbacks(
                 decided=self.decided,
                 adopted_by=lambda: self.obedience.adopted,
                 adopt=self.obedience.adopt,

@@ -45,7 +45,7 @@ TRY: Final = "connect"
 SLOW: Final = "opening takes too long"
 
 
-class Ear(NamedTuple):
+class ConnectionCallbacks(NamedTuple):
     """The callbacks of these connections."""
 
     decided: Callable[[str, str, float], None]
@@ -155,7 +155,7 @@ class ServerConnection:
             more = self._initiator.answered(answer, voter.participant.stamp(self.name))
         except BeatError as error:
             if isinstance(error, Superseded):
-                self.connections.ear.superseded(self.name, now)
+                self.connections.callbacks.superseded(self.name, now)
             endpoint.counters["failed openings"] += 1
             self.drop(str(error), now)
             return
@@ -260,12 +260,12 @@ class ServerConnections:
         self._carrier = Carrier(
             self.voter, endpoint.stack.do, self._ask, self._live_by, lambda node: endpoint.keys()[0]
         )
-        self._ear: Ear | None = None
+        self._callbacks: ConnectionCallbacks | None = None
 
     @property
-    def ear(self) -> Ear:
-        assert self._ear is not None, "started"
-        return self._ear
+    def callbacks(self) -> ConnectionCallbacks:
+        assert self._callbacks is not None, "started"
+        return self._callbacks
 
     def reload(self, site: Site, now: float) -> None:
         """Apply a changed site file. A server that still signs with a key that was removed has not got the new one
@@ -277,9 +277,9 @@ class ServerConnections:
             if connection.state == PROVED and connection.key not in keys:
                 connection.drop("it speaks by a key that was taken away", now)
 
-    def start(self, ear: Ear, now: float) -> None:
-        """Connect to all servers; ``ear`` has the callbacks."""
-        self._ear = ear
+    def start(self, callbacks: ConnectionCallbacks, now: float) -> None:
+        """Connect to all servers."""
+        self._callbacks = callbacks
         for connection in self.by_name.values():
             connection.connect(now)
 
@@ -319,7 +319,7 @@ class ServerConnections:
                 return False
             return True
         of_device = "call-origin" in message.names
-        if method == "SUBSCRIBE" and not of_device and (not message.to_tag or self.ear.knows(message)):
+        if method == "SUBSCRIBE" and not of_device and (not message.to_tag or self.callbacks.knows(message)):
             return True
         return self._admits_request(connection, message, flow, now)
 
@@ -336,7 +336,7 @@ class ServerConnections:
             return True
         data = request.to_bytes()
         stack = self.endpoint.stack
-        if node == connection.name and self.ear.wait(
+        if node == connection.name and self.callbacks.wait(
             node, epoch, lambda then: stack.receive_message(data, flow, then)
         ):
             return False
@@ -385,11 +385,11 @@ class ServerConnections:
             return
         self.part_exchange.learn(beat, now)
         before = self.voter.silent_for(now)
-        self.voter.participant.figures(*self.ear.figures(now))
+        self.voter.participant.figures(*self.callbacks.figures(now))
         self._carrier.receive(request, beat, connection.name, flow, now)
         connection.heard(beat, now)
         if self.voter.silent_for(now) == 0.0 and before != 0.0:
-            self.ear.heard(beat.unwritten or 0.0, now)
+            self.callbacks.heard(beat.unwritten or 0.0, now)
         self.pump(now)
 
     def pump(self, now: float) -> None:
@@ -407,13 +407,13 @@ class ServerConnections:
         if not self._carrier.stored(value, fault, now):
             return
         self.pump(now)
-        self.ear.obedience_changed(now)
+        self.callbacks.obedience_changed(now)
 
     def _live_by(self, decision: Decision, now: float) -> None:
-        self.ear.decided(decision.what.value, decision.because, now)
+        self.callbacks.decided(decision.what.value, decision.because, now)
         if decision.what is What.ADOPTED:
-            if self.ear.adopted_by() != (decision.node, decision.epoch):
-                self.ear.detach(now)
+            if self.callbacks.adopted_by() != (decision.node, decision.epoch):
+                self.callbacks.detach(now)
             for connection in self.by_name.values():
                 connection.admitted = ""
 
@@ -423,15 +423,15 @@ class ServerConnections:
         leadership = self.voter.leadership
         logger.info("connected to %s", connection.name)
         if (
-            self.ear.adopted_by() == (connection.name, leadership.epoch)
+            self.callbacks.adopted_by() == (connection.name, leadership.epoch)
             and leadership.incarnation == answer.incarnation
             and connection.flow is not None
         ):
-            self.ear.adopt(connection.name, connection.flow, now)
+            self.callbacks.adopt(connection.name, connection.flow, now)
 
     def gone(self, connection: ServerConnection, flow: Flow, now: float) -> None:
         connection.admitted = ""
-        self.ear.lost(flow, now)
+        self.callbacks.lost(flow, now)
 
 
 def _speaker(line: str) -> tuple[str, int]:

@@ -50,7 +50,7 @@ def test_a_server_that_rules_after_a_long_gap_is_told_before_its_beats_count() -
 def test_what_no_server_saw_is_kept_until_one_was_told_however_long_one_is_heard() -> None:
     fixture = AgentFixture()
     assert fixture.m1.flow is not None
-    fixture.core.connections.ear.lost(fixture.m1.flow, fixture.now)
+    fixture.core.connections.callbacks.lost(fixture.m1.flow, fixture.now)
     given_up(fixture)
     fixture.run(40)
     fixture.m1.beat()
