@@ -39,7 +39,7 @@ from gateway_agent.phone_directory import PhoneDirectory
 from gateway_agent.qualification import Qualification
 from gateway_agent.records import Recorder
 from gateway_agent.repeats import Repeats
-from gateway_agent.returning import Patience, Return, may_wait
+from gateway_agent.returning import Return, WaitingMessages, may_wait
 from gateway_agent.server_connections import ConnectionCallbacks, ConnectionServices, ServerConnections
 from gateway_agent.server_requests import ServerRequests
 from gateway_agent.server_side import ServerRequest
@@ -186,7 +186,7 @@ class Core:
         self.returning = Return(
             site.name,
             endpoint,
-            Patience(self.stack, lambda: self.environment.hold_attempt, self._requested),
+            WaitingMessages(self.stack, lambda: self.environment.hold_attempt, self._requested),
             CallRestoration(self.environment, self.lines, self.table.next_id, self.access.host_towards),
             self.line_states,
             self.table,
@@ -208,7 +208,7 @@ class Core:
                 ready=lambda: self.returning.complete,
                 line_state=self.line_states.text,
                 line_record=self.line_states.record,
-                heard=self.returning.patience.release,
+                heard=self.returning.waiting_messages.release,
                 subscriptions=self.subscriptions.records,
             ),
             counters=self.counters,
@@ -291,7 +291,7 @@ class Core:
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
         """A request that belongs to no known dialog."""
         if not self.returning.complete and may_wait(request):
-            self.returning.patience.keep(transaction, request, self._source, now)
+            self.returning.waiting_messages.keep(transaction, request, self._source, now)
         else:
             self._requested(transaction, request, self._source, now)
 
@@ -325,7 +325,7 @@ class Core:
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
         """Of a transaction that is gone: a 2xx is acknowledged again however late (RFC 3261 section 13.2.2.4)."""
         if not self.returning.complete and flow not in self.stack.site_flows:
-            self.returning.patience.keep_response(response, flow, now)
+            self.returning.waiting_messages.keep_response(response, flow, now)
         elif response.cseq_method == "INVITE" and response.status // 100 == 2:
             leg = self.stack.legs.get(dialog_key(response.call_id, response.from_tag))
             if not isinstance(leg, InviteUsage) or leg.dialog.remote_tag != response.to_tag:

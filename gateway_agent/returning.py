@@ -57,7 +57,7 @@ Requested = Callable[[ServerTransaction, Request, Flow, float], None]
 """Handles a request that belongs to no known dialog; the flow is where the request came from."""
 
 
-class Patience:
+class WaitingMessages:
     """Requests and responses that came before the return was complete. They are handled afterwards, in their
     order."""
 
@@ -161,7 +161,7 @@ class Return:
         self,
         site: str,
         services: ConnectionServices,
-        patience: Patience,
+        waiting_messages: WaitingMessages,
         restoration: CallRestoration,
         line_states: LineStates,
         table: CallTable,
@@ -175,7 +175,7 @@ class Return:
         self._site = site
         self._agent = services.agent
         self._stack = services.stack
-        self.patience = patience
+        self.waiting_messages = waiting_messages
         self._restoration = restoration
         self._line_states = line_states
         self._table = table
@@ -312,11 +312,11 @@ class Return:
             if self.withheld:
                 said += f"; {self.withheld} cannot be restored"
             self._decided("return", said, now)
-        self.patience.release_responses(now)
+        self.waiting_messages.release_responses(now)
         for told in self._done:
             told(now)
         if not server:
-            self.patience.release(now)
+            self.waiting_messages.release(now)
 
     # The records in it.
 

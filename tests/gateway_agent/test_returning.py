@@ -158,9 +158,9 @@ def test_registrations_and_probes_do_not_wait() -> None:
 
 def test_not_everybody_may_wait() -> None:
     fixture = AgentFixture(adopted=False, keeps=True)
-    patience = fixture.core.returning.patience
+    waiting_messages = fixture.core.returning.waiting_messages
     fixture.request("INVITE", body=SDP)
     fixture.take(100)
-    patience._waiting *= MOST_WAITING
+    waiting_messages._waiting *= MOST_WAITING
     fixture.request("INVITE", body=SDP, call_id="dev-2")
     assert fixture.take(503).get("retry-after") == "5"
