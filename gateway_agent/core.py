@@ -21,7 +21,7 @@ from gateway_agent.call_table import CallTable
 from gateway_agent.deduplication import Deduplication
 from gateway_agent.derivation import Derivation
 from gateway_agent.device_access import DeviceAccess
-from gateway_agent.devices import Devices, Front
+from gateway_agent.devices import AgentFunctions, Devices
 from gateway_agent.dialog_list import DialogList
 from gateway_agent.draining import Draining
 from gateway_agent.far_side import LineEnvironment
@@ -175,9 +175,9 @@ class Core:
         towards, drains = self.access.host_towards, lambda: self.draining.active
         self.subscriptions = Subscriptions(*shared, self.line_states, towards, self._realm)
         self.server_requests = ServerRequests(*shared, towards, drains, self.subscriptions)
-        front = Front(self._realm, drains, self.qualification.answer, lambda *call: self.site.is_urgent(*call))
+        own = AgentFunctions(self._realm, drains, self.qualification.answer, lambda *call: self.site.is_urgent(*call))
         identified = self.directory, self.authentication
-        self.devices = Devices(*shared, self.phones, self.access, *identified, front, self.subscriptions)
+        self.devices = Devices(*shared, self.phones, self.access, *identified, own, self.subscriptions)
         self.obedience.moved = self.devices.servers_moved
         phones = PhoneServices(
             self.stack, random, self.access.flows, self.access.dialogs, self.authentication, self.phones

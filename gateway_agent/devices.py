@@ -43,7 +43,7 @@ from sip.wire.message import Request
 logger = logging.getLogger(__name__)
 
 
-class Front(NamedTuple):
+class AgentFunctions(NamedTuple):
     """What the handling of devices' requests needs of the agent as a whole."""
 
     realm: Callable[[], str]
@@ -66,7 +66,7 @@ class Devices:
         access: DeviceAccess,
         directory: PhoneDirectory,
         authentication: PhoneAuthentication,
-        front: Front,
+        agent: AgentFunctions,
         subscriptions: Subscriptions,
     ) -> None:
         """``registered`` has the names of the phones that are registered on each flow."""
@@ -84,9 +84,9 @@ class Devices:
 
         self._phones = Phones(environment.stack, authentication, directory.by_user, registered, stranger)
         self.absent = AbsentBrowsers(environment, calls.living)
-        self._front = front
+        self._agent = agent
         self._subscriptions = subscriptions
-        self.messages = DeviceMessages(environment, front.realm)
+        self.messages = DeviceMessages(environment, agent.realm)
         self._sources = SourceTable(())
         access.dialogs.moved = self.moved
         environment.stack.receiver.expected = self.expected
@@ -147,7 +147,7 @@ class Devices:
             elif line is not None:
                 self.messages.send(transaction, request, line, now)
         elif method == "OPTIONS":
-            self._front.answer_options(transaction, now)
+            self._agent.answer_options(transaction, now)
         elif request.to_tag:
             stack.respond_stateless(transaction, 481)
         else:
@@ -194,18 +194,18 @@ class Devices:
         if wanted != "supported" and (refusal := refused(wanted, request)) is not None:
             stack.respond_stateless(transaction, refusal.status, refusal.lines)
             return
-        if self._front.draining() or not environment.may_hold():
+        if self._agent.draining() or not environment.may_hold():
             stack.respond_stateless(transaction, 503, ("Retry-After: 60",))
             return
         try:
-            told = from_device(line.identity, request, self._front.realm())
+            told = from_device(line.identity, request, self._agent.realm())
         except SipError as error:
             stack.respond_stateless(transaction, 484 if line.settings.is_phone else 404)
             environment.log.info(logger, now, "a call of %s is refused: %s", line.name, error)
             return
         if (
             stack.congestion.share_at(now)
-            and not self._front.urgent(line.settings, told.called, priority_of(request))
+            and not self._agent.urgent(line.settings, told.called, priority_of(request))
             and stack.congestion.refuses(now)
         ):
             environment.counters["congested"] += 1
