@@ -13,7 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Collection
 
-from gateway_agent.media.door import MAX_LINE, Door, Hello, listen
+from gateway_agent.media.control_listener import MAX_LINE, ControlListener, Hello, listen
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import RelaySettings
 
@@ -56,7 +56,7 @@ class Control:
         needed: Collection[str],
     ) -> None:
         self._epoll = epoll
-        self._door = Door(listener, epoll, held, kind)
+        self._control_listener = ControlListener(listener, epoll, held, kind)
         self._sock: socket.socket | None = None
         self._lost = lost
         self._needed = needed
@@ -76,7 +76,7 @@ class Control:
         if self._sock is not None and fd == self._sock.fileno():
             self._attend(what)
             return None
-        hello = self._door.ready(fd)
+        hello = self._control_listener.ready(fd)
         if hello is not None:
             self._lose()
             self._sock = hello.sock
@@ -91,7 +91,7 @@ class Control:
         self._flush()
 
     def close(self) -> None:
-        self._door.close()
+        self._control_listener.close()
         if self._sock is not None:
             self._sock.close()
 

@@ -22,7 +22,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from gateway_agent.media.control import Control, begin
-from gateway_agent.media.door import Hello
+from gateway_agent.media.control_listener import Hello
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import NOWHERE, RTP, Keys, Pair, RelaySettings, Remote
 from gateway_agent.media.sockets import (

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from gateway_agent.media.control import Control, begin
-from gateway_agent.media.door import Hello
+from gateway_agent.media.control_listener import Hello
 from gateway_agent.media.held import HeldSockets
 from gateway_agent.media.ports import Pair
 from gateway_agent.media.sockets import BoundPair, bind

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gateway_agent.media.door import listen
+from gateway_agent.media.control_listener import listen
 from gateway_agent.media.ports import Pair, RelayPorts, RelaySettings, Remote, Total
 from gateway_agent.media.relay import Relay
 

@@ -24,7 +24,7 @@ ACCESS = Access(b"secret", b"look", b"provision", "X-Remote-User", frozenset({"o
 BROWSER = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin", "Host": "sbc.example"}
 
 
-class Door:
+class ControlListener:
     def __init__(self, by_socket: bool, access: Access = ACCESS) -> None:
         self.access, self.now = access, 0.0
         self.audited: list[tuple[Any, ...]] = []
@@ -53,7 +53,7 @@ class Door:
 
 
 def test_the_owner_of_the_socket_is_the_operator_and_a_browser_there_is_nobody() -> None:
-    door = Door(by_socket=True)
+    door = ControlListener(by_socket=True)
     assert door.asks().role == door.asks("POST", "/v1/pause").role == OPERATOR
     for header in ("Sec-Fetch-Mode", "Origin", "Cookie", "X-Forwarded-For", "Forwarded"):
         assert door.asks(**{header: "x"}) == door.asks("POST", **{header: "x"}) == 401
@@ -65,24 +65,24 @@ def test_the_owner_of_the_socket_is_the_operator_and_a_browser_there_is_nobody()
     [("Bearer secret", OPERATOR), ("bearer look", VIEWER), ("Bearer ", 401), ("Basic secret", 401), ("", 401)],
 )
 def test_by_tcp_the_token_says_the_role(authorization: str, role: object) -> None:
-    who = Door(by_socket=False).asks(Authorization=authorization)
+    who = ControlListener(by_socket=False).asks(Authorization=authorization)
     assert (who if isinstance(who, int) else who.role) == role
 
 
 def test_without_tokens_nobody_comes_in_by_tcp() -> None:
-    door = Door(by_socket=False, access=Access())
+    door = ControlListener(by_socket=False, access=Access())
     assert door.asks() == door.asks(Authorization="Bearer ") == door.asks(Authorization="Bearer None") == 401
     assert door.fails("") == 403
 
 
 def test_a_viewer_changes_nothing() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     assert door.asks("POST", "/v1/pause", Authorization="Bearer look") == 403
     assert door.asks("POST", "/v1/pause", Authorization="Bearer secret").role == OPERATOR
 
 
 def test_who_provisions_changes_nothing_else() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     token = "Bearer provision"
     assert door.asks(Authorization=token).role == PROVISIONER
     for method, path in (("POST", ""), ("PUT", "/lines/x"), ("DELETE", "/routes/y")):
@@ -95,7 +95,7 @@ def test_who_provisions_changes_nothing_else() -> None:
 
 
 def test_logins_are_audited_and_their_tokens_are_not() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     door.fails("guess")
     name, _ = door.login("secret")
     door.gate.logout(make_mocked_request("POST", "/page/logout", headers=CIMultiDict({"Cookie": f"{COOKIE}={name}"})))
@@ -108,7 +108,7 @@ def test_logins_are_audited_and_their_tokens_are_not() -> None:
 
 
 def test_a_session_needs_the_pages_own_token_and_origin_to_change_something() -> None:
-    door = Door(by_socket=True)
+    door = ControlListener(by_socket=True)
     name, who = door.login("secret")
     cookie = {**BROWSER, "Cookie": f"{COOKIE}={name}"}
     assert door.asks(**cookie) == who and who.role == OPERATOR and who.csrf
@@ -122,7 +122,7 @@ def test_a_session_needs_the_pages_own_token_and_origin_to_change_something() ->
 
 
 def test_a_session_ends_by_time_by_logout_and_when_its_token_is_changed() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     cookies = [{"Cookie": f"{COOKIE}={door.login('look')[0]}"} for _ in range(3)]
     door.gate.logout(make_mocked_request("POST", "/page/logout", headers=CIMultiDict(cookies[0])))
     assert door.asks(**cookies[0]) == 401 and door.asks(**cookies[1]).role == VIEWER
@@ -135,7 +135,7 @@ def test_a_session_ends_by_time_by_logout_and_when_its_token_is_changed() -> Non
 
 
 def test_the_user_of_a_proxy_has_the_role_that_the_file_says_and_no_more_than_the_proxy() -> None:
-    by_socket, by_tcp = Door(by_socket=True), Door(by_socket=False)
+    by_socket, by_tcp = ControlListener(by_socket=True), ControlListener(by_socket=False)
     olga, victor = by_socket.asks(X_Remote_User="olga", **BROWSER), by_socket.asks(X_Remote_User="victor", **BROWSER)
     assert (olga.user, olga.role, victor.role) == ("olga", OPERATOR, VIEWER)
     assert by_socket.asks("POST", X_Remote_User="olga", **BROWSER) == 403
@@ -143,19 +143,19 @@ def test_the_user_of_a_proxy_has_the_role_that_the_file_says_and_no_more_than_th
     assert by_socket.asks("POST", X_Remote_User="victor", **BROWSER, **{CSRF: victor.csrf}) == 403
     assert by_tcp.asks(X_Remote_User="olga") == 401, "who is not the proxy says nothing"
     assert by_tcp.asks(X_Remote_User="olga", Authorization="Bearer look").role == VIEWER
-    unnamed = Door(by_socket=True, access=ACCESS._replace(user_header=""))
+    unnamed = ControlListener(by_socket=True, access=ACCESS._replace(user_header=""))
     assert unnamed.asks(X_Remote_User="olga", **BROWSER) == 401
 
 
 def test_another_page_cannot_log_somebody_in() -> None:
-    door = Door(by_socket=True)
+    door = ControlListener(by_socket=True)
     assert door.fails("secret", Sec_Fetch_Site="cross-site") == 403
     assert door.fails("secret", Host="sbc.example", Origin="https://evil.example") == 403
     assert door.login("secret", Host="sbc.example", Origin="https://sbc.example")[1].role == OPERATOR
 
 
 def test_sessions_are_bounded() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     names = [door.login("secret")[0] for _ in range(MOST_SESSIONS + 1)]
     assert door.asks(Cookie=f"{COOKIE}={names[0]}") == 401
     assert door.asks(Cookie=f"{COOKIE}={names[1]}").role == OPERATOR
@@ -165,7 +165,7 @@ def test_sessions_are_bounded() -> None:
 def test_who_guesses_tokens_is_banned_for_a_while_and_nobody_else_is(
     by: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
 
     def guess(number: int, token: str = "guess") -> Any:
         if by == "login" or (by == "both" and number % 2):
@@ -185,7 +185,7 @@ def test_who_guesses_tokens_is_banned_for_a_while_and_nobody_else_is(
 
 
 def test_a_program_that_asks_without_a_token_or_seldom_with_a_wrong_one_is_not_banned() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     assert {door.asks() for _ in range(100)} == {401} and {door.asks(Authorization="Bearer ") for _ in range(9)} == {
         401
     }
@@ -196,7 +196,7 @@ def test_a_program_that_asks_without_a_token_or_seldom_with_a_wrong_one_is_not_b
 
 
 def test_guesses_count_by_the_word_of_a_proxy_at_the_socket_and_of_nobody_else() -> None:
-    by_socket, by_tcp = Door(by_socket=True), Door(by_socket=False)
+    by_socket, by_tcp = ControlListener(by_socket=True), ControlListener(by_socket=False)
     for number in range(MOST_WRONG_TOKENS + 2):
         forged = f"198.51.100.{number}"
         by_socket.asks(Authorization="Bearer guess", X_Forwarded_For=f"{forged}, 203.0.113.7")
@@ -208,7 +208,7 @@ def test_guesses_count_by_the_word_of_a_proxy_at_the_socket_and_of_nobody_else()
 
 
 def test_a_network_of_ipv6_is_one_who_guesses() -> None:
-    door = Door(by_socket=False)
+    door = ControlListener(by_socket=False)
     for number in range(MOST_WRONG_TOKENS + 1):
         door.remote = f"2001:db8::{number:x}"
         assert door.asks(Authorization="Bearer guess") == 401

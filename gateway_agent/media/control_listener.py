@@ -33,7 +33,7 @@ class Hello(NamedTuple):
     """Bytes received after its first line."""
 
 
-class Door:
+class ControlListener:
     """Accepts connections and reads their first lines."""
 
     def __init__(
