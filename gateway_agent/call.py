@@ -389,8 +389,8 @@ def _description_of(environment: CallEnvironment, line: Line, id_: int, now: flo
     if line.settings.srtp == "sdes":
         keys = DeviceKeys(environment.derivation.secret, f"{environment.random.getrandbits(64):x}")
     anchor = MediaAnchor(relay, id_, line.behind_nat, environment.log, now, line.web, keys)
-    beside = anchor.beside if relay is not None and not line.secured else None
-    return SessionDescription(anchor, WebrtcAnchor(environment.webrtc, line.secured, line.behind_nat, beside))
+    relay_view = anchor.to_gateway if relay is not None and not line.secured else None
+    return SessionDescription(anchor, WebrtcAnchor(environment.webrtc, line.secured, line.behind_nat, relay_view))
 
 
 def _ends_later(call: Call, end: Callable[[float], None], now: float) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from gateway_agent.media.ports import Pair
 from gateway_agent.seal import LineStateError, opened, sealed
-from gateway_agent.webrtc.anchor import Gatewayed
+from gateway_agent.webrtc.anchor import GatewayState
 from gateway_agent.webrtc.legs import leg_of, session_of
 from sip.actions import Flow
 from sip.device.session_timer import SessionTimerState
@@ -116,7 +116,7 @@ class LineState(NamedTuple):
     relay: Anchored | None = None
     said: tuple[ReliableState, ...] = ()
     """The state of the reliable provisional responses that were sent to the device (RFC 3262)."""
-    gateway: Gatewayed | None = None
+    gateway: GatewayState | None = None
     """The legs of the WebRTC gateway, where one side is a browser."""
 
 
@@ -275,8 +275,8 @@ def _unpacked(packed: bytes) -> LineState:
     )
 
 
-def _gatewayed(leg: list[Any], ice: list[Any], session: list[Any] | None) -> Gatewayed:
-    return Gatewayed(leg_of(leg), leg_of(ice), None if session is None else session_of(session))
+def _gatewayed(leg: list[Any], ice: list[Any], session: list[Any] | None) -> GatewayState:
+    return GatewayState(leg_of(leg), leg_of(ice), None if session is None else session_of(session))
 
 
 def _reliable(values: Sequence[list[Any]]) -> tuple[ReliableState, ...]:

@@ -120,17 +120,17 @@ class MediaAnchor:
             except sdp.SdpError as error:
                 logger.debug("%s", error)
 
-    def from_device(self, description: bytes, host: str, now: float, beside: bool = False) -> bytes:
-        """A device's description, which came from ``host``, as it is passed on: to the servers, or with ``beside`` to
-        the media gateway on the relay's own machine. Raises `SdpError`."""
+    def from_device(self, description: bytes, host: str, now: float, to_gateway: bool = False) -> bytes:
+        """A device's description, which came from ``host``, as it is passed on: to the servers, or with
+        ``to_gateway`` to the media gateway on the relay's own machine. Raises `SdpError`."""
         if self._relay is None:
             return description
         if self._keys is None:
-            return self._anchored(description, self._relay, DEVICE, host, now, beside=beside)
+            return self._anchored(description, self._relay, DEVICE, host, now, to_gateway=to_gateway)
         opened, keys = self._keys.opened(description)
-        return self._anchored(opened, self._relay, DEVICE, host, now, keys, beside)
+        return self._anchored(opened, self._relay, DEVICE, host, now, keys, to_gateway)
 
-    def beside(self, description: bytes) -> bytes:
+    def to_gateway(self, description: bytes) -> bytes:
         """A description from the device's dialog whose media is relayed already, as the media gateway on the relay's
         own machine gets it. Raises `SdpError`."""
         if self._relay is None:
@@ -215,7 +215,7 @@ class MediaAnchor:
         via: str,
         now: float,
         keys: Sequence[Keys | None] = (),
-        beside: bool = False,
+        to_gateway: bool = False,
     ) -> bytes:
         """``description`` of ``side`` with the relay's addresses in place of its own. A section that the relay cannot
         carry is refused, since its address may not be reachable from the other side. Raises `SdpError` where no
@@ -231,10 +231,10 @@ class MediaAnchor:
             try:
                 directed = partial(_direction, description, index)
                 pair = self._lead(index, place, relay, side, via, keys[index] if keys else None, directed)
-                wanted.append((relay.written(self._six[1 - side], pair, beside), pair.port))
+                wanted.append((relay.written(self._six[1 - side], pair, to_gateway), pair.port))
             except sdp.SdpError as error:
                 because = str(error)
-                wanted.append((relay.written(self._six[1 - side], None, beside), 0))
+                wanted.append((relay.written(self._six[1 - side], None, to_gateway), 0))
         if because:
             self._log.info(logger, now, "media is refused: %s", because)
             if not any(place is not None and place[1] for place in wanted):

@@ -39,10 +39,10 @@ class AgentRelay:
             raise SdpError(f"the relay at {self.address} has no address of IPv{6 if six else 4}")
         return place
 
-    def written(self, six: bool, pair: Pair | None, beside: bool) -> str:
-        """The address to write into a description for ``pair``, or for a refused section; ``beside``: for a reader on
-        the relay's own machine. Raises as `place`."""
-        return self.place(six)[0 if beside else 1]
+    def written(self, six: bool, pair: Pair | None, to_gateway: bool) -> str:
+        """The address to write into a description for ``pair``, or for a refused section; ``to_gateway``: for a
+        reader on the relay's own machine. Raises as `place`."""
+        return self.place(six)[0 if to_gateway else 1]
 
     def take(self, six: Sequence[bool]) -> tuple[Pair, Pair] | None:
         """Joined pairs of ports towards the device and the servers, in use until both are released; ``six``: which
@@ -122,7 +122,7 @@ class EngineRelay:
         address = self.ports.place(six)
         return address, address
 
-    def written(self, six: bool, pair: Pair | None, beside: bool) -> str:
+    def written(self, six: bool, pair: Pair | None, to_gateway: bool) -> str:
         return self.ports.place(six) if pair is None else pair.address
 
     def take(self, six: Sequence[bool]) -> tuple[Pair, Pair] | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from gateway_agent.media_anchor import MediaAnchor
-from gateway_agent.webrtc.anchor import NoLeg, WebrtcAnchor
+from gateway_agent.webrtc.anchor import NoLegReady, WebrtcAnchor
 from sip.offer_answer import (
     LOCAL_CHANGE,
     LOCAL_OFFER,
@@ -94,7 +94,7 @@ class SessionDescription:
             if where is not None and self.gateway.active:
                 self.gateway.from_server(invite.body[where.start : where.stop], "", self.device, self.server, True)
         except sdp.SdpError as error:
-            return Fault(503 if isinstance(error, NoLeg) else 488, str(error)) if self.gateway.active else None
+            return Fault(503 if isinstance(error, NoLegReady) else 488, str(error)) if self.gateway.active else None
         return None
 
     def release(self) -> None:
@@ -143,7 +143,7 @@ class SessionDescription:
         if not self.gateway.active:
             return self.anchor.from_device(said, host, now)
         offers = self.device.state not in (LOCAL_OFFER, LOCAL_CHANGE)
-        plain = said if self.gateway.browser else self.anchor.from_device(said, host, now, beside=True)
+        plain = said if self.gateway.browser else self.anchor.from_device(said, host, now, to_gateway=True)
         led = self.gateway.from_device(plain, host, self.device, self.server, offers)
         return self.server.continued(led)  # the o= line must continue that of earlier descriptions to the servers
 

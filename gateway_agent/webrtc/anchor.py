@@ -17,11 +17,11 @@ _OURS = {"active": "passive", "passive": "active"}
 """Our answer to each ``a=setup`` (RFC 8842 section 5.3); ``active`` where we may choose."""
 
 
-class NoLeg(SdpError):
+class NoLegReady(SdpError):
     """The gateway has no leg ready at this moment."""
 
 
-class Gatewayed(NamedTuple):
+class GatewayState(NamedTuple):
     """What servers keep of it: the legs of the plain side and of the browser, and the session."""
 
     leg: Leg
@@ -36,11 +36,11 @@ class WebrtcAnchor:
 
     __slots__ = (
         "_behind_nat",
-        "_beside",
         "_ice",
         "_leg",
         "_legs",
         "_next",
+        "_relay_view",
         "_session",
         "active",
         "agreed",
@@ -52,14 +52,15 @@ class WebrtcAnchor:
         legs: WebrtcLegs | None,
         browser: bool,
         behind_nat: bool,
-        beside: Callable[[bytes], bytes] | None = None,
+        relay_view: Callable[[bytes], bytes] | None = None,
     ) -> None:
-        """``legs``: None where the agent has no gateway. ``browser``: whether the device is a browser. ``beside``:
-        where a relay is between device and gateway, the function that rewrites a description for the gateway."""
+        """``legs``: None where the agent has no gateway. ``browser``: whether the device is a browser.
+        ``relay_view``: where a relay is between device and gateway, the function that rewrites a description for the
+        gateway."""
         self._legs = legs
         self.browser = browser
         self._behind_nat = behind_nat
-        self._beside = beside
+        self._relay_view = relay_view
         self._leg: Leg | None = None
         """The leg whose ports the plain side uses."""
         self._ice: Leg | None = None
@@ -114,17 +115,17 @@ class WebrtcAnchor:
 
     def moved(self, host: str) -> None:
         """The device authenticated itself at another host: accept its media from there."""
-        if self._session is not None and self._legs is not None and not self.browser and self._beside is None:
+        if self._session is not None and self._legs is not None and not self.browser and self._relay_view is None:
             self._session = self._session._replace(phone=self._session.phone._replace(via=host))
             self._legs.set(self._session)
 
-    def export(self) -> Gatewayed | None:
+    def export(self) -> GatewayState | None:
         """The frozen value from which `resume` restores this after a restart; ``None`` without the gateway."""
         if not self.active or self._leg is None or self._ice is None:
             return None
-        return Gatewayed(self._leg, self._ice, self._session)
+        return GatewayState(self._leg, self._ice, self._session)
 
-    def resume(self, known: Gatewayed) -> None:
+    def resume(self, known: GatewayState) -> None:
         """Go on with the legs from before a restart."""
         self.active = self.agreed = True
         self._leg, self._ice, self._session = known
@@ -146,7 +147,7 @@ class WebrtcAnchor:
 
     def _seen(self, body: bytes) -> bytes:
         """A description in the device's dialog as it is between the gateway and the relay."""
-        return self._beside(body) if self._beside is not None and body else body
+        return self._relay_view(body) if self._relay_view is not None and body else body
 
     def _offered(self, said: bytes, by_browser: bool, told: bytes) -> bytes:
         """The offer to the other side for the offer ``said``; ``told`` is the last description that side has. Raises
@@ -176,7 +177,7 @@ class WebrtcAnchor:
         browser, phone = (answer, offer) if by_browser else (offer, answer)
         assert browser.browser is not None
         ice, client = self._transport(ice, browser, by_browser)
-        via = "" if self.browser or self._beside is not None else host
+        via = "" if self.browser or self._relay_view is not None else host
         session = Session(
             leg.id,
             leg.address,
@@ -232,7 +233,7 @@ class WebrtcAnchor:
         if leg is None:
             absent = self._legs is None or self._legs.absent
             because = self._legs.shortage() if self._legs is not None else "the call is over"
-            raise SdpError(because) if absent else NoLeg(because)
+            raise SdpError(because) if absent else NoLegReady(because)
         return leg
 
     @property
@@ -241,4 +242,4 @@ class WebrtcAnchor:
 
     def _plain_at(self, leg: Leg) -> str:
         """The address that the plain side is given; a relay gets the bound one, since it is on this machine."""
-        return leg.address if self._beside is not None else self._shown or leg.address
+        return leg.address if self._relay_view is not None else self._shown or leg.address

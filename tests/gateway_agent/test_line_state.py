@@ -20,7 +20,7 @@ from gateway_agent.line_state import (
 )
 from gateway_agent.media.ports import Pair, Remote
 from gateway_agent.seal import LONGEST, LONGEST_PLAIN, LineStateError
-from gateway_agent.webrtc.anchor import Gatewayed
+from gateway_agent.webrtc.anchor import GatewayState
 from gateway_agent.webrtc.legs import Browser, Leg, Session, Stream
 from heartbeat.mac import mac_of
 from sip.actions import Flow
@@ -102,7 +102,7 @@ states = st.builds(
         texts,
         st.lists(texts, max_size=3).map(tuple),
     ),
-    gateway=st.none() | st.builds(Gatewayed, legs, legs, st.none() | sessions),
+    gateway=st.none() | st.builds(GatewayState, legs, legs, st.none() | sessions),
 )
 
 

@@ -80,7 +80,7 @@ def test_a_call_is_refused_where_no_daemon_has_a_session() -> None:
 def test_the_media_gateway_beside_is_told_the_ports_towards_the_servers() -> None:
     site = Site()
     anchor = anchor_of(EngineRelay(site.sessions))
-    anchor.from_device(OFFER, "192.0.2.5", 0.0, beside=True)
+    anchor.from_device(OFFER, "192.0.2.5", 0.0, to_gateway=True)
     ((_, there),) = anchor.export(0.0).pairs  # type: ignore[union-attr]
-    assert f"m=audio {there.port} " in anchor.beside(OFFER).decode()
-    assert "c=IN IP4 198.51.100.1" in anchor.beside(OFFER).decode()
+    assert f"m=audio {there.port} " in anchor.to_gateway(OFFER).decode()
+    assert "c=IN IP4 198.51.100.1" in anchor.to_gateway(OFFER).decode()

@@ -256,7 +256,7 @@ def test_what_the_servers_keep_has_both_and_the_keys_stay() -> None:
     ports, legs = RelayPorts(), WebrtcLegs()
     keys = DeviceKeys(site.fixture.core.environment.derivation.secret, "another")
     anchor = MediaAnchor(AgentRelay(ports, OURS, ADVERTISED), 1, False, RateLimitedLogger(), 0.0, keys=keys)
-    after = SessionDescription(anchor, WebrtcAnchor(legs, False, False, anchor.beside))
+    after = SessionDescription(anchor, WebrtcAnchor(legs, False, False, anchor.to_gateway))
     after.resume(state.device, state.server, state.standing, state.host)
     anchor.resume(state.relay, 0.0)
     after.gateway.resume(state.gateway)
