@@ -23,6 +23,7 @@ from b2bua.call_records import CallEnded, CallRecords, measuring
 from b2bua.cookies import Cookies, MakeCipher
 from b2bua.device_leg import DeviceLeg
 from b2bua.leadership import Leadership
+from b2bua.leadership_changes import LeadershipChanges
 from b2bua.line_return import give_back
 from b2bua.line_tests import OwnLineTester
 from b2bua.lines import Lines
@@ -30,7 +31,6 @@ from b2bua.messages import PASSED, Messages, is_passed
 from b2bua.own_lines import OwnLines
 from b2bua.passage import ServerPassage
 from b2bua.rates import RateMeter
-from b2bua.reign import Reign
 from b2bua.routing import Router
 from b2bua.takeover.dialog_fetch import DialogFetch
 from b2bua.takeover.recovery import Recovery
@@ -120,7 +120,7 @@ class Core:
             self.keys or [self.key],
             self.beats,
             chance,
-            live_by=lambda *decided: self.reign.live_by(*decided),
+            live_by=lambda *decided: self.leadership_changes.live_by(*decided),
             now=now,
             commitment=commitment,
             deaths=deaths,
@@ -157,7 +157,7 @@ class Core:
             self.keys,
             may_act=may_act,
             cancelled=cancelled,
-            served=lambda now: self.reign.served(now),
+            served=lambda now: self.leadership_changes.served(now),
         )
         self.services.transfers = Transfers(self.services, node, self.recovery.restorations)
         self.admission = Admission(self.services, node, self.recovery.restorations, chance)
@@ -165,7 +165,9 @@ class Core:
         self.messages = Messages(self.services, self.leadership, node)
         self.takeovers = Takeovers(node, self.services, self.agents, self.recovery.verdicts)
         parts = (self.services, self.agents, self.leadership, self.recovery, self.messages, self.admission)
-        self.reign = Reign(node, site.main.name, *parts, self.takeovers, self.dialog_fetch, self.decided)
+        self.leadership_changes = LeadershipChanges(
+            node, site.main.name, *parts, self.takeovers, self.dialog_fetch, self.decided
+        )
         unattended = UnattendedCalls(self.services)
         self.leadership.unattended = unattended.numbers
         self.rehearsals = Rehearsals(

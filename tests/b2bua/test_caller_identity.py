@@ -115,7 +115,7 @@ def test_what_becomes_of_a_call_that_waits(signed: Signed, how: str) -> None:
     elif how == "twice":
         fixture.left.call("+33166", SDP, [identity(signed)], caller="+33155", call_id=a.call_id)
     elif how == "another server":
-        core.reign.step_down(now)
+        core.leadership_changes.step_down(now)
     else:
         core.own_lines.load(without(core.site, "in"), now)
     fixture.answer(signed.chain)

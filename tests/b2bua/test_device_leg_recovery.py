@@ -97,7 +97,7 @@ def test_a_server_that_is_overruled_tells_the_peer_nothing_more() -> None:
     scene.fixture.gw1.notify()
     scene.bench.after(0.01)
     assert scene.bench.core.calls and not scene.theirs.asked, "it is told within a second, and not at once"
-    scene.bench.core.reign.step_down(scene.bench.now)
+    scene.bench.core.leadership_changes.step_down(scene.bench.now)
     scene.bench.after(40)
     assert not scene.theirs.asked and not scene.mine.asked
 

@@ -204,7 +204,7 @@ def test_who_registers_later_is_asked_then_and_after_ten_minutes_nobody_is() -> 
 
 def test_a_server_that_is_overruled_asks_nobody_any_more() -> None:
     scene = died()
-    scene.bench.core.reign.step_down(scene.bench.now)
+    scene.bench.core.leadership_changes.step_down(scene.bench.now)
     scene.bench.after(5)
     assert not phone_of(scene.caller).others and not scene.bench.core.dialog_fetch.asked
 

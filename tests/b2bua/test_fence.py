@@ -269,7 +269,7 @@ def test_no_list_makes_calls_at_a_server_that_has_stood_down(purpose: str) -> No
     fixture.bench.pump()
     fixture.bench.after(0.0)
     assert fixture.gw1.asked[-1][0] == purpose
-    core.reign.step_down(fixture.bench.now)
+    core.leadership_changes.step_down(fixture.bench.now)
     core.leadership.serving = False
     sent = a.say("INVITE", body=HOLD)
     status = fixture.gw1.notify(len(fixture.gw1.asked) - 1, [record(a, sent=[kept(sent)])])

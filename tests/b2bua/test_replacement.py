@@ -64,7 +64,7 @@ def test_what_waits_when_another_server_leads(who: str) -> None:
     fixture = half_told()
     a = caller(fixture, who)
     a.heard.clear()
-    fixture.bench.core.reign.step_down(fixture.bench.now)
+    fixture.bench.core.leadership_changes.step_down(fixture.bench.now)
     fixture.bench.pump()
     fixture.bench.after(3.0)
     assert a.statuses == ([] if who == "agent" else [503])

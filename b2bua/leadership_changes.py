@@ -15,7 +15,7 @@ from b2bua.takeover.report import Takeovers, kind_of
 from heartbeat.decision import Decision, What
 
 
-class Reign:
+class LeadershipChanges:
     """Carries out decisions on who leads. A server has one instance for its whole life."""
 
     def __init__(
