@@ -33,7 +33,7 @@ MOST_UNRECORDED: Final = 2000
 LOOK: Final = "look again"
 
 
-class Doubt(NamedTuple):
+class Difference(NamedTuple):
     """A dialog that differs between an agent and us."""
 
     call: str
@@ -62,7 +62,7 @@ class Audits:
         """Dialog key -> call id, Call-ID and agent of each leg that we had when the audit began."""
         self._told: set[str] = set()
         """Keys of the dialogs in the agents' lists."""
-        self._doubts: dict[str, Doubt] = {}
+        self._differences: dict[str, Difference] = {}
         """Differing dialogs by their keys."""
         self._ended: set[str] = set()
         """Call ids of the ended calls in the agents' lists."""
@@ -81,7 +81,7 @@ class Audits:
         if self._whole is None:
             self._begun_at = now
             self._told.clear()
-            self._doubts.clear()
+            self._differences.clear()
             self._ended.clear()
             self._living = 0
             self._ours = self._legs()
@@ -127,12 +127,12 @@ class Audits:
         if over:
             if ours is not None and key in self._ours:
                 because = f"{told.agent} says that it has ended"
-                self._doubts[key] = Doubt(ours.id, told.call_id, told.agent, "ended", because)
+                self._differences[key] = Difference(ours.id, told.call_id, told.agent, "ended", because)
             elif call not in self._services.calls:
                 self._ended.add(call)
         elif live and ours is None and call not in self._services.calls:
             because = f"{told.agent} has a dialog of it, and {self._leadership.node} no such call"
-            self._doubts[key] = Doubt(call, told.call_id, told.agent, "orphan", because)
+            self._differences[key] = Difference(call, told.call_id, told.agent, "orphan", because)
 
     def _compared(self, now: float) -> None:
         """All lists have come: legs of ours that are in none of them differ, too."""
@@ -140,19 +140,19 @@ class Audits:
         assert run is not None
         for key, (call, call_id, agent) in self._ours.items():
             if agent in run.complete and key not in self._told and self._call_of(key) is not None:
-                self._doubts[key] = Doubt(call, call_id, agent, "missing", f"{agent} has no such dialog")
-        if not self._doubts or len(self._doubts) > MOST_AGAIN:
+                self._differences[key] = Difference(call, call_id, agent, "missing", f"{agent} has no such dialog")
+        if not self._differences or len(self._differences) > MOST_AGAIN:
             self._finish(now)
             return
         self._services.stack.deadlines.set(now + AGAIN, self, LOOK)
 
     def due(self, cause: str, now: float) -> None:
         wanted: dict[str, list[str]] = {}
-        for each in self._doubts.values():
+        for each in self._differences.values():
             wanted.setdefault(each.agent, []).append(each.call_id)
-        former = {key: each for key, each in self._doubts.items() if each.what == "missing"}
+        former = {key: each for key, each in self._differences.items() if each.what == "missing"}
         self._told.clear()
-        self._doubts.clear()
+        self._differences.clear()
         living = self._living
 
         def done(now: float) -> None:
@@ -161,7 +161,7 @@ class Audits:
             self._living = living
             for key, each in former.items():
                 if each.agent in look.complete and key not in self._told and self._call_of(key) is not None:
-                    self._doubts[key] = each
+                    self._differences[key] = each
             self._finish(now)
 
         unique = {agent: tuple(dict.fromkeys(call_ids)) for agent, call_ids in wanted.items()}
@@ -170,7 +170,7 @@ class Audits:
     def _finish(self, now: float) -> None:
         run, services = self._whole, self._services
         assert run is not None
-        faults = tuple(Fault(each.call, each.agent, each.what, each.because) for each in self._doubts.values())
+        faults = tuple(Fault(each.call, each.agent, each.what, each.because) for each in self._differences.values())
         unknown = sorted(call for call in self._ended if call not in services.records.ended)
         late = [each.agent for each in run.questions if each.complete_at is None]
         self._last = Audit(
@@ -188,5 +188,5 @@ class Audits:
         )
         self._ours, self._whole, self._look = {}, None, None
         self._told.clear()
-        self._doubts.clear()
+        self._differences.clear()
         self._ended.clear()
