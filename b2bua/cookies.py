@@ -49,18 +49,18 @@ class Cookies:
         self._pair = pair
 
     @property
-    def on(self) -> bool:
+    def enabled(self) -> bool:
         """Whether cookies are used."""
         return self._pair and bool(self._ciphers)
 
     def put(self, call: CookieCall, dialled: InviteUsage | None = None) -> None:
         """Set the cookies for the next Contacts to the devices of a call; ``dialled``: a leg that is about to
         call."""
-        if not self.on:
+        if not self.enabled:
             return
         state, *sides = _seats(call, dialled or call.bridge.target)
         for each in call.device_legs.values():  # its cookie may be about another target, or a replaced party
-            carry_nothing(each)
+            clear_cookie(each)
         origin, target = (call.device_legs.get(leg) if leg is not None else None for leg in sides)
         if origin is not None and target is not None and not (state.caller_agent or state.callee_agent):
             # a party that replaces another one has its own dialog, with a known tag
@@ -103,7 +103,7 @@ class Cookies:
             return None
 
 
-def carry_nothing(device_leg: DeviceLeg) -> None:
+def clear_cookie(device_leg: DeviceLeg) -> None:
     """Send no cookie in our next Contact to this device, since the other side is about to change."""
     path = device_leg.leg.path
     path.user = path.reach.contact_user if path.reach is not None else ""

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from b2bua.call import Call, CallServices
 from b2bua.call_state import held_after
-from b2bua.cookies import carry_nothing
+from b2bua.cookies import clear_cookie
 from b2bua.device_leg import NO_DEVICE_LEGS
 from b2bua.former_calls import FormerCalls
 from b2bua.refer_notices import ReferNotices, notice_of
@@ -513,7 +513,7 @@ def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...]
     if call is not None and device_leg is not None:
         call.services.cookies.put(call)
         if what in (OFFER, STAYS):
-            carry_nothing(device_leg)
+            clear_cookie(device_leg)
         body, lines = device_leg.told(_request("INVITE", lines, body)), (*lines, *device_leg.session.asking())
     lines = (ALLOW, *lines, *_site_lines(transfer, leg, KEYS[what] + transfer.tries))
     leg.send("INVITE", lines, body, now, Ask(transfer, what), no_timeout=device_leg is None)

@@ -63,7 +63,7 @@ def _judged(call: Call, services: CallServices) -> Unattended | None:
         return Unattended(call.id, RESET, state, f"{line} is cold: its calls are dropped")
     if phase != TALKING:
         return Unattended(call.id, UNKEPT, state, "it is not answered, and its caller's INVITE is known here alone")
-    if not services.cookies.on:
+    if not services.cookies.enabled:
         return Unattended(
             call.id, UNKEPT, state, "no agent has it, and its devices carry nothing: see the extra direct"
         )

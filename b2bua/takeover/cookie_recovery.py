@@ -46,7 +46,7 @@ class CookieRecovery:
     @property
     def possible(self) -> bool:
         """Whether the servers put state into the Contacts of devices at all."""
-        return self._services.cookies.on
+        return self._services.cookies.enabled
 
     def read(self, uri: str) -> Cookie | None:
         """The cookie in one of the servers' Contact URIs; ``None`` without a valid one."""

@@ -314,7 +314,7 @@ class Rehearsals:
             if peer is None or peer.beat is None:
                 return ""
             carried, lost = peer.beat.carried, peer.beat.unkept
-            if not self._services.cookies.on:  # what the devices carry cannot be read here
+            if not self._services.cookies.enabled:  # what the devices carry cannot be read here
                 carried, lost = 0, carried + lost
             verdicts[CARRIED] += carried
             verdicts[UNKEPT] += lost
