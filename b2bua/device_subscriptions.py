@@ -27,7 +27,7 @@ LONGEST: Final = 2000
 OF_DIALOGS: Final = frozenset({"SUBSCRIBE", "NOTIFY"})
 
 
-class Far(NamedTuple):
+class PeerRoute(NamedTuple):
     """Where the peer of a line is, in the dialog of a subscription."""
 
     target: str = ""
@@ -35,21 +35,21 @@ class Far(NamedTuple):
     route_set: tuple[str, ...] = ()
 
 
-def encode(far: Far) -> str:
+def encode(far: PeerRoute) -> str:
     """The parameter of a URI."""
     text = json.dumps([far.target, far.route_set], separators=(",", ":")).encode()
     value = urlsafe_b64encode(text).decode().rstrip("=")
     return f";{PARAM}={value}" if len(value) <= LONGEST else ""
 
 
-def decode(uri: str) -> Far | None:
+def decode(uri: str) -> PeerRoute | None:
     """What a Request-URI says of it; None where it says nothing that can be read."""
     try:
         value = Uri.parse(uri).get(PARAM) or ""
         if not value or len(value) > LONGEST:
             return None
         target, route_set = json.loads(urlsafe_b64decode(value + "=" * (-len(value) % 4)))
-        far = Far(str(target), tuple(map(str, route_set)))
+        far = PeerRoute(str(target), tuple(map(str, route_set)))
     except (SipError, ValueError, TypeError, RecursionError):
         return None
     return far if all(text.isascii() and text.isprintable() for text in (far.target, *far.route_set)) else None
@@ -60,14 +60,14 @@ def known_by(agent: str, line: str) -> str:
     return f"sip:{line}@{agent};transport=tcp"
 
 
-def contact_for_agent(line: str, far: Far) -> str:
+def contact_for_agent(line: str, far: PeerRoute) -> str:
     """The Contact line by which an agent reaches the peer of a line."""
     return f"Contact: <sip:{line}@{SITE};transport=tcp{encode(far)}>"
 
 
-def contact_for_peer(stack: Stack, flow: Flow, line: str, far: Far | None) -> str:
+def contact_for_peer(stack: Stack, flow: Flow, line: str, far: PeerRoute | None) -> str:
     """The Contact line by which the peer of a line reaches that line of an agent; ``far``: its routes are known."""
-    more = encode(Far("", far.route_set)) if far is not None else ""
+    more = encode(PeerRoute("", far.route_set)) if far is not None else ""
     return f"Contact: <{stack.contact_uri(flow, line)}{more}>"
 
 
@@ -75,13 +75,13 @@ def from_peer(request: Request, line: str) -> list[str]:
     """The head of a request of the peer of ``line``, as the agent gets it."""
     lines = [request.line(name) for name in ("from", "to", "call-id", "cseq") if name in request]
     target = contact_uri(request)
-    far = decode(request.uri) if request.to_tag else Far("", tuple(elements(request, "record-route")))
+    far = decode(request.uri) if request.to_tag else PeerRoute("", tuple(elements(request, "record-route")))
     if target and far is not None:  # else what the agent has is better
         lines.append(contact_for_agent(line, far._replace(target=target)))
     return lines
 
 
-def dialog_of(request: Request, far: Far, sender: str, recipient: str) -> Dialog:
+def dialog_of(request: Request, far: PeerRoute, sender: str, recipient: str) -> Dialog:
     """The dialog with the peer in which an agent's request goes on."""
     return Dialog(
         DialogState(
@@ -101,8 +101,8 @@ def number_there(request: Request) -> int:
     return 2 * request.cseq
 
 
-def far_after(request: Request, dialog: Dialog, response: Response) -> Far:
+def far_after(request: Request, dialog: Dialog, response: Response) -> PeerRoute:
     """Where the peer is from its 2xx to an agent's request on."""
     if not request.to_tag:
         dialog.establish(response)
-    return Far(contact_uri(response) or dialog.target, dialog.route_set)
+    return PeerRoute(contact_uri(response) or dialog.target, dialog.route_set)

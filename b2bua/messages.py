@@ -19,7 +19,7 @@ from b2bua.destination import Destination
 from b2bua.device_subscriptions import (
     OF_DIALOGS,
     SITE,
-    Far,
+    PeerRoute,
     contact_for_agent,
     contact_for_peer,
     decode,
@@ -264,7 +264,7 @@ class Messages:
         assert told is not None
         headers = identity.headers(target.line, onward, told)
         if onward.method in OF_DIALOGS:
-            dialog = dialog_of(onward, Far(uri, place.route), told.sender, told.recipient)
+            dialog = dialog_of(onward, PeerRoute(uri, place.route), told.sender, told.recipient)
             self._send(one, dialog, None, headers, flow, place, now)
             return
         branch = stack.branch()
@@ -310,7 +310,7 @@ class Messages:
         self,
         one: Passing,
         dialog: Dialog,
-        far: Far | None,
+        far: PeerRoute | None,
         headers: list[str],
         flow: Flow,
         place: Destination,
@@ -398,7 +398,7 @@ class Messages:
         if request.method not in OF_DIALOGS or "contact" not in response or response.status >= 300:
             return []
         if one.of_own_line:
-            known = decode(request.uri) if request.to_tag else Far("", tuple(elements(request, "record-route")))
+            known = decode(request.uri) if request.to_tag else PeerRoute("", tuple(elements(request, "record-route")))
             return [contact_for_peer(stack, one.asked.flow, one.plan.target.line, known)]
         if one.dialog is not None:
             return [contact_for_agent(one.plan.target.line, far_after(request, one.dialog, response))]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2bua.device_subscriptions import Far, decode, encode
+from b2bua.device_subscriptions import PeerRoute, decode, encode
 from sip.dialog import contact_uri
 from sip.wire.message import Request, Response
 from tests.b2bua.fake import Peer
@@ -67,14 +67,14 @@ def test_a_challenge_is_answered_and_the_way_back_is_in_the_contact() -> None:
     assert (heard.status, heard.to_tag, heard.cseq) == (200, "b", 1)
     target = contact_uri(heard)
     assert target.startswith("sip:own@servers;transport=tcp;far=")
-    assert decode(target) == Far("sip:mwi@127.0.0.1:5081", ("<sip:127.0.0.1:5080;lr>",))
+    assert decode(target) == PeerRoute("sip:mwi@127.0.0.1:5081", ("<sip:127.0.0.1:5080;lr>",))
     fixture.subscribe(2, target, ";tag=b")
     third = fixture.asked()
     assert (third.uri, third.cseq, third.to_tag) == ("sip:mwi@127.0.0.1:5081", 4, "b")
     assert third.all("route") == ["<sip:127.0.0.1:5080;lr>"]
     fixture.answer(third, 200, "Contact: <sip:mwi@127.0.0.1:5082>\nExpires: 600\n")
     far = decode(contact_uri(fixture.heard()))
-    assert far == Far("sip:mwi@127.0.0.1:5082", ("<sip:127.0.0.1:5080;lr>",))
+    assert far == PeerRoute("sip:mwi@127.0.0.1:5082", ("<sip:127.0.0.1:5080;lr>",))
     assert not fixture.bench.core.messages.under_way
 
 
@@ -113,18 +113,20 @@ PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size
 
 @given(PRINTABLE, st.lists(PRINTABLE, max_size=3))
 def test_what_is_written_is_read(target: str, routes: list[str]) -> None:
-    far = Far(target, tuple(routes))
+    far = PeerRoute(target, tuple(routes))
     assert decode(f"sip:own@servers{encode(far)}") == far
 
 
 @given(st.text(max_size=300))
 def test_anything_else_is_nothing(value: str) -> None:
     found = decode(f"sip:own@servers;far={value}")
-    assert found is None or isinstance(found, Far)
+    assert found is None or isinstance(found, PeerRoute)
 
 
-@pytest.mark.parametrize("far", [Far("sip:a@b\r\nX: y"), Far("sip:a@b", ("<sip:p>\r\nX: y",)), Far("sip:\xe9@b")])
-def test_no_line_is_made_of_another(far: Far) -> None:
+@pytest.mark.parametrize(
+    "far", [PeerRoute("sip:a@b\r\nX: y"), PeerRoute("sip:a@b", ("<sip:p>\r\nX: y",)), PeerRoute("sip:\xe9@b")]
+)
+def test_no_line_is_made_of_another(far: PeerRoute) -> None:
     assert decode(f"sip:own@servers{encode(far)}") is None
 
 
