@@ -14,7 +14,7 @@ from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.device_leg_recovery import FORMER
 from b2bua.takeover.records import ToldDialog
-from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, Release, Restoration, Restorations, Told
+from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, CallReport, Release, Restoration, Restorations
 from sip.dialog import Dialog, dialog_key
 
 WORK: Final = "restore some"
@@ -169,7 +169,7 @@ class Reconciliation:
         if state is None or self._restorations.ring_on(state, records, now):
             return
         if all(self.gone(agent, now) for agent in (state.caller_agent, state.callee_agent)):
-            self._restorations.step(Restoration(call_id), CALLER_GONE, Told(state, records), now)
+            self._restorations.step(Restoration(call_id), CALLER_GONE, CallReport(state, records), now)
         else:
             self._ringing.add(call_id)
 
@@ -180,7 +180,7 @@ class Reconciliation:
         if not ended:
             return
         if self._is_sure(ended, state, now, in_haste):
-            self._restorations.step(Restoration(call_id), ALL_ENDED, Told(state, ended), now)
+            self._restorations.step(Restoration(call_id), ALL_ENDED, CallReport(state, ended), now)
         else:
             self._untold.add(call_id)
 

@@ -64,7 +64,7 @@ BOTH_KNOWN: Final = "both legs are known"
 OTHER_GONE: Final = "the other side is gone"
 INVITED: Final = "its first INVITE came again"
 ATTEMPT_TOLD: Final = "the attempt is told"
-NOBODY_HAS_IT: Final = "no list has the attempt"
+UNREPORTED: Final = "no list has the attempt"
 ENDED_MEANWHILE: Final = "it ended"
 ALL_ENDED: Final = "all sides ended"
 CALLER_GONE: Final = "it rings for nobody"
@@ -94,7 +94,7 @@ class Restoration:
         """Why the leg with a line of the servers' own could not be recovered."""
 
 
-class Told(NamedTuple):
+class CallReport(NamedTuple):
     """What is known of a call by its records."""
 
     state: CallState | None
@@ -182,7 +182,7 @@ class Restorations:
         talks = any(each.talks and not _picks_up(state, each) for each in records)
         if state is not None and (talks or one is not None):
             one = one or Restoration(call_id)
-            self.step(one, LEG_TOLD, Told(state, records), now)
+            self.step(one, LEG_TOLD, CallReport(state, records), now)
             return one.call
         if told is not None and talks:
             stray = Restoration(call_id_of(told.agent, told.call_id))
@@ -279,7 +279,7 @@ class Restorations:
         if former is not None and attempt is not None:
             self.step(one, ATTEMPT_TOLD, (former, attempt), now)
         elif at_last:  # before that, a record of an earlier target says nothing
-            self.step(one, NOBODY_HAS_IT, former, now)
+            self.step(one, UNREPORTED, former, now)
 
     def lists_complete(self, now: float) -> None:
         """Every agent that is connected has reported all its dialogs."""
@@ -388,7 +388,7 @@ class LateAck:
 # Actions of the table: (machine, one, subject, now).
 
 
-def _make_call(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+def _make_call(machine: Restorations, one: Restoration, told: CallReport, now: float) -> None:
     services, state = machine.services, told.state
     assert state is not None
     state = state._replace(epochs=(*state.epochs, services.records.epoch))
@@ -400,7 +400,7 @@ def _make_call(machine: Restorations, one: Restoration, told: Told, now: float) 
     _attach_legs(machine, one, told, now)
 
 
-def _attach_legs(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+def _attach_legs(machine: Restorations, one: Restoration, told: CallReport, now: float) -> None:
     """Add the answered legs among the records. A leg reported later may bring a newer state, since the 2xx on its way
     to the caller carried the newest token."""
     state, call = told.state, one.call
@@ -559,7 +559,7 @@ def _route(machine: Restorations, one: Restoration, former: CallState | None, no
         call.dial(now)
 
 
-def _write_record(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+def _write_record(machine: Restorations, one: Restoration, told: CallReport, now: float) -> None:
     state, ended = told
     for each in ended:
         machine.index.remove(each)
@@ -593,7 +593,7 @@ def _write_parts(machine: Restorations, call: Call) -> None:
                 _write_ended(machine, former, [told])
 
 
-def _cancel_attempts(machine: Restorations, one: Restoration, told: Told, now: float) -> None:
+def _cancel_attempts(machine: Restorations, one: Restoration, told: CallReport, now: float) -> None:
     state = told.state
     for each in told.records:
         machine.index.remove(each)
@@ -805,7 +805,7 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (UNKNOWN, ALL_ENDED): (OVER, _write_record),
     (UNKNOWN, CALLER_GONE): (OVER, _cancel_attempts),
     (INVITE_WAITS, ATTEMPT_TOLD): (OVER, _repeat),
-    (INVITE_WAITS, NOBODY_HAS_IT): (OVER, _route),
+    (INVITE_WAITS, UNREPORTED): (OVER, _route),
     (INVITE_WAITS, ENDED_MEANWHILE): (OVER, _let_be),
     (ONE_LEG, LEG_TOLD): (ONE_LEG, _attach_legs),
     (ONE_LEG, BOTH_KNOWN): (BOTH_LEGS, _join),
