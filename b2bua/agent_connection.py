@@ -317,9 +317,9 @@ class AgentConnection:
         if subscription is self._subscription:
             self.refusal = f"{response.status} {response.reason}"
 
-    def heard_refusal(self, response: Response, now: float) -> bool:
-        """Whether a 403 comes from the agent's fence (`Leadership.heard_refusal`)."""
-        return self._services.leadership.heard_refusal(response, self.name, now)
+    def shows_higher_epoch(self, response: Response, now: float) -> bool:
+        """Whether a 403 comes from the agent's fence (`Leadership.shows_higher_epoch`)."""
+        return self._services.leadership.shows_higher_epoch(response, self.name, now)
 
     @property
     def obeys(self) -> bool:

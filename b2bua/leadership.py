@@ -224,7 +224,7 @@ class Leadership:
             self.member.receive(beat, sender or beat.node, now)
             self.pump(now)
 
-    def heard_refusal(self, response: Response, agent: str, now: float) -> bool:
+    def shows_higher_epoch(self, response: Response, agent: str, now: float) -> bool:
         """Handle a 403 of an agent's fence, which knows of a higher epoch. False when it is another 403."""
         if "heartbeat" not in response:
             return False

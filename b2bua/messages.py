@@ -63,7 +63,7 @@ LOOK_S: Final = 0.1
 class Authority(Protocol):
     """The part of :class:`~b2bua.leadership.Leadership` that is needed here."""
 
-    def heard_refusal(self, response: Response, agent: str, now: float) -> bool: ...
+    def shows_higher_epoch(self, response: Response, agent: str, now: float) -> bool: ...
 
 
 class Passing:
@@ -354,7 +354,7 @@ class Messages:
         if (
             response.status == 403
             and connection is not None
-            and self._authority.heard_refusal(response, agents.agent_of(flow), now)
+            and self._authority.shows_higher_epoch(response, agents.agent_of(flow), now)
         ):
             if not connection.refused.add(partial(self.pass_on, one), now):
                 self.failed(one, 503, None, now)

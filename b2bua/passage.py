@@ -46,7 +46,7 @@ class Authority(Protocol):
     @property
     def serving(self) -> bool: ...
 
-    def heard_refusal(self, response: Response, agent: str, now: float) -> bool: ...
+    def shows_higher_epoch(self, response: Response, agent: str, now: float) -> bool: ...
 
 
 class ServerPassage(Passage):
@@ -205,7 +205,7 @@ class ServerPassage(Passage):
             device_leg = call.device_legs.get(leg) if call is not None and call.device_legs else None
             return device_leg is not None and device_leg.by_reinvite(transaction, response, now)
         connection = self.services.agents.by_flow.get(leg.flow)
-        if connection is None or not self.authority.heard_refusal(
+        if connection is None or not self.authority.shows_higher_epoch(
             response, self.services.agents.agent_of(leg.flow), now
         ):
             return False

@@ -59,7 +59,7 @@ class SubscriptionOwner(Protocol):
     def granted(self, subscription: Subscription, response: Response, now: float) -> None:
         """The agent has accepted the SUBSCRIBE."""
 
-    def heard_refusal(self, response: Response, now: float) -> bool:
+    def shows_higher_epoch(self, response: Response, now: float) -> bool:
         """Process a 403; returns whether it shows that the agent obeys a higher epoch."""
 
     def was_refused(self, subscription: Subscription, response: Response) -> None:
@@ -141,7 +141,7 @@ class Subscription:
             # RFC 6665 section 4.1.2.4: timer N bounds the wait for a NOTIFY
             after = RENEWED_AFTER * lifetime if self._lasts else self._stack.timers.lifetime
             self._step(GRANTED if self._lasts else FETCH_GRANTED, after, now)
-        elif status == 403 and self._owner.heard_refusal(response, now):
+        elif status == 403 and self._owner.shows_higher_epoch(response, now):
             self._step(REFUSED if self._lasts else FETCH_REFUSED, SOON, now)
         else:
             logger.warning("%s refused a %s subscription: %s", self._parties.agent, self.purpose, status)

@@ -79,8 +79,8 @@ class Question:
     def was_refused(self, subscription: Subscription, response: Response) -> None:
         """Nothing to do: ``ended`` follows, and the agent counts as not complete."""
 
-    def heard_refusal(self, response: Response, now: float) -> bool:
-        return self._agents.services.leadership.heard_refusal(response, self.agent, now)
+    def shows_higher_epoch(self, response: Response, now: float) -> bool:
+        return self._agents.services.leadership.shows_higher_epoch(response, self.agent, now)
 
     def renew(self, now: float) -> None:
         """A fetch is not renewed."""
