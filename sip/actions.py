@@ -1,15 +1,15 @@
-"""What a core and the world outside it say to each other.
+"""The inputs and outputs of the cores, which do no input or output themselves.
 
 Every core (``sip.layer``, ``heartbeat.member``, ``b2bua.core``, ``gateway_agent.core``) is driven by the same
-verbs and answers with the same values, so that one pump, one simulated World and one reader's habit serve all::
+methods and returns the same actions, so that one event loop and one simulated network can drive all of them::
 
-    receive(data, flow, now)          the network spoke: a datagram, or bytes of a stream
+    receive(data, flow, now)          a datagram, or bytes of a stream, came from the network
     flow_changed(flow, state, now)    a stream is "open" or "lost", a UDP peer "unreachable" (ICMP)
-    done(request, result, now)        something asked for is there: a name resolved, a thing stored
-    handle_timer(now)                 time passed
-    get_timer() -> float | None       when to wake me
-    to_do() -> list[Action]           what I want done outside, in order; the list is handed over
-    next_event() -> event | None      what I want you to know
+    done(request, result, now)        an action has its result: a name is resolved, a value is stored
+    handle_timer(now)                 the time that get_timer returned has come
+    get_timer() -> float | None       when handle_timer is to be called; None: not at all
+    to_do() -> list[Action]           the actions to carry out, in order; each is returned once
+    next_event() -> event | None      the next event for the program; None: there is none
 
 ``now`` is CLOCK_BOOTTIME in seconds, read by the shell once for each input.
 """
@@ -33,11 +33,11 @@ class Flow(NamedTuple):
 
 
 UNREACHABLE: Final = Flow("", "unreachable", ("0.0.0.0", 0))
-"""The flow of what cannot go anywhere: a request on it fails at once, as by a transport error."""
+"""The flow of requests without a usable target: they fail at once, as by a transport error."""
 
 
 class Send(NamedTuple):
-    """Write ``data`` to ``flow``. An urgent one (a beat) goes ahead of what waits on a stream."""
+    """Write ``data`` to ``flow``. Urgent data (a heartbeat) goes ahead of what is queued on a stream."""
 
     flow: Flow
     data: bytes
@@ -49,23 +49,23 @@ class Open(NamedTuple):
 
     flow: Flow
     names: tuple[str, ...] = ()
-    """For TLS: one of these must stand in the certificate of the peer, who is asked for the first (RFC 5922)."""
+    """For TLS: one of them must be an identity in the peer's certificate (RFC 5922); the first is sent as SNI."""
     shown: str = ""
-    """For TLS: the host of ours whose certificate is shown; ``""``: the first one."""
+    """For TLS: the host of ours whose certificate is presented; ``""``: the first one."""
     authority: str = ""
-    """For TLS: the file of the authorities by which the peer is believed; ``""``: those of the program."""
+    """For TLS: the file of the certificate authorities that are trusted; ``""``: those of the program."""
 
 
 class Close(NamedTuple):
-    """Close a stream, after what waits on it was written."""
+    """Close a stream after its queue was written."""
 
     flow: Flow
     told: bool = False
-    """Whether ``flow_changed`` is to say ``lost`` when it is closed; else the core has let go of it already."""
+    """Whether ``flow_changed`` is called with ``lost`` when it is closed; else the core has forgotten it already."""
 
 
 class Certified(NamedTuple):
-    """The peer of a stream has proved to be somebody by its certificate.
+    """The peer of a stream was authenticated by its certificate.
 
     Told by ``done(Certified(flow), names, now)`` before the stream is ``open``, with its identities by RFC 5922.
     """
@@ -74,7 +74,7 @@ class Certified(NamedTuple):
 
 
 class Flush(NamedTuple):
-    """What was said so far on streams leaves before what follows on other flows."""
+    """Write what is queued on streams before the actions that follow on other flows."""
 
 
 class Resolve(NamedTuple):

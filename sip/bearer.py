@@ -1,8 +1,9 @@
 """Signed tokens instead of passwords (RFC 8898): JSON Web Tokens that a web application signs for its users.
 
 A token is a JWS in its compact form (RFC 7515 section 7.1) by HMAC with SHA-256 (``HS256``, RFC 7518 section 3.2),
-and by no other algorithm, since what a token says of its own making is what a forger wrote. Its claims (RFC 7519):
-``user``, whom it is for, and ``exp``, until when, are both needed; ``nbf`` and ``aud`` count where they are there.
+and by no other algorithm: the header that names one is not trustworthy before it is verified (RFC 8725 section 3.1).
+Of its claims (RFC 7519) ``user``, whom it is for, and ``exp``, its end, are required; ``nbf`` and ``aud`` are checked
+where present.
 """
 
 from __future__ import annotations
@@ -21,29 +22,30 @@ from sip.actions import Flow
 WEB: Final = ("ws", "wss")
 """Transports of browsers."""
 SHORTEST_KEY: Final = 32
-"""Bytes of a key, as many as the hash has (RFC 7518 section 3.2)."""
+"""Bytes of a key: no fewer than the hash has (RFC 7518 section 3.2)."""
 LONGEST: Final = 4096
-"""Characters of a token."""
+"""Characters of a token; a longer one is refused."""
 LEEWAY: Final = 5.0
-"""Seconds that the clock of the web application may be ahead or behind (RFC 7519 section 4.1.4)."""
+"""Seconds by which the clock of the web application may differ from ours (RFC 7519 section 4.1.4)."""
 
 
 class TokenVerdict(NamedTuple):
-    """What became of a token."""
+    """The result of checking a token."""
 
     accepted: bool
     user: str
     """Whose it is (claimed, when not accepted)."""
     because: str
     forged: bool = False
-    """It is not signed by the key."""
+    """It is malformed, or its signature does not verify with the key."""
     until: float = 0.0
-    """When it ends, by our clock."""
+    """When it expires, by our clock."""
 
 
 class BearerTokens:
-    """Those of one realm. ``key`` gives the key, ``None`` where no tokens are taken; ``wall_offset`` makes a wall
-    clock of ``now``, ``None`` while that is not known; ``takes`` says whose tokens are taken."""
+    """Checks the tokens of one realm. ``key`` returns the key, ``None`` where tokens are not accepted;
+    ``wall_offset`` the seconds between ``now`` and epoch time, ``None`` while unknown; ``takes`` whether a user may
+    have tokens."""
 
     __slots__ = ("_key", "_takes", "_wall_offset", "realm")
 
@@ -60,11 +62,12 @@ class BearerTokens:
         self._takes = takes
 
     def meets(self, flow: Flow | None) -> bool:
-        """Whether who comes by this flow may show a token: browsers alone, whose connections are secured."""
+        """Whether a token is accepted by this flow: only by WebSocket, from browsers, and where a key
+        is configured."""
         return flow is not None and flow.transport in WEB and self._key() is not None
 
     def check(self, token: str, now: float) -> TokenVerdict:
-        """Judge a token; never raises for what a stranger sent."""
+        """Check a token; never raises, whatever its text."""
         key, offset = self._key(), self._wall_offset()
         if key is None or offset is None:
             return TokenVerdict(False, "", "no tokens are taken here now")
@@ -84,7 +87,7 @@ class BearerTokens:
         return self._judge(user, claims, now, offset)
 
     def _judge(self, user: str, claims: dict[str, Any], now: float, offset: float) -> TokenVerdict:
-        """What a token of the application says."""
+        """Check the claims of a token whose signature is right."""
         ends, begins = _instant(claims.get("exp")), _instant(claims.get("nbf", 0))
         audience = claims.get("aud", self.realm)
         if not user or ends is None or begins is None:
@@ -101,13 +104,13 @@ class BearerTokens:
 
 
 def token_of(value: str) -> str | None:
-    """The token of an Authorization header, ``None`` where it has another scheme (RFC 8898 section 4)."""
+    """The token of an Authorization header value; ``None``: it has another scheme (RFC 8898 section 4)."""
     scheme, _, rest = value.strip(" \t").partition(" ")
     return rest.strip(" \t") if scheme.lower() == "bearer" else None
 
 
 def _bytes(text: str) -> bytes | None:
-    """base64url without padding (RFC 7515 section 2)."""
+    """Decode base64url without padding (RFC 7515 section 2); ``None``: it is none."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except binascii.Error:
@@ -124,7 +127,7 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _instant(value: object) -> float | None:
-    """A NumericDate (RFC 7519 section 2)."""
+    """A NumericDate in seconds (RFC 7519 section 2); ``None``: it is none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

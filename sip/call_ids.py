@@ -1,4 +1,4 @@
-"""Which Call-IDs, of the dialogs with all ends, are of one call: remembered of the last calls, for people."""
+"""The Call-IDs of all dialogs of a call, kept for the last calls: for traces and diagnosis, no decision uses them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 MOST: Final = 4096
-"""Calls that are remembered, the last ones."""
+"""The most calls that are kept; the oldest is dropped first."""
 MOST_FAILED: Final = 100
 MOST_LEGS: Final = 32
-"""Of one call."""
+"""The most dialogs that are kept of one call."""
 LONGEST: Final = 256
-"""Characters of a Call-ID; devices may write thousands, and those are not remembered."""
+"""Characters of a Call-ID; longer ones (a device may send thousands) are not kept."""
 
 
 class Leg(NamedTuple):
@@ -20,9 +20,9 @@ class Leg(NamedTuple):
 
     call_id: str
     towards: str
-    """Who has the other end: an agent, the servers, or a line."""
+    """Who is at the other end: an agent, the servers, or a line."""
     line: str = ""
-    """The line that it is for, ``trunk1/7``."""
+    """The line and call of the dialog, such as ``trunk1/7``."""
 
 
 class CallIds:
@@ -31,17 +31,17 @@ class CallIds:
     __slots__ = ("_legs", "joined", "keep", "last_failed")
 
     def __init__(self) -> None:
-        # plain tuples: to make a named one costs a call of Python
+        # plain tuples: a NamedTuple's constructor costs a Python call
         self._legs: OrderedDict[str, tuple[tuple[str, str, str], ...]] = OrderedDict()
         self.keep: Callable[[tuple[str, ...], float], None] | None = None
-        """Told the Call-IDs of a call that has failed, and when."""
+        """Called with the Call-IDs of a call that has failed, and the time."""
         self.joined: Callable[[str, str], None] | None = None
-        """Told that a call has the dialog with that Call-ID."""
+        """Called with a call and the Call-ID of a dialog that belongs to it."""
         self.last_failed: deque[str] = deque(maxlen=MOST_FAILED)
-        """Calls that came to nothing, the last one at the end."""
+        """Calls that failed, the latest at the end."""
 
     def join(self, call: str, call_id: str, towards: str, line: str) -> None:
-        """A call, by the name that it has here, has that dialog, too."""
+        """Add a dialog to ``call``, which is named as in this process."""
         if len(call_id) > LONGEST:
             return
         if self.joined is not None:
@@ -59,15 +59,15 @@ class CallIds:
             self._legs[call] = (*legs, (call_id, towards, line))
 
     def of(self, call: str) -> tuple[Leg, ...]:
-        """The dialogs of a call; none where it is not known (any more)."""
+        """The dialogs of a call; none where it is not kept (any more)."""
         return tuple(Leg(*leg) for leg in self._legs.get(call, ()))
 
     def failed(self, call: str, now: float) -> None:
-        """The call came to nothing: its messages are worth keeping."""
+        """The call failed: have its messages kept."""
         self.last_failed.append(call)
         if self.keep is not None:
             self.keep((call, *(leg.call_id for leg in self.of(call))), now)
 
     def __iter__(self) -> Iterator[str]:
-        """The calls, the last one first."""
+        """The calls, the latest first."""
         return reversed(self._legs)

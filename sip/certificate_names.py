@@ -1,4 +1,4 @@
-"""For whom a certificate speaks: SIP domains by RFC 5922. Pure; what is read is the dictionary of ``ssl``."""
+"""The identities in a TLS certificate: SIP domains by RFC 5922, read from the dictionary that ``ssl`` makes. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def identities(certificate: Mapping[str, Any]) -> tuple[str, ...]:
 
     ``certificate`` is what ``SSLSocket.getpeercert`` returns. RFC 5922 section 7.1: a ``sip`` URI without a user in
     subjectAltName is the domain; DNS names count where there is no such URI; the common name counts only where there
-    is no subjectAltName at all. A wildcard is the name of nobody (section 7.2).
+    is no subjectAltName at all. Wildcards match nothing (section 7.2).
     """
     alternatives = certificate.get("subjectAltName", ())
     domains = [domain for kind, value in alternatives if kind == "URI" and (domain := _domain(value))]
@@ -33,8 +33,8 @@ def identities(certificate: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def speaks_for(names: Iterable[str], wanted: Iterable[str]) -> bool:
-    """Whether a certificate with these identities is that of one of the hosts ``wanted`` (RFC 5922 section 7.2: the
-    whole name, whatever its case)."""
+    """Whether one of a certificate's identities is one of the hosts ``wanted`` (RFC 5922 section 7.2: the whole name,
+    whatever its case)."""
     known = tuple(names)
     return any(_same(name, one.rstrip(".").lower()) for one in wanted for name in known)
 

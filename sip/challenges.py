@@ -1,4 +1,4 @@
-"""Challenges of a peer to requests in dialogs, and what proves who we are (RFC 3261 section 22)."""
+"""Requests in dialogs that a peer challenges, sent again with credentials (RFC 3261 section 22)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from sip.digest import Authorization, DigestClient, Refusal
 from sip.wire.message import Response
 
 MOST_TRIES: Final = 6
-"""Times that a request is sent: the first, and once for each challenge; a peer could name realms without end."""
+"""Times that a request is sent at most, the first included; else a peer could challenge by ever new realms."""
 
 
 class Challengeable:
-    """A request that may be challenged, as it is to be sent again."""
+    """What is kept of a request, to send it again when it is challenged."""
 
     __slots__ = ("body", "credentials", "lines", "max_forwards", "tag", "tries")
 
@@ -29,13 +29,13 @@ class Challengeable:
         self.body = body
         self.max_forwards = max_forwards
         self.tag = tag
-        """Of the early dialog that it is for; ``""`` for the one that is there."""
+        """The remote tag of the early dialog that it is sent in; ``""``: the dialog of the usage."""
         self.credentials = credentials
         self.tries = tries
 
 
 class Challenges:
-    """The requests of one usage that may still be challenged, by their branch."""
+    """The requests of one dialog usage that may still be challenged, by branch."""
 
     __slots__ = ("_digest", "_open")
 
@@ -54,8 +54,8 @@ class Challenges:
         tag: str,
         again: Challengeable | None,
     ) -> tuple[str, ...]:
-        """The lines of a request with what proves who we are, as far as that is known. ``again`` is one that was
-        challenged, with the credentials that answer it.
+        """The header lines of a request with the credentials that are known for its target. ``again`` is a request
+        that was challenged, with the credentials that answer the challenge.
         """
         if again is None:
             again = Challengeable(lines, body, max_forwards, tag, tuple(self._digest.authorize(method, uri)), 1)
@@ -63,16 +63,16 @@ class Challenges:
         return (*lines, *(one.line for one in again.credentials))
 
     def closed(self, branch: str) -> Challengeable | None:
-        """A request has its final answer, or will have none."""
+        """A request has its final response or failed: forget and return it."""
         return self._open.pop(branch, None)
 
     def moved(self, branch: str, request: Challengeable | None) -> None:
-        """It went on under another branch."""
+        """The request goes on under this branch, for instance towards the next target."""
         if request is not None:
             self._open[branch] = request
 
     def answer(self, asked: Challengeable, response: Response, method: str, uri: str) -> Challengeable | None:
-        """The request once more, with the credentials that a 401 or 407 wants; None where that is of no use."""
+        """The request with credentials for a 401 or 407; None where another try is of no use."""
         if asked.tries >= MOST_TRIES:
             return None
         credentials = self._digest.answer(response, method, uri, asked.credentials)

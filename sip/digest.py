@@ -36,27 +36,27 @@ _MAX_REALMS: Final = 8
 
 
 class Authorization(NamedTuple):
-    """A header to put on the next try."""
+    """Credentials for the next try."""
 
     name: str
     """``authorization`` or ``proxy-authorization``."""
     line: str
     realm: str
     first: bool
-    """Whether it answers a challenge, instead of using one again that was answered before."""
+    """Whether it answers a new challenge instead of reusing the nonce of an earlier one."""
     renewed: bool = False
-    """Whether it answers a challenge by which only the nonce of the one before was stale."""
+    """Whether the challenge said ``stale=true``: only the nonce before was too old."""
 
 
 class Refusal(NamedTuple):
-    """Why there is no sense in another try."""
+    """Why another try is of no use."""
 
     because: str
 
 
 @dataclass(slots=True)
 class _Session:
-    """A challenge that was answered, to be used again with the next nonce count."""
+    """An answered challenge; its nonce is reused with the next nonce count."""
 
     name: str
     realm: str
@@ -86,12 +86,13 @@ class DigestClient:
     def answer(
         self, response: Response, method: str, uri: str, sent: Iterable[Authorization] = ()
     ) -> tuple[Authorization, ...] | Refusal:
-        """The headers of the next try, that answer the challenges of a 401 or 407: one for each realm, with the
-        strongest algorithm we know of; credentials that went along for other realms go again.
+        """The credentials of the next try for the challenges of a 401 or 407: one for each realm, by the strongest
+        algorithm that we support; credentials that were sent for other realms are sent again.
 
         ``method`` and ``uri`` are those of the request to come (its Request-URI as it goes on the wire), ``sent``
-        what :meth:`answer` or :meth:`authorize` gave for the challenged one. In one request a realm is answered once,
-        and once more when it says that the nonce was stale (RFC 3261 section 22.2): no peer can go on for ever.
+        what :meth:`answer` or :meth:`authorize` returned for the challenged one. A realm is answered once for each
+        request, and once more when it says that the nonce was stale (RFC 3261 section 22.2), so that no peer can
+        challenge for ever.
         """
         name = "proxy-authorization" if response.status == 407 else "authorization"
         challenges = _read_challenges(response, name)
@@ -100,13 +101,13 @@ class DigestClient:
         before = {(one.name, one.realm): one for one in sent}
         for session, stale in challenges.values():
             tried = before.get((name, session.realm))
-            # A nonce that was used before may have grown old without the peer saying so.
+            # a reused nonce may have expired although the peer does not say stale=true
             if tried is not None and (tried.renewed if stale else tried.first):
                 return Refusal(f"user {self.username} or its password is refused in the realm {session.realm!r}")
         for session, _ in challenges.values():
             former = self._sessions.pop((name, session.realm), None)
             if former is not None and former.nonce == session.nonce:
-                session.count = former.count  # one that is counted anew would be a replay (RFC 7616 section 3.4.5)
+                session.count = former.count  # a count from 1 would be taken for a replay (RFC 7616 section 3.4.5)
             self._sessions[name, session.realm] = session
             if len(self._sessions) > _MAX_REALMS:
                 del self._sessions[next(iter(self._sessions))]
@@ -122,11 +123,11 @@ class DigestClient:
         )
 
     def authorize(self, method: str, uri: str) -> list[Authorization]:
-        """Headers for a request that was not challenged yet, from challenges answered before; may be none."""
+        """Credentials for a request that was not challenged yet, by challenges answered before; may be none."""
         return [self._signed(session, method, uri) for session in self._sessions.values() if session.qop]
 
     def reset(self) -> None:
-        """Drop the challenges, as after a change of registrar."""
+        """Forget the challenges, for instance when another registrar is used."""
         self._sessions.clear()
 
     def _signed(self, session: _Session, method: str, uri: str) -> Authorization:
@@ -161,57 +162,59 @@ class DigestClient:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a request's credentials."""
+    """The result of checking a request's credentials."""
 
     accepted: bool
     username: str
     """Whose they are (claimed, when not accepted); ``""`` without credentials."""
     because: str
     stale: bool = False
-    """The nonce is used up or not ours: the challenge is to say so, and the client tries again by itself."""
+    """The nonce has expired or is not ours: the challenge has to say ``stale=true``, so that the client tries again
+    without asking its user."""
     wait: float = 0.0
-    """Seconds for which who asked is held back for wrong passwords: his were not looked at."""
+    """Seconds for which the sender is held back for wrong passwords; the credentials were not checked."""
     wrong: bool = False
     """The password was wrong, or there is no such user."""
     until: float = math.inf
-    """When the credentials end."""
+    """When the credentials expire."""
     token: bool = False
     """They were a token (RFC 8898)."""
 
 
 @dataclass(slots=True)
 class DigestServer:
-    """Challenges and checks for one realm. Nonces are not kept: each proves itself by its time and our secret."""
+    """Challenges requests and checks credentials for one realm. Nonces are not stored: each holds its time and a MAC
+    by our secret."""
 
     realm: str
     secret: bytes = field(repr=False)
-    """Random, 16 bytes or more; a new one makes all nonces stale."""
+    """Random, at least 16 bytes; a new one makes all nonces stale."""
     password_of: Callable[[str], str | None] = field(repr=False)
-    """The password of a user, ``None`` for nobody."""
+    """The password of a user; ``None``: there is no such user."""
     algorithms_of: Callable[[str], tuple[str, ...]] = field(default=lambda _: ("MD5", "SHA-256"), repr=False)
-    """What a user is offered, in this order; nothing else is taken. Many phones read the first challenge alone, and
-    old ones know nothing but MD5: it stands first until a device has shown that it can do better."""
+    """The algorithms that a user is offered, in this order; no other is accepted. Many phones read only the first
+    challenge, and old ones support only MD5: it comes first until a device has used a better one."""
     hosts: frozenset[str] = frozenset()
-    """Names and addresses, in lower case, by which devices may call us: all of them one host in a digest uri."""
+    """Our names and addresses, in lower case; in the ``uri`` of credentials they count as one host."""
     nonce_life: float = 300.0
-    """Seconds for which a nonce may be used."""
+    """Seconds for which a nonce is valid."""
     memory: int = 20_000
-    """Nonce counts remembered at most; when there are more, the oldest nonces grow stale early."""
+    """Nonce counts kept at most; beyond that the oldest nonces become stale early."""
     throttle: AuthThrottle = field(default_factory=AuthThrottle, repr=False)
     tokens: BearerTokens | None = field(default=None, repr=False)
-    """Taken instead of a password from who may show them."""
+    """Checks tokens, which browsers may send instead of digest credentials."""
     _counts: OrderedDict[tuple[str, str, str], int] = field(default_factory=OrderedDict, repr=False)
     _floor: int = field(default=-1, repr=False)
     _last_stamp: int = field(default=0, repr=False)
     _used: OrderedDict[tuple[str, Flow], str] = field(default_factory=OrderedDict, repr=False)
-    """The algorithm that a user's device on a flow used last, where it was not the first one offered."""
+    """The algorithm that a user's device on a flow used last, where it is not the first one offered."""
 
     def challenge(
         self, now: float, proxy: bool = False, stale: bool = False, flow: Flow | None = None, user: str = ""
     ) -> list[str]:
-        """Header lines for a 401, or for a 407 with ``proxy``. With ``flow`` the nonce is good for its host alone."""
+        """Header lines for a 401, or with ``proxy`` for a 407. With ``flow`` the nonce is valid for its host only."""
         name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
-        # no two are alike, though several requests may come at one instant: each has its own counts
+        # unique even for several requests at one instant, since each nonce has nonce counts of its own
         self._last_stamp = max(int(now * 1e6), self._last_stamp + 1)
         nonce = self._nonce(self._last_stamp, flow)
         tail = ", stale=true" if stale else ""
@@ -223,12 +226,13 @@ class DigestServer:
     def refusal(
         self, verdict: Verdict, flow: Flow, user: str, now: float, proxy: bool = False
     ) -> ResponseSpec | None:
-        """What to say to who was not accepted: a challenge; 503 to who is held back, ``None`` (nothing) if he goes on
-        asking. ``user`` is who he would have to be, for the order of the algorithms."""
+        """The response to credentials that were not accepted: a challenge, or 503 while the sender is held back;
+        ``None``: no response, when he goes on asking. ``user``, whose credentials are wanted, decides the order of
+        the algorithms."""
         if not verdict.wait:
             lines = self.challenge(now, proxy, verdict.stale, flow, user)
             if self.tokens is not None and self.tokens.meets(flow):
-                # The last one: clients that know nothing but Digest read the first challenge alone.
+                # at the end: clients that support only Digest read only the first challenge
                 error = ', error="invalid_token"' if verdict.token else ""
                 name = "Proxy-Authenticate" if proxy else "WWW-Authenticate"
                 lines.append(f"{name}: Bearer realm={quote(self.realm)}{error}")
@@ -239,8 +243,8 @@ class DigestServer:
         return ResponseSpec(503, verdict.because, (f"Retry-After: {math.ceil(verdict.wait)}",))
 
     def check(self, request: Request, now: float, proxy: bool = False, flow: Flow | None = None) -> Verdict:
-        """Judge the credentials of a request; never raises for what a stranger sent. With ``flow``, on which it came,
-        nonces of other hosts are stale and guesses are limited."""
+        """Check the credentials of a request; never raises, whatever it holds. With ``flow``, by which it came,
+        nonces of other hosts are stale and wrong passwords are limited."""
         given = self._credentials(request.all("proxy-authorization" if proxy else "authorization"))
         if given is None and self.tokens is not None and flow is not None and self.tokens.meets(flow):
             return self._check_token(self.tokens, request, flow, now)
@@ -264,7 +268,7 @@ class DigestServer:
         if flow is not None and (wait := self.throttle.wait(flow, user, now)) > 0.0:
             return Verdict(False, username, f"too many wrong passwords: not looked at for {wait:.0f} s", False, wait)
         password = self.password_of(user)
-        # The digest of a user that is nobody is made all the same: time tells nothing about who exists.
+        # also for an unknown user, so that the response time does not tell which users exist
         secret = _secret_hash(algorithm, written.encode("latin-1"), self.realm, password or "")
         middle = f"{nc}:{cnonce}" if qop is not None else ""
         expected = _digest(algorithm, secret, nonce, middle, request.method, uri, qop or "auth")
@@ -285,7 +289,7 @@ class DigestServer:
         return Verdict(True, username, f"user {username} proved its password")
 
     def _check_token(self, tokens: BearerTokens, request: Request, flow: Flow, now: float) -> Verdict:
-        """Judge a token: in Authorization whatever the request is, since clients put it there in calls, too."""
+        """Check a token. It is read from Authorization for every method, since clients put it there in calls, too."""
         values = request.all("authorization") + request.all("proxy-authorization")
         token = next(filter(None, map(token_of, values)), None)
         if token is None:
@@ -303,13 +307,14 @@ class DigestServer:
         return [one for one in self.algorithms_of(user) if ALGORITHMS[one.lower()] in hashlib.algorithms_available]
 
     def _in_order(self, user: str, flow: Flow | None) -> list[str]:
-        """What a user is offered, first what a device of his on that flow has used (RFC 8760 section 2.4)."""
+        """The algorithms to offer, first the one that the user's device on that flow used last (RFC 8760 section
+        2.4)."""
         offered = self._offered(user)
         used = self._used.get((user, flow)) if flow is not None else None
         return sorted(offered, key=lambda one: one.lower() != used) if used else offered
 
     def _same_resource(self, one: str, other: str) -> bool:
-        """RFC 7616 section 3.4.6 wants the same resource, not the same text: user and host are what names one."""
+        """RFC 7616 section 3.4.6 asks for the same resource, not the same text: user and host are compared."""
         if one == other:
             return True
         try:
@@ -318,7 +323,7 @@ class DigestServer:
             return False
 
     def _bare(self, username: str) -> str:
-        """The user of a user name that names the realm, or one of our hosts, too, as some devices write it."""
+        """The user of ``user@host`` where the host is the realm or one of ours, as some devices write it."""
         user, at, host = username.rpartition("@")
         return user if at and host.lower() in {self.realm.lower(), *self.hosts} else username
 
@@ -344,7 +349,7 @@ class DigestServer:
         return text + mac[:_MAC_LENGTH]
 
     def _stamp(self, nonce: str, flow: Flow | None) -> int | None:
-        """The microsecond at which a nonce was made, ``None`` when it was not made by us for that host."""
+        """The time in microseconds at which a nonce was made; ``None``: it was not made by us for that host."""
         if len(nonce) != _STAMP_LENGTH + _MAC_LENGTH or not nonce.isascii():
             return None
         try:

@@ -1,4 +1,4 @@
-"""What DNS said, kept and asked again ahead of need. Pure: `sip.io.dns` asks."""
+"""A cache of DNS answers that are refreshed before they expire. Pure: `sip.io.dns` sends the queries."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SHORTEST_TTL: Final = 5.0
 LONGEST_TTL: Final = 86_400.0
 LONGEST_NEGATIVE: Final = 300.0
 STALE: Final = 86_400.0
-"""Seconds for which an answer outlives its time while DNS does not answer (RFC 8767 section 4)."""
+"""Seconds for which an expired answer is still used while DNS does not answer (RFC 8767 section 4)."""
 IN_USE: Final = 600.0
-"""Seconds after its last use for which a name is still refreshed."""
+"""Seconds since its last use for which a name is refreshed."""
 GRACE: Final = 10.0
-"""Seconds for which it does so in any case: the refreshing question may be under way."""
+"""Seconds for which an expired answer is used in any case: the query that refreshes it may be under way."""
 _AHEAD: Final = 0.8
 _FIRST_RETRY: Final = 5.0
 _LAST_RETRY: Final = 60.0
@@ -24,7 +24,7 @@ _LAST_RETRY: Final = 60.0
 
 @dataclass(slots=True)
 class _Entry:
-    """An answer that is kept; instants are seconds of the clock of who asks."""
+    """A cached answer; times are in seconds of the caller's clock."""
 
     answer: Answer
     expires_at: float
@@ -37,7 +37,7 @@ class _Entry:
 
 
 class NameCache:
-    """Answers by question, the least recently used thrown out first."""
+    """Answers by question; the least recently used is dropped first."""
 
     def __init__(self, size: int = 4096) -> None:
         """``size``: how many answers are kept."""
@@ -48,7 +48,7 @@ class NameCache:
         return len(self._entries)
 
     def get(self, question: Question, now: float) -> Answer | None:
-        """The answer (empty: there is none such), even one whose time is over for a while; None: not known."""
+        """The answer (empty: no such record), also an expired one for a while; None: not cached."""
         entry = self._entries.get(question)
         if entry is None or now >= entry.good_until:
             return None
@@ -57,7 +57,7 @@ class NameCache:
         return entry.answer
 
     def put(self, question: Question, answer: Answer, ttl: float, now: float) -> None:
-        """Keep what DNS said for ``ttl`` seconds, within limits."""
+        """Keep an answer for ``ttl`` seconds, within limits."""
         longest = LONGEST_TTL if answer else LONGEST_NEGATIVE
         ttl = min(max(ttl, SHORTEST_TTL), longest)
         old = self._entries.get(question)
@@ -65,12 +65,13 @@ class NameCache:
         self._keep(question, _Entry(answer, now + ttl, now + ttl + GRACE, now + ttl * _AHEAD, used_at))
 
     def why(self, question: Question) -> str:
-        """Why DNS did not answer a question when it was last asked, ``""`` when it did."""
+        """Why DNS did not answer the last query for ``question``; ``""``: it did."""
         entry = self._entries.get(question)
         return entry.because if entry is not None else ""
 
     def fail(self, question: Question, now: float, because: str = "") -> None:
-        """DNS did not answer: what was known is kept, an unknown name is none for a while; asked again later."""
+        """DNS did not answer: an earlier answer is kept, an unknown name counts as empty for a while; it is due again
+        later."""
         entry = self._entries.get(question)
         if entry is None:
             entry = _Entry((), now, now, now, now)
@@ -80,12 +81,12 @@ class NameCache:
         entry.because = because
         entry.refresh_at = now + entry.retry_s
         entry.retry_s = min(_LAST_RETRY, entry.retry_s * 2)
-        # What DNS never tells, such as a kind that a router does not know, holds nobody up while it is asked again.
+        # what DNS never answers, such as a record type that a router does not know, delays nobody during the retry
         end = entry.expires_at + (STALE if entry.answer else GRACE)
         entry.good_until = max(end, entry.refresh_at + GRACE)
 
     def due(self, now: float) -> list[Question]:
-        """Names in use that are to be asked for again now; each is named once, until `put` or `fail`."""
+        """Questions in use that are to be refreshed now; each is returned once until `put` or `fail`."""
         found = []
         for question, entry in self._entries.items():
             if now >= entry.refresh_at and now - entry.used_at <= IN_USE:

@@ -1,4 +1,4 @@
-"""How a listener is spelled, and what a numeric host is. Pure."""
+"""The spelling of listeners, and numeric hosts. Pure."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from sip.wire.errors import SipError
 
 TRANSPORTS: Final = ("udp", "tcp", "tls", "ws", "wss")
 SECURE: Final = frozenset({"tls", "wss"})
-"""Those on which nobody can listen in."""
+"""Transports over TLS."""
 WHOLE: Final = frozenset({"udp", "ws", "wss"})
-"""Those that mark where a message ends (RFC 7118 section 5)."""
+"""Transports that keep message boundaries (RFC 7118 section 5)."""
 DEFAULT_PORT: Final = MappingProxyType({"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443})
 """RFC 3261 section 19.1.2, RFC 7118 section 5.2.2."""
 
 
 class BadEndpoint(SipError):
-    """A listener cannot be read; the sentence says how to spell it."""
+    """A listener's specification is malformed; the text says how to write it."""
 
 
 @lru_cache(maxsize=4096)
 def is_numeric(host: str) -> bool:
-    """Whether ``host`` is an IPv4 or IPv6 address (without brackets); a name would make a socket ask DNS and wait."""
+    """Whether ``host`` is an IPv4 or IPv6 address (without brackets); a socket would block on DNS for a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -35,13 +35,13 @@ def is_numeric(host: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_private(host: str) -> bool:
-    """Whether a numeric host cannot be reached from everywhere (RFC 1918, RFC 4193, RFC 6598 and their like)."""
+    """Whether a numeric host is not globally reachable (RFC 1918, RFC 4193, RFC 6598 and the like)."""
     return not ipaddress.ip_address(host.partition("%")[0]).is_global
 
 
 @lru_cache(maxsize=4096)
 def plain_host(host: str) -> str:
-    """The one way to write a numeric host; IPv4 in IPv6 is IPv4."""
+    """The canonical text of a numeric host; an IPv4-mapped IPv6 address becomes IPv4."""
     address = ipaddress.ip_address(host)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return str(mapped or address)
@@ -62,7 +62,7 @@ class ListenerAddress:
 
     @classmethod
     def parse(cls, text: str) -> ListenerAddress:
-        """Raises `BadEndpoint` with a sentence."""
+        """Raises `BadEndpoint` where the text is malformed."""
         transport, _, local = text.partition(":")
         host, _, port = local.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")

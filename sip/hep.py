@@ -1,6 +1,6 @@
-"""HEP3, the encapsulation by which captured SIP goes to a HOMER collector: one datagram a message.
+"""HEP3, the encapsulation of captured SIP for a HOMER collector: one datagram for each message.
 
-There is no RFC: a head ``HEP3`` with the length of all, then chunks, each vendor (0: common), type, length and value.
+There is no RFC: ``HEP3``, the total length, then chunks of vendor (0: common), type, length and value.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import struct
 from typing import Final
 
 SIP: Final = 1
-"""The protocol type of what is carried."""
+"""The protocol type of the payload."""
 MOST: Final = 60_000
-"""Bytes of a message; more fits into no datagram with its chunks."""
+"""Bytes of a message: with its chunks it has to fit into a datagram."""
 MOST_NAME: Final = 1000
-"""Of what the messages of a call have in common: a device may write a Call-ID that is longer than a datagram."""
+"""Bytes of the correlation id: a device may write a Call-ID that is longer than a datagram."""
 _UDP: Final = 17
 _TCP: Final = 6
 _IPV4: Final = 2
@@ -43,8 +43,8 @@ NODE_NAME: Final = 19
 def encode(
     at: float, transport: str, source: tuple[str, int], target: tuple[str, int], payload: bytes, name: str, call: str
 ) -> bytes:
-    """The datagram of a message sent at ``at`` (epoch seconds). Hosts are numeric; ``name`` is that of the node that
-    tells of it, ``call`` what all messages of a call have in common."""
+    """The datagram for a message sent at ``at`` (epoch seconds). Hosts are numeric; ``name`` is the capturing node,
+    ``call`` the correlation id of the call."""
     one, other = ipaddress.ip_address(source[0]), ipaddress.ip_address(target[0])
     seconds, part = divmod(round(at * 1_000_000), 1_000_000)
     four = one.version == other.version == 4
@@ -72,5 +72,5 @@ def _chunk(kind: int, value: bytes) -> bytes:
 
 
 def _as_six(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bytes:
-    """An IPv4 address beside an IPv6 one is mapped (RFC 4291 section 2.5.5.2)."""
+    """An IPv4 address as IPv4-mapped IPv6, for use with an IPv6 peer (RFC 4291 section 2.5.5.2)."""
     return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed

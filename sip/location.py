@@ -1,7 +1,7 @@
-"""Where to send a request: the order of targets of RFC 3263, with the weights of RFC 2782. Pure.
+"""Where to send a request: targets in the order of RFC 3263, with the weights of RFC 2782. Pure.
 
-`find` is a generator: it yields the questions that it has for DNS, is sent the answers, and returns the targets. So
-the same rules run over a cache, over the network and in a test.
+`find` is a generator: it yields its DNS questions, is sent the answers, and returns the targets. So the same rules
+run over a cache, over the network and in a test.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from sip.endpoint import DEFAULT_PORT, is_numeric
 from sip.wire.uri import Uri
 
 MAX_TARGETS: Final = 32
-_MAX_RECORDS: Final = 64  # of one answer that are looked at
+_MAX_RECORDS: Final = 64  # of one answer that are used
 # RFC 3263 4.1: the services of NAPTR records, and the names of SRV records.
 _SERVICE: Final = {"SIP+D2U": "udp", "SIP+D2T": "tcp", "SIPS+D2T": "tls"}
 _SRV_NAME: Final = {"udp": "_sip._udp.", "tcp": "_sip._tcp.", "tls": "_sips._tcp."}
 
 
 class Place(NamedTuple):
-    """One place to try."""
+    """One target of a request."""
 
     transport: str
     """``udp``, ``tcp`` or ``tls``."""
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     """Numeric, without brackets."""
     port: int
     tls_name: str = ""
-    """For TLS: the name that the certificate must have (RFC 5922 section 4), that of the URI."""
+    """For TLS: the host of the URI, which the peer's certificate must name (RFC 5922 section 4)."""
     listener: str = ""
     """The ``local`` of the UDP listener to send from; ``""``: the first one of that family."""
 
@@ -41,11 +41,11 @@ class Place(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """DNS does not tell; ``str()`` says why."""
+    """DNS did not answer; ``str()`` says why."""
 
 
 class Question(NamedTuple):
-    """What DNS is asked."""
+    """A DNS question."""
 
     name: str
     """In lower case, without the dot at its end."""
@@ -70,7 +70,7 @@ class Srv(NamedTuple):
     weight: int
     port: int
     target: str
-    """A name; empty when the service is decidedly not there (a single dot)."""
+    """A name; empty when the service is not available at this domain (``.`` in DNS)."""
 
 
 class Host(NamedTuple):
@@ -83,11 +83,11 @@ Record = Naptr | Srv | Host
 Answer = Sequence[Record]
 """Empty: there is no such record."""
 Search = Generator[list[Question], list[Answer], list[Place]]
-"""Yields questions that can be asked at the same time; is sent an answer for each, in order."""
+"""Yields questions that can be asked in parallel; is sent their answers in the same order."""
 
 
 def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str] = ("A", "AAAA")) -> Search:
-    """The targets of ``uri`` in the order in which to try them, at most `MAX_TARGETS`; none: it cannot be reached.
+    """The targets of ``uri`` in the order in which to try them, at most `MAX_TARGETS`; none: there are none.
 
     ``supported`` lists our transports, the preferred one first; ``families`` our kinds of addresses, likewise.
     """
@@ -119,7 +119,7 @@ def find(uri: Uri, rng: Random, supported: Sequence[str], families: Sequence[str
 def _by_naptr(
     name: str, rng: Random, usable: Sequence[str], families: Sequence[str]
 ) -> Generator[list[Question], list[Answer], list[Place]]:
-    """RFC 3263 4.1: the domain says itself which transports it has, and which it prefers."""
+    """RFC 3263 section 4.1: transports by the domain's NAPTR records, in its order of preference."""
     (answer,) = yield [Question(name, "NAPTR")]
     records = [each for each in answer[:_MAX_RECORDS] if isinstance(each, Naptr) and each.flags.lower() == "s"]
     records.sort(key=lambda record: (record.order, record.preference))
@@ -135,7 +135,7 @@ def _by_naptr(
 def _by_srv(
     name: str, rng: Random, usable: Sequence[str], secure: bool, families: Sequence[str]
 ) -> Generator[list[Question], list[Answer], list[Place]]:
-    """RFC 3263 4.1 and 4.2: SRV of each transport, and where there is none the addresses themselves."""
+    """RFC 3263 sections 4.1 and 4.2: the SRV records of each transport; where there are none, A and AAAA."""
     answers = yield [Question(_SRV_NAME[transport] + name, "SRV") for transport in usable]
     found: list[Place] = []
     for transport, services in zip(usable, answers, strict=True):
@@ -168,8 +168,8 @@ def _addresses(name: str, families: Sequence[str]) -> Generator[list[Question], 
 
 
 def order_services(services: Iterable[Srv], rng: Random) -> list[Srv]:
-    """By priority, and within one by chance in proportion to the weights (RFC 2782, "Weight")."""
-    # Those of weight 0 stand first, so that they too have a small chance.
+    """By priority, and within a priority at random in proportion to the weights (RFC 2782, "Weight")."""
+    # weight 0 first, so that these have a small chance, too (RFC 2782)
     rest = sorted(list(services)[:_MAX_RECORDS], key=lambda service: (service.priority, service.weight > 0))
     ordered: list[Srv] = []
     while rest:

@@ -1,4 +1,4 @@
-"""Header field Media-Quality of the site (docs/wire.md): what a relay has measured of a call's media, both ways.
+"""Header field Media-Quality of the site (docs/wire.md): a relay's measurements of a call's media, both directions.
 
 ``device;packets=1500;lost=3;jitter=2.1;mos=4.36, far;packets=1498;lost=0;jitter=0.4;mos=4.41``: what came from the
 agent's device, and what came from the far side. Agents write it, servers read it.
@@ -19,16 +19,16 @@ _WAY: Final = re.compile(
 
 
 class StreamQuality(NamedTuple):
-    """Of one direction."""
+    """The measurements of one direction."""
 
     packets: int
-    """RTP packets that came."""
+    """RTP packets received."""
     lost: int
-    """Those that should have come besides (RFC 3550 appendix A.3)."""
+    """RTP packets lost (RFC 3550 appendix A.3)."""
     jitter_ms: float
     """The mean of the interarrival jitter (RFC 3550 section 6.4.1)."""
     mos: float | None
-    """The mean opinion score that the E-model (ITU-T G.107) estimates of them; None where nothing came."""
+    """The mean opinion score estimated by the E-model (ITU-T G.107); None where no packet came."""
 
     def encode(self, way: str) -> str:
         score = "" if self.mos is None else f";mos={self.mos:.2f}"
@@ -36,7 +36,7 @@ class StreamQuality(NamedTuple):
 
 
 class MediaQuality(NamedTuple):
-    """Of a call at one agent."""
+    """The measurements of a call at one agent."""
 
     device: StreamQuality | None = None
     far: StreamQuality | None = None
@@ -50,7 +50,7 @@ NOT_MEASURED: Final = MediaQuality()
 
 
 def decode(text: str) -> MediaQuality:
-    """Read :meth:`MediaQuality.encode` again; what cannot be read is as if it was not measured."""
+    """The inverse of :meth:`MediaQuality.encode`; malformed parts count as not measured."""
     if not text or len(text) > LONGEST:
         return NOT_MEASURED
     ways: dict[str, StreamQuality] = {}

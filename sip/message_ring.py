@@ -1,9 +1,8 @@
-"""The last SIP messages of a process, whole and as they were on the wire, and longer those of calls that failed.
+"""The last SIP messages of a process as they were on the wire; those of failed calls are kept longer.
 
-To note a message costs less than a microsecond: its bytes are copied and not read. What belongs to which call is
-found out when somebody asks. Memory is bounded in bytes, whatever the network sends, and is taken once: messages that
-were kept as they are, each for some minutes among what comes and goes, would leave gaps in the heap that cost as much
-again.
+To note a message takes less than a microsecond: its bytes are copied, not parsed. Which call they belong to is found
+out by a search, when somebody asks. The memory is bounded in bytes, whatever the network sends, and is allocated
+once: separate objects that live for some minutes would fragment the heap and cost about twice as much.
 """
 
 from __future__ import annotations
@@ -16,25 +15,25 @@ from typing import Any, Final, NamedTuple
 from sip.actions import Flow
 
 LONGEST: Final = 16 * 1024
-"""Bytes that are noted of one message; a list of dialogs may be sixty times as long."""
+"""Bytes that are noted of one message, of which a list of dialogs may have sixty times as many."""
 OVERHEAD: Final = 100
-"""Bytes that an entry takes besides those of its message."""
+"""Bytes of an entry without its message."""
 _ENTRIES: Final = 4
-"""One part in so many of a segment is for the entries, the rest for the messages themselves."""
+"""The divisor that gives the part of a segment for entries; the rest is for messages."""
 MOST_FAILED: Final = 1000
 """Failed calls whose messages are kept longer."""
 SHARE: Final = 4
-"""One part in so many of the memory is for the messages of failed calls that have left the ring."""
+"""The divisor that gives the part of the memory for messages of failed calls that have left the ring."""
 SEGMENTS: Final = 64
-"""The ring forgets one part in so many at a time."""
+"""Parts of the ring; the oldest is dropped whole."""
 
 _BEAT: Final = b" OPTIONS\r\nHeartbeat: "
-"""What each heartbeat and its answer has: they are no part of a call, and many."""
+"""In each heartbeat and its answer; these are not noted: they are many and belong to no call."""
 _BEGINS_LIKE_BEATS: Final = frozenset({b"OPTIONS sip:", b"SIP/2.0 200 ", b"SIP/2.0 403 "})
 _CALL_ID: Final = re.compile(rb"\r\n(?:call-id|i)[ \t]*:[ \t]*([^\r\n \t]*)", re.IGNORECASE)
 
 Note = Callable[[bytes, Flow, float, bool], None]
-"""Told of each message: ``(data, flow, now, sent)``."""
+"""Called with each message: ``(data, flow, now, sent)``."""
 
 
 class Recorded(NamedTuple):
@@ -45,16 +44,16 @@ class Recorded(NamedTuple):
     flow: Flow
     data: bytes
     sent: bool
-    """By us; else it came."""
+    """Whether it was sent; else it was received."""
 
     @property
     def size(self) -> int:
-        """Bytes of memory that it takes."""
+        """Bytes of memory in use."""
         return len(self.data) + OVERHEAD
 
 
 class _Failed:
-    """What is kept of one failed call."""
+    """The messages of one failed call."""
 
     __slots__ = ("call_ids", "messages", "size")
 
@@ -66,16 +65,16 @@ class _Failed:
 
 
 class _Segment:
-    """Some messages, in the order in which they were noted."""
+    """A part of the ring: messages in the order in which they were noted."""
 
     __slots__ = ("entries", "used", "view")
 
     def __init__(self, size: int) -> None:
         self.view = memoryview(bytearray(size))
-        """Room for the messages, one behind the other."""
+        """The messages, one behind the other."""
         self.entries: list[Any] = []
-        """Of each message four items: when it was noted, its flow, where it ends, and whether it was sent. In a flat
-        list, since the garbage collector would look at each of as many tuples."""
+        """Four items for each message: its time, flow, end in ``view``, and whether it was sent. A flat list, since
+        the garbage collector would visit as many tuples."""
         self.used = 0
 
     def __iter__(self) -> Iterator[Recorded]:
@@ -104,19 +103,19 @@ class MessageRing:
     )  # fmt: skip
 
     def __init__(self, most_bytes: int = 0) -> None:
-        """``most_bytes`` of memory in all, a quarter of it for failed calls; 0: nothing is kept."""
+        """``most_bytes``: memory in all, a quarter of it for failed calls; 0: nothing is kept."""
         self._former: deque[_Segment] = deque()
-        """Those before the present one."""
+        """The segments before the present one, the oldest first."""
         self._kept: deque[_Failed] = deque()
         self._kept_size = 0
         self._failed: dict[bytes, _Failed] = {}
         self._failed_at = 0.0
         self.told: Note | None = None
-        """Told of each message that is noted."""
+        """Called with each message that is noted."""
         self.resize(most_bytes)
 
     def resize(self, most_bytes: int) -> None:
-        """Take as much memory from now on. What is there is forgotten."""
+        """Use that much memory from now on; the messages so far are dropped."""
         self._most_kept = most_bytes // SHARE
         of_a_segment = (most_bytes - self._most_kept) // SEGMENTS
         self._most_entries = of_a_segment // _ENTRIES // OVERHEAD * 4
@@ -130,17 +129,17 @@ class MessageRing:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that all of it takes."""
+        """Bytes of memory in use."""
         return self._kept_size + self._segment.size + sum(segment.size for segment in self._former)
 
     @property
     def oldest_at(self) -> float | None:
-        """Since when all messages are there; None while there is none."""
+        """The time since which all messages are kept; None while there is none."""
         oldest = self._former[0] if self._former else self._segment
         return oldest.entries[0] if oldest.entries else None
 
     def note(self, data: bytes, flow: Flow, now: float, sent: bool) -> None:
-        """A message came, or leaves; one that came may be a heartbeat, which is not noted."""
+        """Note a message that was received or is sent; a received heartbeat is ignored."""
         if not sent and data[:12] in _BEGINS_LIKE_BEATS and _BEAT in data:
             return
         if self.told is not None:
@@ -160,7 +159,7 @@ class MessageRing:
         segment.used = end
 
     def keep(self, call_ids: Iterable[str], now: float) -> None:
-        """A call with these Call-IDs, of all its legs, has failed: its messages stay when others go."""
+        """A call with these Call-IDs, those of all its legs, has failed: keep its messages longer."""
         failed = _Failed(tuple(call_id.encode("latin-1", "replace") for call_id in call_ids))
         self._kept.append(failed)
         self._failed.update(dict.fromkeys(failed.call_ids, failed))
@@ -169,7 +168,7 @@ class MessageRing:
             self._make_room()
 
     def __iter__(self) -> Iterator[Recorded]:
-        """All messages, those of failed calls that have left the ring first, else in the order of time."""
+        """All messages: those of failed calls that have left the ring, then the others by time."""
         for failed in list(self._kept):
             yield from failed.messages
         for segment in [*self._former, self._segment]:
@@ -192,7 +191,7 @@ class MessageRing:
         return found
 
     def _turn(self) -> None:
-        """The segment is full: the oldest one goes, but for the messages of failed calls, and its memory is used
+        """The segment is full: drop the oldest one, but for the messages of failed calls, and use its memory
         again."""
         former = self._former
         former.append(self._segment)
@@ -213,7 +212,7 @@ class MessageRing:
             self._make_room()
 
     def _make_room(self) -> None:
-        """The oldest failed calls go."""
+        """Drop the oldest failed calls."""
         kept = self._kept
         while kept and (self._kept_size > self._most_kept or len(kept) > MOST_FAILED):
             failed = kept.popleft()

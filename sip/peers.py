@@ -1,4 +1,4 @@
-"""Peers: who counts as one sender, and whether a peer is there (OPTIONS probing)."""
+"""Peers: which addresses count as one sender, and whether a peer answers (OPTIONS probing)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MISS: Final = "miss"
 GONE: Final = "gone"
 
 MAX_RETRY_AFTER: Final = 3600
-"""Seconds of Retry-After that are honoured at most."""
+"""Seconds; a longer Retry-After counts as this one."""
 
 
 def network_of(host: str) -> str:
-    """What one subscriber has: an IPv4 address, or an IPv6 network of 64 bits (RFC 6177 gives no fewer)."""
+    """The unit that one subscriber has: an IPv4 address, or an IPv6 /64 (RFC 6177)."""
     if ":" not in host:
         return host
     try:
@@ -38,14 +38,14 @@ def network_of(host: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ProbePlan:
-    """How a peer is watched. Times in seconds."""
+    """How a peer is probed. Times in seconds."""
 
     interval: float = 30.0
-    """Between two OPTIONS; after a miss the next one waits for the end of ``timeout`` at least."""
+    """Between two OPTIONS; after a miss at least ``timeout``."""
     misses: int = 3
-    """Misses in a row that take the peer out of service."""
+    """So many misses in a row take the peer out of service."""
     timeout: float = 2.0
-    """After which an OPTIONS without an answer is a miss."""
+    """After this time an OPTIONS without an answer is a miss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class PeerChanged:
 
 
 class Probe:
-    """Watches one peer with OPTIONS (RFC 3261 section 11). Until something is known, the peer is in service.
+    """Probes one peer with OPTIONS (RFC 3261 section 11). Until the first result the peer is in service.
 
-    A timeout, a transport error and a 503 are misses; any other final answer says that somebody is there. A 503 with
-    Retry-After takes the peer out of service at once, for so long.
+    A timeout, a transport error and a 503 are misses; any other final answer proves that the peer is there. A 503
+    with Retry-After takes the peer out of service at once, for that time.
     """
 
     __slots__ = (
@@ -77,7 +77,7 @@ class Probe:
         self.plan = plan or ProbePlan()
         self.state = UNKNOWN
         self.because = "not asked yet"
-        """What the state rests on, in a sentence."""
+        """The reason for the state, in a sentence."""
         self._lines = (f"From: <{local}>;tag={tag}", f"To: <{uri}>", f"Call-ID: {call_id}", "Accept: application/sdp")
         self._cseq = 0
         self._asked_at = 0.0
@@ -102,7 +102,7 @@ class Probe:
             self._ask(now)
 
     def stop(self) -> None:
-        """Ask no more; the state stays as it is."""
+        """Stop probing; the state stays as it is."""
         self._due_at = None
         self._waiting = False
 
@@ -125,7 +125,7 @@ class Probe:
             self._miss(f"{self.uri}: {because}", now)
 
     def turned_away(self, seconds: int, now: float) -> None:
-        """The peer asked, by a 503 to whatever request, to be left alone for so long (RFC 3261 section 21.5.4)."""
+        """The peer answered any request with 503 and Retry-After ``seconds`` (RFC 3261 section 21.5.4)."""
         seconds = min(seconds, MAX_RETRY_AFTER)
         self._learn(GONE, f"{self.uri} wants to be left alone for {seconds} s", now, now + max(1.0, float(seconds)))
 
@@ -172,7 +172,7 @@ class Probe:
         self._misses = 0
 
     def _doubt(self, now: float) -> None:
-        """One miss changes nothing yet."""
+        """Count a miss; so many as ``ProbePlan.misses`` take the peer out of service."""
 
     def _give_up(self, now: float) -> None:
         self._events.append(PeerChanged(False, self.because, now))

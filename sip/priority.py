@@ -1,4 +1,4 @@
-"""How urgent a call says it is: Priority (RFC 3261 section 20.26) and Resource-Priority (RFC 4412), in one scale."""
+"""The priority of a call: Priority (RFC 3261 section 20.26) and Resource-Priority (RFC 4412), on one scale."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sip.wire.message import Message
 
 FIELDS: Final = frozenset({"priority", "resource-priority"})
 EMERGENCY: Final = 9
-"""The highest of the scale; 0 is what says nothing."""
+"""The top of the scale; 0 is an ordinary call."""
 _PRIORITY: Final = {"emergency": EMERGENCY, "urgent": 5}
 _DSN: Final = {"priority": 4, "immediate": 6, "flash": 7, "flash-override": 8}
 _NAMESPACES: Final[dict[str, dict[str, int]]] = {
@@ -19,12 +19,12 @@ _NAMESPACES: Final[dict[str, dict[str, int]]] = {
     "ets": {str(n): 8 - n for n in range(5)},
     "wps": {str(n): 8 - n for n in range(5)},
 }
-"""RFC 4412 section 12; what they call routine is 0, and so is a namespace that is not known (section 4.6.2)."""
+"""RFC 4412 section 12; ``routine`` is 0, and so is an unknown namespace (section 4.6.2)."""
 MOST_VALUES: Final = 16
 
 
 def priority_of(message: Message) -> int:
-    """From 0 to 9; of several values the highest (RFC 4412 section 4.6.1: each namespace for itself)."""
+    """From 0 to 9; of several values the highest (RFC 4412 section 4.6.1: each namespace counts by itself)."""
     found = _PRIORITY.get((message.get("priority") or "").lower(), 0)
     if "resource-priority" in message.first:
         values = [each for value in message.all("resource-priority") for each in value.split(",")]

@@ -1,4 +1,4 @@
-"""Log lines that strangers can cause: some at once, then one a second, so that nobody can fill a disk with them."""
+"""Log lines that strangers can cause: some at once, then one a second, so that nobody can fill a disk."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Final
 
 AT_ONCE: Final = 20
 EVERY: Final = 1.0
-"""Seconds for one more."""
+"""Seconds between two lines after the first ones."""
 
 
 class RateLimitedLogger:
-    """One bucket of lines for all that strangers do to one core."""
+    """One token bucket for all lines that strangers cause at one core."""
 
     __slots__ = ("_filled_at", "_left", "unsaid")
 
@@ -19,7 +19,7 @@ class RateLimitedLogger:
         self._left = float(AT_ONCE)
         self._filled_at = 0.0
         self.unsaid = 0
-        """Lines left out since the last one that was written."""
+        """Lines suppressed since the last one that was written."""
 
     def info(self, logger: logging.Logger, now: float, text: str, *args: object) -> None:
         self._say(logger, logging.INFO, now, text, args)

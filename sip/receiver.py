@@ -1,7 +1,7 @@
-"""The receiving side of SIP: bytes to messages, and each message to whom it belongs.
+"""The receiving side of SIP: bytes become messages, and each message is dispatched.
 
 A response goes to its client transaction; a request to its server transaction, to the leg of its dialog, or to the
-:class:`Listener`; what cannot be taken is refused here.
+:class:`Listener`; malformed and excess messages are refused here.
 """
 
 from __future__ import annotations
@@ -37,26 +37,27 @@ MOST_SERVERS: Final = 200_000
 
 
 class Listener(Protocol):
-    """What stands above the SIP layer: it is told what comes."""
+    """The user of the SIP layer, called with what belongs to no known dialog or transaction."""
 
     def admits(self, message: Message, flow: Flow, now: float) -> bool:
-        """Whether a message on an unauthenticated flow may be looked at; a refused request was answered here."""
+        """Whether a message on an unauthenticated flow is processed; if not, a request was answered by this
+        method."""
 
     def requested(self, transaction: ServerTransaction, request: Request, now: float) -> None:
-        """A request outside any known dialog (also one with a To-tag that is not known: see ``request.to_tag``)."""
+        """A request outside any known dialog (also one with an unknown To tag: see ``request.to_tag``)."""
 
     def cancelled(self, invite: ServerTransaction, cancel: Request, now: float) -> None:
-        """A CANCEL for an INVITE still open; it was answered 200, or is by who said so."""
+        """A CANCEL for an open INVITE; it was answered 200, or ``answers_later`` has taken that over."""
 
     def stray_ack(self, ack: Request, flow: Flow, now: float) -> None:
-        """An ACK for a dialog that is not known."""
+        """An ACK in an unknown dialog."""
 
     def stray_response(self, response: Response, flow: Flow, now: float) -> None:
-        """A response that belongs to no transaction."""
+        """A response without a transaction."""
 
 
 class InDialog(Protocol):
-    """What a receiver hands the requests of a known dialog to: a leg."""
+    """A leg: takes the requests of its dialog."""
 
     @property
     def flow(self) -> Flow: ...
@@ -67,7 +68,7 @@ class InDialog(Protocol):
 
 
 class Receiver:
-    """See the module. The sets and dictionaries that it is given are its maker's, and live."""
+    """See the module. The sets and dictionaries given to it are shared with its owner, who changes them."""
 
     def __init__(
         self,
@@ -83,26 +84,26 @@ class Receiver:
         out: list[Action],
     ) -> None:
         self.received = 0
-        """Messages."""
+        """Messages received."""
         self.most_servers = MOST_SERVERS
         self.expected: Callable[[InDialog, Flow, str], bool] = _nobody_else
-        """Whether a request in that dialog, of that method, may come from another host than the dialog's flow."""
+        """Whether a request of that method in that dialog may come from another host than that of its flow."""
         self.line_state_came: Callable[[Message, Flow, float], None] | None = None
-        """Told of each message between agent and server that has a Line-State (docs/wire.md)."""
+        """Called with each message between agent and server that has a Line-State (docs/wire.md)."""
         self.measured: Callable[[Message, float], None] | None = None
-        """The same of those that have a Media-Quality."""
+        """Called with each message that has a Media-Quality."""
         self.calls_return: Callable[[], bool] = _never
-        """Whether calls are still to come back from somewhere, so that a CANCEL that matches nothing is to come
-        again."""
+        """Whether calls are still being recovered; a CANCEL that matches nothing is then not answered, so that it is
+        repeated."""
         self.answers_later: Callable[[ServerTransaction, ServerTransaction, float], bool] = _at_once
-        """Whether somebody else answers this CANCEL (second) of an open INVITE (first), and when that is known."""
+        """Called with an open INVITE and its CANCEL: whether somebody else answers the CANCEL later."""
         self.streams = StreamReassembly(transactions.deadlines, counters, site_flows, out)
         self.note: Note | None = None
-        """Told of each message that comes, before it is looked at."""
+        """Called with each message received, before it is parsed."""
         self.sips_flows: set[Flow] = set()
-        """Secure flows whose peers speak of ``sips``."""
+        """TLS flows whose peers use ``sips`` URIs."""
         self.aliased: Callable[[Flow, str], None] = _nowhere
-        """Told of a stream by which its peer wants to be called, with its Via (RFC 5923)."""
+        """Called with a stream that its peer wants to be used for requests to it, and its Via (RFC 5923)."""
         self._listener = listener
         self._transactions = transactions
         self._servers = transactions.servers
@@ -119,14 +120,14 @@ class Receiver:
         self._out = out
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """Bytes came: a datagram, or some of a stream."""
+        """Process a datagram, or bytes of a stream."""
         self._responder.now = now
         if self._banned and self._bans.stops(flow, now):
             if flow.transport != "udp":
                 self.streams.close(flow)
             return
         if flow.transport in WHOLE:
-            if data[:2] == b"\r\n":  # RFC 3261 section 7.5: no part of the message
+            if data[:2] == b"\r\n":  # RFC 3261 section 7.5: CRLF before a message is ignored
                 if data == PING and flow.transport != "udp":
                     self._out.append(Send(flow, PONG))  # RFC 7118 section 6
                 data = data.lstrip(b"\r\n")
@@ -159,7 +160,7 @@ class Receiver:
             raise failure
 
     def _answer_fault(self, fault: Fault, flow: Flow) -> None:
-        """Where a stream cannot be read on: 400, 413 or 513 to the request at fault (RFC 3261 18.3, 20.14)."""
+        """Answer 400, 413 or 513 to the request at which a stream became unreadable (RFC 3261 18.3, 20.14)."""
         message: Message | None = None
         try:
             if fault.head and flow not in self._unauthenticated_flows:
@@ -174,7 +175,7 @@ class Receiver:
             self._bans.offend(flow, "unreadable", self._responder.now)
 
     def receive_message(self, data: bytes, flow: Flow, now: float) -> None:
-        """One whole message came (also: is replayed from an agent's record)."""
+        """Process one whole message (or one that is replayed from an agent's record)."""
         self.received += 1
         try:
             message = parse(data)
@@ -189,7 +190,7 @@ class Receiver:
         except Unanswerable as error:
             self._garbage(flow, now)
             logger.debug("dropped from %s: %s: %s", flow.remote, error, head_of(data))
-        except FaultyRequest as fault:  # each name its own: compiled code gives a name one type
+        except FaultyRequest as fault:  # not ``error``: a compiled function gives each name one type
             self._counters["malformed"] += 1
             self._responder.refuse(fault.request, flow, fault.status, str(fault))
         except SipError as other:
@@ -276,7 +277,7 @@ class Receiver:
             transaction.request_id = _request_id(request)
             self._transactions.invites[transaction.request_id] = transaction
         if leg is None and method == "INVITE" and max_forwards_left(request) < 0:
-            # RFC 3261 section 16.3 is about proxies, but calls through a B2BUA must not go round for ever either
+            # RFC 3261 section 16.3 is for proxies, but calls through a B2BUA must not loop either
             self._responder.reply(transaction, 483, now, tag=self._identifiers.token())
         elif method == "CANCEL":
             self._cancel(transaction, request, branch, flow, now)
@@ -286,7 +287,7 @@ class Receiver:
             self._listener.requested(transaction, request, now)
 
     def resume(self, request: Request, flow: Flow) -> ServerTransaction:
-        """The transaction of a request that a process before us has received, to be answered yet."""
+        """The server transaction of a request that an earlier process received and that is not answered yet."""
         method = request.method
         on_site_flow = flow in self._site_flows
         key = _server_key(request, request.branch, method)
@@ -299,7 +300,7 @@ class Receiver:
         return transaction
 
     def _unfit(self, request: Request, leg: InDialog | None, flow: Flow) -> ResponseSpec | None:
-        """Why a device's request cannot be taken, whatever it is about (RFC 3261 section 8.2); ``None`` when it can.
+        """The response to a device's faulty request, of any method (RFC 3261 section 8.2); ``None``: it is correct.
 
         On site flows a repeat is to be recognised before anything else, and both ends are ours.
         """
@@ -312,18 +313,18 @@ class Receiver:
         if request.method != "INVITE" or leg is not None or request.to_tag:
             return None
         uri = contact_uri(request)
-        if not uri or (uri[:5].lower() == "sips:" and flow.transport not in SECURE):  # whatever its Via says
+        if not uri or (uri[:5].lower() == "sips:" and flow.transport not in SECURE):
             contact = request.get("contact") or ""
             if bare_uri(contact)[:5].lower() == "sips:":  # RFC 5630 section 5.3
                 return ResponseSpec(480, "to be reached by sips alone", ('Warning: 380 holdfast "SIPS Not Allowed"',))
             return ResponseSpec(400, "the Contact of an INVITE is not one SIP URI")
         merged = self._transactions.invites.get(_request_id(request))
-        if merged is not None and merged.open:  # section 8.2.2.2: the same request by another way
+        if merged is not None and merged.open:  # section 8.2.2.2: the same request by another path
             return ResponseSpec(482, "a merged request")
         return None
 
     def _note(self, request: Request, flow: Flow) -> None:
-        """What a device's stream is good for besides."""
+        """Note what a device's request shows about its stream: ``sips``, and connection reuse (RFC 5923)."""
         via = request.line("via")
         if ";keep" in via and (kept := keep_answered(via)) != via:
             request.set("via", kept)
@@ -335,13 +336,14 @@ class Receiver:
                 self.sips_flows.add(flow)
 
     def _overloaded(self, flow: Flow, method: str, leg: InDialog | None, now: float) -> bool:
-        """Whether there is no room for one more server transaction; agents and servers share what is left."""
+        """Whether there is no room for another server transaction of this sender."""
         if flow in self._site_flows:
             return leg is None and len(self._servers) >= self.most_servers
         return self._responder.admission.refuses(self._servers, self.most_servers, flow, method, leg is not None, now)
 
     def _cancel(self, transaction: ServerTransaction, cancel: Request, branch: str, flow: Flow, now: float) -> None:
-        """RFC 3261 section 9.2: matched by branch and by the host, answered by us whatever becomes of the INVITE."""
+        """A CANCEL (RFC 3261 section 9.2): matched by branch and host, and answered whatever becomes of the
+        INVITE."""
         invite = self._servers.get(_server_key(cancel, branch, "INVITE")) or self._renamed(cancel, branch)
         if invite is None or not (flow == invite.flow or self._is_there(flow, invite.flow)):
             if invite is None and self.calls_return():
@@ -355,27 +357,27 @@ class Receiver:
             self._listener.cancelled(invite, cancel, now)
 
     def _renamed(self, cancel: Request, branch: str) -> ServerTransaction | None:
-        """The INVITE of a CANCEL whose sent-by is another one, as of a phone whose NAT has mapped it anew.
+        """The INVITE of a CANCEL with another sent-by, as of a phone that got a new NAT mapping.
 
-        Branch, Call-ID, From tag and CSeq are the same; that the host is, too, is seen to by who asks.
+        Branch, Call-ID, From tag and CSeq have to be the same; the caller checks the host.
         """
         invite = self._transactions.invites.get(_request_id(cancel))
         return invite if invite is not None and branch and invite.key.startswith(f"{branch} ") else None
 
     def _is_there(self, flow: Flow, known: Flow) -> bool:
-        """Whether who speaks on ``flow`` may be who is known by the other one; agents and servers may reconnect."""
+        """Whether the sender on ``flow`` may be the one known by the other flow; agents and servers may reconnect."""
         return flow in self._site_flows or self._responder.admission.is_one(flow.remote[0], known.remote[0])
 
 
 def _server_key(request: Request, branch: str, method: str) -> str:
     if branch.startswith(MAGIC):
         return f"{branch} {request.sent_by} {method}"
-    # RFC 3261 section 17.2.3, elements of RFC 2543: a CANCEL or ACK has the INVITE's fields
+    # RFC 3261 section 17.2.3, for RFC 2543 clients: a CANCEL or ACK has the INVITE's fields
     return f"{request.uri} {request.from_tag} {request.call_id} {request.cseq} {request.sent_by} {method}"
 
 
 def _request_id(request: Request) -> str:
-    """What tells requests apart that are the same one by several ways (RFC 3261 section 8.2.2.2)."""
+    """The key of requests that are the same one by several paths: merged requests (RFC 3261 section 8.2.2.2)."""
     return f"{request.call_id} {request.from_tag} {request.cseq}"
 
 

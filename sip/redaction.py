@@ -1,4 +1,4 @@
-"""A SIP message as it may be shown: what would let somebody speak in another's name, or listen in, is blanked.
+"""SIP messages as they may be shown: credentials, keys and other secrets are blanked.
 
 Blanked are the values that prove or make keys: of digest authentication (RFC 3261 section 22, RFC 8760) and other
 schemes, of SRTP in SDP (RFC 4568, RFC 3830), of ICE (RFC 8839), passwords in URIs (RFC 3261 section 19.1.1), digits
@@ -24,7 +24,7 @@ _SIGNED: Final = re.compile(r"(?i)\b(mac|nonce|echo|proof|grants?|secret)(=)([^;
 _STATE: Final = re.compile(r"((?:[^.\s]*\.){3})(.*)", re.DOTALL)
 _KEYS: Final = re.compile(r"(?im)^(a=crypto:[^\r\n]*?\binline:|a=ice-pwd:|a=key-mgmt:|k=)([^\r\n]+)")
 _USERINFO: Final = re.compile(r"(?i)\b(sips?:)([^@<>\s\"]++)(@?)")
-"""Takes whatever may be one, with an ``@`` behind it or not, so that nothing is read twice, whoever wrote it."""
+"""Matches possessively, also without an ``@`` behind it, so that the time is linear in the text."""
 _DIGITS: Final = re.compile(r"(?im)^(Signal[ \t]*=[ \t]*)([^\r\n]+)")
 _RECORDS: Final = re.compile(r"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*application/line-dialog")
 _DTMF: Final = re.compile(r"(?im)^(?:Content-Type|c)[ \t]*:[ \t]*application/dtmf(?!-relay)")
@@ -32,9 +32,9 @@ _MARK: Final = "*"
 
 
 def redacted(text: str) -> str:
-    """The same message, a character a byte, with its secrets blanked."""
+    """The message (ISO 8859-1, one character for each byte) with its secrets blanked."""
     head, end, body = text.partition("\r\n\r\n")
-    if not end:  # one that was cut, or is none: what would be its body is not known
+    if not end:  # truncated or no message: where its body begins is not known
         return _with_body(head)
     head = _with_headers(head)
     if not body:
@@ -49,7 +49,7 @@ def _with_headers(text: str) -> str:
 
 
 def _with_body(text: str) -> str:
-    """A body may have a message in it, too (message/sipfrag, multipart)."""
+    """Blank secrets as in a body, which may hold a message, too (message/sipfrag, multipart)."""
     return _DIGITS.sub(_second, _KEYS.sub(_second, _with_headers(text)))
 
 
@@ -75,7 +75,7 @@ def _header(found: re.Match[str]) -> str:
 
 
 def _credentials(value: str) -> str:
-    """Of a scheme that is not known all is blanked; what has none may be a token whose scheme was forgotten."""
+    """Blank all of an unknown scheme, and also a value without a scheme, which may be a token."""
     found = _SCHEME.match(value)
     if found is None:
         return _MARK * len(value)
@@ -92,7 +92,7 @@ def _signed(value: str) -> str:
 
 
 def _state(value: str) -> str:
-    """Version, counter and id stay."""
+    """Blank a state token but for its version, counter and id."""
     found = _STATE.fullmatch(value)
     return found[1] + _MARK * len(found[2]) if found is not None else _MARK * len(value)
 

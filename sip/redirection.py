@@ -1,4 +1,4 @@
-"""Redirections to other numbers (RFC 3261 sections 8.1.3.4, 21.3): what they say, and how they are passed on."""
+"""Redirections to other numbers (RFC 3261 sections 8.1.3.4, 21.3): how they are read and passed on."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from sip.wire.message import Response, elements
 from sip.wire.uri import NumberParams, Uri, as_user, with_params
 
 MOVED: Final = (300, 301, 302)
-"""Statuses that name other numbers; 305 and 380 speak of proxies and services."""
+"""Statuses whose Contacts are other numbers; those of 305 and 380 are proxies and services."""
 MOST_CONTACTS: Final = 16
 LONGEST_PARAMS: Final = 64
 
 
 class Redirect(NamedTuple):
-    """Where a call is sent."""
+    """A number to which a call is redirected."""
 
     number: str
     params: str = ""
-    """What is said of the number besides its digits (RFC 4694, RFC 4904): ``;npdi;rn=+33177``."""
+    """Parameters of the number (RFC 4694, RFC 4904), such as ``;npdi;rn=+33177``."""
     q: float = 1.0
 
 
 def redirects_of(response: Response | None) -> tuple[Redirect, ...]:
-    """The numbers that a 3xx redirects to, the most wanted first."""
+    """The numbers that a 3xx redirects to, by descending q."""
     if response is None or response.status not in MOVED:
         return ()
     found: list[Redirect] = []
@@ -44,8 +44,8 @@ def redirects_of(response: Response | None) -> tuple[Redirect, ...]:
 
 
 def contact_lines(response: Response, stack: Stack, flow: Flow) -> list[str]:
-    """The same for the far side of ``flow``: the numbers at our address, since those hosts are on a side that it may
-    not reach, and what it calls through us is routed with its own rights.
+    """The Contact lines of a 3xx for the peer of ``flow``: the numbers at our address, since that peer may not reach
+    the hosts named in the response, and what it calls through us is routed with its own rights.
     """
     return [
         f"Contact: <{with_params(stack.contact_uri(flow, as_user(number)), NumberParams(params, ''))}>;q={q:.3g}"

@@ -1,5 +1,5 @@
-"""Messages that refer to a dialog, or to somebody to be called: Replaces (RFC 3891), Join (RFC 3911), Target-Dialog
-(RFC 4538) and Refer-To (RFC 3515).
+"""Header fields that refer to a dialog, or to a user to be called: Replaces (RFC 3891), Join (RFC 3911),
+Target-Dialog (RFC 4538) and Refer-To (RFC 3515).
 
 Each hop of a call has identifiers of its own. What a device says of one of its dialogs is changed where that dialog
 meets the servers (docs/wire.md); an identifier that names none of ours is passed on as it is.
@@ -20,17 +20,17 @@ from sip.wire.uri import Uri, with_params
 EVENT: Final = "refer"
 """The event package of transfers."""
 PICKUP: Final = "pickup"
-"""Stands for the tag of a telephone that rings where its dialog is named to who watches it: so nobody who knows that
-name can take the place of one that talks (docs/wire.md)."""
+"""Replaces the tag of a ringing telephone in the dialog information sent to its watchers: with it a watcher can pick
+up the call, but not replace a talking telephone (docs/wire.md)."""
 NO_SUBSCRIPTION: Final = "nosub"
 """The option tag of RFC 7614."""
 LONGEST: Final = 1024
 """Characters of a Refer-To or Replaces that is read."""
 _NAMING: Final = frozenset({"join", "target-dialog"})
 _TARGET: Final = ("local-tag", "remote-tag")
-"""The tags of Target-Dialog, as who is told has them (RFC 4538 section 7)."""
+"""The tag parameters of Target-Dialog, from the recipient's view (RFC 4538 section 7)."""
 _TAKEN: Final = frozenset({"replaces", "require", "route", "from", "to", "via", "call-id", "cseq", "contact"})
-"""Headers of a Refer-To that are not passed on as they are."""
+"""Headers in a Refer-To URI that are not passed on unchanged."""
 
 
 TOLD: Final[dict[str, tuple[str, ...]]] = {
@@ -38,33 +38,33 @@ TOLD: Final[dict[str, tuple[str, ...]]] = {
     "serve": (f"Supported: replaces, norefersub, {NO_SUBSCRIPTION}", "Allow: REFER, NOTIFY"),
     "refuse": (),
 }
-"""Says to a device that it may transfer one call to another (RFC 3891 section 6.1, RFC 4488, RFC 7614), by
-``transfer``."""
+"""By the setting ``transfer``: header lines that tell a device whether it may transfer calls (RFC 3891 section 6.1,
+RFC 4488, RFC 7614)."""
 
 
 def accepted_by(refer: Request) -> int:
-    """The status by which a REFER is taken: 200 where it makes no subscription (RFC 7614), else 202."""
+    """The status that accepts a REFER: 200 where it makes no subscription (RFC 7614), else 202."""
     return 200 if NO_SUBSCRIPTION in (token.lower() for token in tokens(refer.all("require"))) else 202
 
 
 def is_of_transfer(notify: Request) -> bool:
-    """Whether a NOTIFY tells how a transfer goes (RFC 3515 section 2.4.4): then it is one of a call."""
+    """Whether a NOTIFY reports the progress of a transfer (RFC 3515 section 2.4.4); it then belongs to a call."""
     return (notify.get("event") or "").partition(";")[0].strip().lower() == EVENT
 
 
 class DialogId(NamedTuple):
-    """A dialog as it is named to one of its ends."""
+    """A dialog identifier, from the view of one of its ends, the recipient."""
 
     call_id: str
     local_tag: str
-    """Of who is told: ``to-tag`` of Replaces."""
+    """The recipient's tag: ``to-tag`` of Replaces."""
     remote_tag: str
     early_only: bool = False
-    """Only as long as it is not answered (RFC 3891 section 3)."""
+    """``early-only``: the dialog may be replaced only while it is not confirmed (RFC 3891 section 3)."""
 
     @classmethod
     def parse(cls, value: str, local_name: str = "to-tag", remote_name: str = "from-tag") -> DialogId:
-        """The value of Replaces or Join; with the names of their tags that of others. Raises :class:`Malformed`."""
+        """Parse the value of Replaces or Join, or with other tag names of other fields. Raises :class:`Malformed`."""
         call_id, *parts = [part.strip() for part in value.split(";")]
         found: dict[str, str] = {}
         for part in parts:
@@ -81,7 +81,7 @@ class DialogId(NamedTuple):
 
 
 def naming_lines(message: Message, renamed: Callable[[DialogId], DialogId]) -> list[str]:
-    """The Join and Target-Dialog of a request as another hop is to have them; one that cannot be read is left out."""
+    """The Join and Target-Dialog lines of a request for another hop, by ``renamed``; malformed ones are left out."""
     if _NAMING.isdisjoint(message.names):
         return []
     found = []
@@ -95,23 +95,23 @@ def naming_lines(message: Message, renamed: Callable[[DialogId], DialogId]) -> l
 
 
 def _escaped(uri: str) -> str:
-    """The URI with its headers as section 25.1 of RFC 3261 has them: an ``@`` in a Call-ID is to be escaped there,
-    and there are telephones that do not."""
+    """The URI with ``@`` escaped in its headers (RFC 3261 section 25.1): some telephones do not escape that of a
+    Call-ID."""
     address, mark, headers = uri.partition("?")
     return f"{address}?{headers.replace('@', '%40')}" if mark and "@" in address else uri
 
 
 class ReferTo(NamedTuple):
-    """Who is to be called."""
+    """The target of a REFER."""
 
     uri: Uri
     replaces: DialogId | None
-    """The dialog that the call is to take the place of."""
+    """The dialog that the new call is to replace."""
 
     @classmethod
     def of(cls, message: Message) -> ReferTo:
-        """The Refer-To of a REFER (RFC 3515 section 2.1: exactly one). Raises :class:`Malformed`, with 403 where it
-        asks for anything but a call."""
+        """Parse the Refer-To of a REFER (RFC 3515 section 2.1: exactly one). Raises :class:`Malformed`, with status
+        403 where it asks for anything but a call."""
         values = message.all("refer-to")
         if len(values) != 1 or len(values[0]) > LONGEST:
             raise Malformed("a REFER has one Refer-To")
@@ -122,7 +122,7 @@ class ReferTo(NamedTuple):
         return cls(uri, DialogId.parse(unquote(value)) if value else None)
 
     def line(self, called: str, renamed: Callable[[DialogId], DialogId]) -> str:
-        """The header line for another hop: ``called`` is the number at the address of who sends it there."""
+        """The header line for another hop; ``called``: the URI of the number at the sender's address on that hop."""
         headers = [
             name if value is None else f"{name}={value}"
             for name, value in self.uri.headers

@@ -1,7 +1,7 @@
-"""A registrar (RFC 3261 section 10.3): who is where, and by which flow they are reached.
+"""A registrar (RFC 3261 section 10.3): the bindings of users, and the flows by which their devices are reached.
 
-Pure: REGISTERs and the time come in, the answer and what changed go out. The flow by which a REGISTER came is kept
-with its bindings, because behind a NAT nothing else leads back (RFC 5626).
+Pure: it takes REGISTERs and the time, and returns responses and changes. The flow by which a REGISTER came is kept
+with its bindings, because a device behind a NAT can be reached by no other (RFC 5626).
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ EXPIRED: Final = "expired"
 
 RAN_OUT: Final = "the registration ran out"
 MAX_CONTACT: Final = 1024
-"""Characters of one Contact; longer ones are refused, for they are kept."""
+"""Characters of one Contact; longer ones are refused, since bindings take memory."""
 MAX_PATH: Final = 1024
-"""Characters of all Paths of a REGISTER, likewise."""
+"""Characters of all Paths of a REGISTER; likewise."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrarLimits:
-    """What a device may ask for. Times in seconds."""
+    """Limits of registrations. Times in seconds."""
 
     contacts: int = 5
-    """Bindings of one user; one more takes the place of the one that would end first."""
+    """Bindings of one user; another one replaces the one that would expire first."""
     min_expires: int = 60
     max_expires: int = 7200
     default_expires: int = 3600
@@ -50,48 +50,48 @@ class Binding:
     """One contact of one user."""
 
     name: str
-    """The user, as the registrar's ``name_of`` calls it."""
+    """The user, as returned by the registrar's ``name_of``."""
     contact: NameAddr
-    """The Contact as it was given; its URI is the Request-URI of calls to it."""
+    """The Contact as received; its URI is the Request-URI of calls to it."""
     flow: Flow
-    """Where the REGISTER came from: calls go there."""
+    """The flow by which the REGISTER came; calls are sent by it."""
     expires_at: float
     call_id: str
     cseq: int
     q: float = 1.0
     user_agent: str = ""
     path: tuple[str, ...] = ()
-    """The Routes of calls to it: the proxies by which it registered (RFC 3327)."""
+    """The Routes of calls to it: the proxies in the Path of the REGISTER (RFC 3327)."""
 
 
 @dataclass(frozen=True, slots=True)
 class BindingChange:
-    """What happened to a binding."""
+    """A change of a binding."""
 
     kind: str
     """``added``, ``refreshed``, ``removed`` or ``expired``."""
     binding: Binding
     because: str
     former: Binding | None = None
-    """What a refresh took the place of."""
+    """The binding that a refresh replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answer to a REGISTER and what it changed."""
+    """The response to a REGISTER, and the changes it made."""
 
     reply: ResponseSpec | None
-    """``None``: say nothing, to who goes on guessing passwords."""
+    """``None``: no response, since the sender is held back for wrong passwords and has been told so."""
     changes: tuple[BindingChange, ...] = ()
     refused: Verdict | None = None
-    """Why its credentials were not taken, or that there were none."""
+    """The verdict on its credentials where they were missing or not accepted."""
 
 
 class Registrar:
     """The bindings of all users of one domain.
 
-    ``name_of`` gives the user that an address of record belongs to, or ``None`` for nobody; ``digest`` proves who
-    asks (``None``: nobody has to), and ``may(username, name)`` whether that one may register for the user.
+    ``name_of`` returns the user of an address of record, or ``None``; ``digest`` authenticates the sender (``None``:
+    no authentication), and ``may(username, name)`` returns whether that username may register for the user.
     """
 
     def __init__(
@@ -111,9 +111,9 @@ class Registrar:
         self._sweep_at = 64
 
     def register(self, request: Request, flow: Flow, now: float, source: Flow | None = None) -> Outcome:
-        """Judge and carry out one REGISTER, whole or not at all (RFC 3261 section 10.3).
+        """Process one REGISTER, as a whole or not at all (RFC 3261 section 10.3).
 
-        ``source`` is where it came from, when the answer (by ``flow``) goes to another port.
+        ``source``: where it came from, if the response (by ``flow``) goes to another port.
         """
         source = source or flow
         try:
@@ -137,7 +137,7 @@ class Registrar:
             return _refused(403 if error.status == 403 else 400, f"REGISTER of {name}: {error}")
 
     def bindings(self, name: str, now: float) -> list[Binding]:
-        """Where a user can be reached: highest q first, then the latest registered."""
+        """The bindings of a user by descending q, the latest first among equals."""
         live = [binding for binding in self._bindings.get(name, ()) if binding.expires_at > now]
         return sorted(live, key=lambda binding: (-binding.q, -binding.expires_at))
 
@@ -146,12 +146,12 @@ class Registrar:
         return list(self._bindings)
 
     def users(self, flow: Flow) -> frozenset[str]:
-        """The users that registered by this flow: whose line a call from there can be."""
+        """The users that registered by this flow: a call from it may be theirs."""
         return self._by_flow.get(flow, frozenset())
 
     def flow_lost(self, flow: Flow) -> list[BindingChange]:
-        """A stream broke: nobody can be reached by it any more (RFC 5626 section 5.3); who :func:`listens_at` another
-        place stays registered."""
+        """A stream broke: remove its bindings (RFC 5626 section 5.3), but for devices that :func:`listens_at` says
+        take connections themselves."""
         changes: list[BindingChange] = []
         for name in sorted(self.users(flow)):
             changes += self._drop(
@@ -160,11 +160,11 @@ class Registrar:
         return changes
 
     def remove(self, name: str, because: str) -> list[BindingChange]:
-        """Drop all bindings of a user, as when a reload took the user away."""
+        """Remove all bindings of a user, for instance when a reload removed the user."""
         return self._drop(name, lambda binding: True, because)
 
     def resume(self, known: Binding, now: float) -> list[BindingChange]:
-        """A binding that a process before us had; one that was made since by the same contact stays."""
+        """Restore a binding of an earlier process; a binding made since by the same contact stays."""
         kept = self.bindings(known.name, now)
         if known.expires_at <= now or any(_same(one.contact, known.contact) for one in kept):
             return []
@@ -173,7 +173,7 @@ class Registrar:
         return [BindingChange(ADDED, known, f"{known.name} is at {known.contact.uri} still")]
 
     def handle_timer(self, now: float) -> list[BindingChange]:
-        """Drop what ran out."""
+        """Remove expired bindings."""
         changes: list[BindingChange] = []
         while self._deadlines and self._deadlines[0][0] <= now:
             _, name = heapq.heappop(self._deadlines)
@@ -190,7 +190,7 @@ class Registrar:
         return self._deadlines[0][0] if self._deadlines else None
 
     def _update(self, name: str, request: Request, flow: Flow, until: float, now: float) -> Outcome:
-        """``until``: when the credentials end; no binding outlives them."""
+        """Apply a REGISTER; ``until``: when the credentials expire, and with them the bindings."""
         contacts = elements(request, "contact")
         kept = self.bindings(name, now)
         if not contacts:
@@ -229,7 +229,7 @@ class Registrar:
         return self._answer(kept, f"{name} has {len(kept)} contacts", paths, tuple(changes), now)
 
     def _asked(self, request: Request, contacts: list[str], secure: bool) -> list[tuple[NameAddr, int]]:
-        """The contacts with the seconds each asks for (RFC 3261 section 10.3 steps 6 and 7)."""
+        """The contacts, each with the seconds asked for (RFC 3261 section 10.3 steps 6 and 7)."""
         general = _seconds(request.get("expires"), self.limits.default_expires)
         asked: list[tuple[NameAddr, int]] = []
         for value in contacts:
@@ -304,7 +304,7 @@ class Registrar:
         return [BindingChange(REMOVED, binding, because) for binding in bindings if which(binding)]
 
     def _wake(self, binding: Binding) -> None:
-        """Note a deadline. Each refresh leaves one that no longer holds behind; now and then they are swept out."""
+        """Set the deadline of a binding. Each refresh leaves an outdated one behind; these are swept now and then."""
         heapq.heappush(self._deadlines, (binding.expires_at, binding.name))
         if len(self._deadlines) > self._sweep_at:
             live = self._bindings.values()
@@ -314,8 +314,8 @@ class Registrar:
 
 
 def listens_at(binding: Binding) -> Address | None:
-    """Where a device that registered by TCP takes connections, as its Contact says; None for who is reached by the
-    connection that it opened, and by no other: who says so (RFC 5626), is behind a NAT or a proxy, or by TLS."""
+    """The address of the Contact at which a device that registered by TCP takes connections; None for a device that
+    is reached only by its own connection: by RFC 5626, behind a NAT or a proxy, or over TLS."""
     flow = binding.flow
     if flow.transport != "tcp" or binding.path or binding.contact.get("reg-id") is not None:
         return None
@@ -326,8 +326,8 @@ def listens_at(binding: Binding) -> Address | None:
 
 
 def connected_anew(lost: Binding, other: Binding) -> bool:
-    """Whether a binding whose connection broke came back from the same host: its Contact may have another port, that
-    of the new connection.
+    """Whether ``other`` replaces a binding whose connection broke: from the same host, perhaps with the port of the
+    new connection in its Contact.
     """
     if lost.flow.remote[0] != other.flow.remote[0] or lost.flow.transport != other.flow.transport:
         return False
@@ -336,9 +336,9 @@ def connected_anew(lost: Binding, other: Binding) -> bool:
 
 
 def same_device(one: Binding, other: Binding) -> bool:
-    """Whether two bindings are of one device: by instance and reg-id (RFC 5626 section 6), or by the Call-ID that a
-    device keeps for all its REGISTERs (RFC 3261 section 10.2), or by the URI of Contact from one and the same host:
-    behind another NAT the same URI may be another device's.
+    """Whether two bindings are of one device: by instance and reg-id (RFC 5626 section 6), by the Call-ID that a
+    device keeps for all its REGISTERs (RFC 3261 section 10.2), or by the Contact URI if the host is the same: behind
+    another NAT the same URI may be another device's.
     """
     instance = one.contact.get("+sip.instance")
     if instance is not None and instance == other.contact.get("+sip.instance"):
@@ -353,7 +353,7 @@ def _refused(status: int, because: str) -> Outcome:
 
 def _same(one: NameAddr, other: NameAddr) -> bool:
     """Whether two Contacts are one binding: by instance and reg-id (RFC 5626 section 6), else by URI. Two instances
-    with one URI are devices behind two NATs, with one private address."""
+    with the same URI are devices behind two NATs with the same private address."""
     instance, reg_id, another = one.get("+sip.instance"), one.get("reg-id"), other.get("+sip.instance")
     if instance and another and (reg_id or instance != another):
         return instance == another and reg_id == other.get("reg-id")
@@ -361,6 +361,6 @@ def _same(one: NameAddr, other: NameAddr) -> bool:
 
 
 def _seconds(text: str | None, default: int) -> int:
-    """Malformed times count as the default (RFC 3261 section 10.2.1.1)."""
+    """The seconds in ``text``, or the default where it is malformed (RFC 3261 section 10.2.1.1)."""
     found = number(text) if text is not None else None
     return default if found is None else found

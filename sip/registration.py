@@ -1,7 +1,7 @@
-"""Being registered with somebody's registrar (RFC 3261 section 10.2): the client half of ``sip.registrar``.
+"""The client side of registration (RFC 3261 section 10.2).
 
-A pure machine: it says which REGISTER to send, is told the final answers and the time, and says when we are
-registered and when not any more.
+A pure state machine: it takes the final responses and the time, and returns the REGISTERs to send and the changes of
+its state.
 """
 
 from __future__ import annotations
@@ -39,26 +39,27 @@ AGAIN: Final = "asked again"
 FAILED: Final = "failed"
 
 ANSWER_LIMIT: Final = 40.0
-"""Seconds after which a REGISTER without any answer has failed: more than 64*T1, so it hardly ever decides."""
+"""Seconds after which a REGISTER without any answer has failed: more than 64*T1, so only a safeguard."""
 MAX_TRIES: Final = 4
 """REGISTERs in one attempt: the first, one for a challenge, one for a stale nonce, one for a 423."""
 SOON: Final[tuple[float, ...]] = (0.5, 2.0)
-"""Seconds until the registration is renewed whose connection broke, by chance: a registrar that died had many."""
+"""Range in seconds of the random wait before a registration whose connection broke is renewed: a registrar that died
+had many clients."""
 BROKEN_WAIT: Final = 30.0
-"""Seconds between two such renewals, or a registrar that closes each connection would be asked without end."""
+"""Seconds between two such renewals, for registrars that close each connection."""
 REFUSED_WAIT: Final = 300.0
-"""Seconds to wait at least when the registrar refuses the user: trying on soon gets accounts locked."""
+"""Least wait in seconds after the registrar refused the user: frequent tries get accounts locked."""
 NEXT_WAIT: Final = 0.5
-"""Seconds before the next registrar is tried when there are several."""
+"""Seconds before the next of several registrars is tried."""
 MAX_EXPIRES: Final = 86400 * 7
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who is to be registered, and where."""
+    """The user to be registered, and the registrars."""
 
     registrars: tuple[str, ...]
-    """Request-URIs without a user part, e.g. ``sip:carrier.example``; the next is tried when one fails."""
+    """Request-URIs without a user part, such as ``sip:carrier.example``; the next is tried when one fails."""
     aor: str
     """The address of record, e.g. ``sip:4930123@carrier.example``."""
     contact: str
@@ -72,7 +73,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class RegistrationChanged:
-    """We are registered now, or not any more, or could not become so."""
+    """The registration succeeded, ended or failed."""
 
     registered: bool
     because: str
@@ -109,11 +110,11 @@ class Registration:
         self.account = account
         self.state = IDLE
         self.because = "not started"
-        """The last thing that was decided, in a sentence."""
+        """The reason for the state, in a sentence."""
         self.expires_at: float | None = None
-        """When the binding at the registrar ends; ``None`` while there is none."""
+        """When the binding at the registrar expires; ``None`` while there is none."""
         self.service_route: tuple[str, ...] = ()
-        """Routes for our requests by way of this registrar (RFC 3608)."""
+        """The Service-Route of the registrar (RFC 3608): Routes of our requests."""
         self._contact = NameAddr.parse(account.contact)
         self._digest = digest
         self._random = random
@@ -124,7 +125,8 @@ class Registration:
         self._failures = 0
         self._retry_after = 0.0
         self.tries = 0
-        """REGISTERs of the present attempt: further ones answer a challenge or a 423, and go where it came from."""
+        """REGISTERs sent in this attempt; those after the first answer a challenge or a 423, and go to the same
+        target."""
         self._sent: list[Authorization] = []
         self._accepted_at = 0.0
         self._due_at: float | None = None
@@ -133,11 +135,11 @@ class Registration:
 
     @property
     def registered(self) -> bool:
-        """Whether the registrar has us, as far as we know."""
+        """Whether there is a binding at the registrar, as far as is known."""
         return self.expires_at is not None
 
     def use_contact(self, value: str) -> None:
-        """Register this Contact value from now on: it depends on where the REGISTER goes."""
+        """Register this Contact value from now on; it depends on the target of the REGISTER."""
         self._contact = NameAddr.parse(value)
 
     @property
@@ -146,29 +148,30 @@ class Registration:
         return self.account.registrars[self._index]
 
     def start(self, now: float) -> None:
-        """Register, and stay so. Does nothing when it is under way."""
+        """Register, and stay registered. Does nothing when started already."""
         self._step(START, now)
 
     def stop(self, now: float) -> None:
-        """Take the binding back, then rest; :meth:`start` begins anew."""
+        """Remove the binding, then stop; :meth:`start` registers again."""
         self._step(LEAVE if self.registered else REST, now)
 
     def renew(self, now: float) -> None:
-        """The connection by which the registrar has us broke: calls may come by no other (RFC 5626 section 4.5).
+        """The connection of the registration broke: register again, since calls may come only by it (RFC 5626 section
+        4.5).
 
-        A registrar that closes each connection has a REGISTER of us every ``BROKEN_WAIT`` seconds, and no more.
+        A registrar that closes each connection gets one REGISTER every ``BROKEN_WAIT`` seconds.
         """
         if self.state == REGISTERED and self._due_at is not None:
             soon = max(now + self._random.uniform(*SOON), self._accepted_at + BROKEN_WAIT)
             self._due_at = min(self._due_at, soon)
 
     def answered(self, response: Response, now: float) -> None:
-        """A response to the last REGISTER; provisional ones and those to earlier ones change nothing."""
+        """Take a response to the last REGISTER; provisional ones and those to earlier ones are ignored."""
         if response.status >= 200 and response.cseq == self._cseq and self.state not in (IDLE, WAITING, REGISTERED):
             self._step(self._judge(response, now), now)
 
     def failed(self, because: str, now: float) -> None:
-        """The last REGISTER had no answer: it timed out, the name cannot be resolved, the connection is refused."""
+        """The last REGISTER failed without an answer: timeout, name not resolved, connection refused."""
         self.because = f"{self.registrar}: {because}"
         self._step(FAILED, now)
 
@@ -200,7 +203,7 @@ class Registration:
             action(self, now)
 
     def _judge(self, response: Response, now: float) -> str:
-        """What a final answer means."""
+        """Take a final response; returns ``ACCEPTED``, ``AGAIN`` (send another REGISTER at once) or ``FAILED``."""
         self._retry_after = 0.0
         if response.status < 300:
             return self._judge_success(response, now)
@@ -240,7 +243,7 @@ class Registration:
             self._sent = list(answer)
             return True
         if response.status == 403 and self._sent and not any(one.first for one in self._sent):
-            # There are registrars that say so of a nonce that they do not take a second time.
+            # some registrars answer so when they do not accept a nonce twice
             self._sent = []
             return True
         least = number(response.get("min-expires") or "") if response.status == 423 else None
@@ -277,7 +280,7 @@ class Registration:
         self._failures = 0
 
     def _back_off(self, now: float) -> None:
-        """On to the next registrar; when all have failed, wait."""
+        """Go on to the next registrar; when all have failed, wait."""
         self._failures += 1
         count = len(self.account.registrars)
         self._index = (self._index + 1) % count
@@ -300,7 +303,7 @@ class Registration:
         self._events.append(RegistrationChanged(False, self.because, now))
 
     def _go_on(self, now: float) -> None:
-        """The answer that is still to come decides (RFC 3261 section 10.2: no two REGISTERs at once)."""
+        """Go on once the pending answer has come (RFC 3261 section 10.2: no two REGISTERs at once)."""
 
     def _lose(self, because: str, now: float) -> None:
         self.expires_at = None
@@ -361,5 +364,5 @@ def _granted(response: Response, ours: NameAddr, asked: int) -> int:
             return granted
         if uri.user == own.user or len(found) == 1:
             perhaps.append(granted)
-    # A registrar that lists nothing, or an address that somebody on the way rewrote: of several the first to end.
+    # the registrar lists no Contact, or ours was rewritten on the way: of several take the shortest
     return min(filter(None, perhaps), default=general or (0 if found else asked))

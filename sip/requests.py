@@ -1,4 +1,5 @@
-"""What the pure machines of this package (registration, peers, subscription) hand to who owns the transactions."""
+"""Requests and responses of the pure state machines of this package (registration, peers, subscription), which their
+owners send."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import NamedTuple
 class OutgoingRequest(NamedTuple):
     """A request to be sent.
 
-    Who sends it adds Via, Max-Forwards and Content-Length, and in a dialog also From, To, Call-ID, CSeq and Routes.
+    The sender adds Via, Max-Forwards and Content-Length, and in a dialog also From, To, Call-ID, CSeq and Routes.
     """
 
     method: str
@@ -20,10 +21,10 @@ class OutgoingRequest(NamedTuple):
 
 
 class ResponseSpec(NamedTuple):
-    """The answer to be given to a request."""
+    """A response to be sent."""
 
     status: int
     because: str
-    """A sentence for the log; not the reason phrase."""
+    """The reason for the log, not the reason phrase."""
     lines: tuple[str, ...] = ()
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""Responses: what each takes over from its request, where it goes, and how many a stranger gets."""
+"""Responses: the fields copied from the request, the target, and the limit for strangers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SELDOM: Final = frozenset({"record-route", "timestamp"})
 _OFFENCES: Final[Mapping[int, Offence | None]] = MappingProxyType(
     {400: "unreadable", 401: "challenged", 407: "challenged", 481: "unknown dialog", 500: None, 503: None}
 )
-"""What an answer without a transaction tells of who asked; all others: that he was refused."""
+"""The offence of a sender that a stateless response counts as (`sip.overload.bans`); other statuses: ``refused``."""
 _TRAILING: Final = " \t\r\n;"
-"""What may stand behind a To without a tag: white space, and parameters that are empty."""
+"""What may follow a To without a tag: white space and empty parameters."""
 
 
 class Responder:
-    """Answers with and without a transaction; ``out`` is what to do outside."""
+    """Answers with and without a transaction; the actions are appended to ``out``."""
 
     __slots__ = ("_counters", "_identifiers", "_out", "admission", "bans", "now", "reconnect", "reply_limit")
 
@@ -41,12 +41,12 @@ class Responder:
         self, identifiers: Identifiers, out: list[Action], counters: Counter[str], bans: Bans | None = None
     ) -> None:
         self.now = 0.0
-        """The instant of the last input: answers without a transaction are counted by it."""
+        """The time of the last input, by which stateless responses are limited."""
         self.admission = AdmissionControl()
         self.reply_limit = AddressLimit()
         self.bans = bans or Bans()
         self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
-        """The stream by which to answer a request with that Via, when the one that it came by may be broken."""
+        """Returns the stream for the response to a request with that Via, when the one that it came by is broken."""
         self._identifiers = identifiers
         self._out = out
         self._counters = counters
@@ -84,7 +84,7 @@ class Responder:
         body: bytes = b"",
         tag: str = "",
     ) -> bytes:
-        """Answer (RFC 3261 section 8.2.6). ``lines`` are further header lines; returns what was sent."""
+        """Answer (RFC 3261 section 8.2.6) with further header ``lines``; returns the bytes sent."""
         request = transaction.request
         if request is None:
             return b""
@@ -95,13 +95,13 @@ class Responder:
         return data
 
     def revive(self, transaction: ServerTransaction) -> None:
-        """For a request that came by a device's stream: where that broke, the answer goes by a new one to the sent-by
+        """Where the device's stream by which a request came is broken, send its response by a new one to the sent-by
         (RFC 3261 section 18.2.2)."""
         if transaction.request is not None:
             transaction.flow = self.reconnect(transaction.flow, transaction.request.get("via") or "")
 
     def refuse(self, request: Request, flow: Flow, status: int, because: str = "", lines: Iterable[str] = ()) -> None:
-        """Answer without a transaction (RFC 3261 section 8.2.7): what is faulty, or from a stranger."""
+        """Answer a faulty or a stranger's request without a transaction (RFC 3261 section 8.2.7)."""
         if request.method == "ACK" or "via" not in request:
             return
         if any(name not in request for name in ("from", "to", "call-id", "cseq")):
@@ -124,28 +124,28 @@ class Responder:
         self._out.append(Send(flow, self.response(request, status, reason, lines, b"", tag)))
 
     def know(self, host: str, now: float) -> None:
-        """A device there has proved who it is."""
+        """A device at ``host`` was authenticated: raise the limit of responses to it."""
         self.reply_limit.know(host, now)
         self.bans.know(host, now)
 
     def respond_stateless(self, transaction: ServerTransaction, status: int, lines: Iterable[str] = ()) -> None:
-        """Answer a request that has just come and keep nothing of it: whoever is not proved could be anybody."""
+        """Answer a request that has just come, and keep no state for it, since its sender is not authenticated."""
         transaction.terminate()
         if transaction.request is not None:
             self.refuse(transaction.request, transaction.flow, status, lines=lines)
 
 
 def answer_flow(request: Request, flow: Flow) -> Flow:
-    """Where the answer goes (RFC 3261 section 18.2.2, RFC 3581): for a stream, where the request came from."""
+    """The flow of the response (RFC 3261 section 18.2.2, RFC 3581): for a stream that of the request."""
     if flow.transport != "udp":
         return flow
     if ";rport=" in request.first.get("via", "") or request.sent_by == f"{flow.remote[0]}:{flow.remote[1]}":
         return flow
-    # To the host that it came from and to no other, whatever maddr says: else anybody could have us write to
-    # anybody, and pass for him.
+    # only to the host that it came from, whatever maddr says: else anybody could have us send to any host, and pass
+    # for that host
     via = Via.parse(request.get("via") or "")
     if is_numeric(via.host) and is_private(via.host) and not is_private(flow.remote[0]):
-        return flow  # from behind a NAT, by a port that it alone knows of; who needs RFC 3581 and lacks it
+        return flow  # a client behind a NAT that does not support RFC 3581
     address = flow.remote[0], via.rport or via.port or 5060
     return flow if address == flow.remote else Flow("udp", flow.local, address)
 
@@ -155,5 +155,5 @@ def _as_it_is(flow: Flow, via: str) -> Flow:
 
 
 def _phrase(because: str) -> str:
-    """A reason phrase of one line from an error's sentence."""
+    """An error's text as a reason phrase of one line."""
     return "Bad Request - " + "".join(c for c in because if c.isprintable())[:80] if because else "Bad Request"

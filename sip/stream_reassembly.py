@@ -1,4 +1,4 @@
-"""Messages on streams that are not whole yet: how much of them there may be, and for how long."""
+"""Incomplete messages on streams, limited in size and time."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from sip.timers import Deadlines
 from sip.wire.framing import MAX_BODY, Framer
 
 MOST_BODY: Final = 64 * 1024
-"""Bytes of a body on a stream that is not between agents and servers: no more than fits into a datagram."""
+"""Bytes of a body on a stream from a device: no more than fits into a datagram."""
 MOST_HALF_READ: Final = 64 * 1024 * 1024
-"""Bytes of messages that are not whole yet; beyond, the streams that keep us waiting longest are closed."""
+"""Bytes of incomplete messages; beyond that, the streams whose messages have been incomplete longest are closed."""
 LONGEST: Final = 30.0
-"""Seconds in which a message has to be whole (RFC 4475 section 3.1.2.2); who sends it byte by byte is closed."""
+"""Seconds in which a message has to be complete (RFC 4475 section 3.1.2.2); else its stream is closed."""
 LATE: Final = "half-read"
 
 
 class StreamReassembly:
-    """One framer a stream. Streams between agents and servers may wait as long as they like."""
+    """One framer for each stream. Streams between agents and servers have no time limit."""
 
     __slots__ = ("_awaited", "_counters", "_deadlines", "_out", "_read", "_site_flows", "framers", "generation")
 
     def __init__(
         self, deadlines: Deadlines, counters: Counter[str], site_flows: AbstractSet[Flow], out: list[Action]
     ) -> None:
-        """``site_flows`` are the flows between agents and servers; ``out`` is what to do outside."""
+        """``site_flows``: the flows between agents and servers; actions are appended to ``out``."""
         self._deadlines = deadlines
         self._counters = counters
         self._site_flows = site_flows
@@ -39,11 +39,11 @@ class StreamReassembly:
 
     @property
     def size(self) -> int:
-        """Bytes of all that is not whole."""
+        """Bytes of all incomplete messages."""
         return self._read
 
     def feed(self, data: bytes, flow: Flow, now: float) -> tuple[Framer, list[bytes]]:
-        """What a stream brought: its framer, and the messages that are whole now."""
+        """Feed bytes of a stream to its framer; returns the framer and the messages that are complete now."""
         framer = self.framers.get(flow)
         if framer is None:
             framer = self.framers[flow] = Framer(max_body=MOST_BODY)
@@ -64,18 +64,18 @@ class StreamReassembly:
         return framer, messages
 
     def remove(self, flow: Flow) -> None:
-        """A stream is given up, or gone."""
+        """A stream is closed or lost."""
         framer = self.framers.pop(flow, None)
         if framer is not None:
             self._read -= framer.waiting
 
     def close(self, flow: Flow) -> None:
-        """Give up a stream."""
+        """Close a stream."""
         self.remove(flow)
         self._out.append(Close(flow, True))
 
     def due(self, cause: str, now: float) -> None:
-        """Close the streams that keep us waiting for the rest of a message."""
+        """Close the streams whose messages were not completed in time."""
         self._awaited = False
         for since, flow in self._waiting():
             if since > now - LONGEST:

@@ -1,7 +1,7 @@
-"""Subscriptions and their notifications, any event package: the notifier's half (RFC 6665 section 4.2).
+"""Subscriptions of any event package, the notifier's side (RFC 6665 section 4.2).
 
-:func:`judge` decides about a SUBSCRIBE; a :class:`Notifier` is one subscription that was accepted. It says when a
-NOTIFY is owed (:attr:`Notifier.owed`) and its owner, who knows the state, gives the body to :meth:`Notifier.notify`.
+:func:`judge` decides about a SUBSCRIBE; a :class:`Notifier` is one accepted subscription. :attr:`Notifier.owed` is
+true when a NOTIFY is to be sent; its owner, who knows the state, gives the body to :meth:`Notifier.notify`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 ACTIVE: Final = "active"
 CLOSING: Final = "closing"
-"""Over, but for a last NOTIFY."""
+"""Ended, but the last NOTIFY is to be sent yet."""
 TERMINATED: Final = "terminated"
 
 REFRESHED: Final = "refreshed"
@@ -37,7 +37,7 @@ FATAL: Final = frozenset({404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489,
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """How long subscriptions to an event package last, in seconds."""
+    """The durations of subscriptions to an event package, in seconds."""
 
     min_expires: int = 60
     max_expires: int = 3600
@@ -46,19 +46,19 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A SUBSCRIBE that is in order."""
+    """A SUBSCRIBE that may be granted."""
 
     event: Event
     expires: int
-    """Seconds granted; 0 for a fetch or an end."""
+    """Seconds granted; 0: a fetch, or the end of the subscription."""
 
     def reply(self) -> ResponseSpec:
-        """The answer; its owner adds Contact (RFC 6665 section 4.2.1.1: always 200, never 202)."""
+        """The response, to which the owner adds Contact (RFC 6665 section 4.2.1.1: 200, never 202)."""
         return ResponseSpec(200, f"subscribed to {self.event} for {self.expires} s", (f"Expires: {self.expires}",))
 
 
 def judge(request: Request, packages: Mapping[str, Package]) -> Granted | ResponseSpec:
-    """Whether a SUBSCRIBE can be granted, by its form; whether its sender may have it is for the caller to say."""
+    """Whether a SUBSCRIBE can be granted, by its fields; the caller authorizes the sender."""
     allowed = f"Allow-Events: {', '.join(sorted(packages))}"
     value = request.get("event")
     if value is None:
@@ -80,7 +80,7 @@ def judge(request: Request, packages: Mapping[str, Package]) -> Granted | Respon
 
 
 def package_of(message: Message) -> str:
-    """The event package that a SUBSCRIBE or NOTIFY is of, in lower case."""
+    """The event package of a SUBSCRIBE or NOTIFY, in lower case."""
     return (message.get("event") or "").partition(";")[0].strip().lower()
 
 
@@ -90,7 +90,7 @@ def is_last(notify: Request) -> bool:
 
 
 def lasts_of(message: Message) -> int:
-    """Seconds for which its subscription lasts from now on, as a SUBSCRIBE, NOTIFY or answer says; 0: not said."""
+    """Seconds for which the subscription still lasts by a SUBSCRIBE, NOTIFY or response; 0: not stated."""
     value = message.get("expires") or ""
     if message.cseq_method == "NOTIFY":
         state = (message.get("subscription-state") or "").lower().replace(" ", "")
@@ -99,7 +99,7 @@ def lasts_of(message: Message) -> int:
 
 
 class Notifier:
-    """One accepted subscription, :data:`TERMINATED` after the last NOTIFY was made or one of them failed."""
+    """One accepted subscription; :data:`TERMINATED` after its last NOTIFY, or when a NOTIFY failed."""
 
     __slots__ = ("_out", "event", "expires_at", "owed", "packages", "state")
 
@@ -111,11 +111,11 @@ class Notifier:
         self.state = ACTIVE if granted.expires else CLOSING
         self.expires_at = now + granted.expires
         self.owed = True
-        """A NOTIFY with the state is to be made now (RFC 6665 section 4.2.1.2)."""
+        """A NOTIFY with the state is to be sent now (RFC 6665 section 4.2.1.2)."""
         self._out: list[OutgoingRequest] = []
 
     def refresh(self, request: Request, now: float) -> ResponseSpec:
-        """A SUBSCRIBE in the dialog: goes on, or ends with ``Expires: 0``; both are followed by a NOTIFY."""
+        """Take a SUBSCRIBE in the dialog: a refresh, or the end by ``Expires: 0``; a NOTIFY follows both."""
         if self.state is not ACTIVE:
             return ResponseSpec(481, "a subscription that has ended")
         found = judge(request, self.packages)
@@ -128,7 +128,7 @@ class Notifier:
         return found.reply()
 
     def notify(self, now: float, lines: tuple[str, ...] = (), body: bytes = b"", more: bool = False) -> None:
-        """Make a NOTIFY; ``lines`` hold Content-Type and the like, ``more`` says that further parts follow."""
+        """Make a NOTIFY; ``lines``: Content-Type and the like; ``more``: further parts of the state follow."""
         if self.state is TERMINATED:
             return
         self.owed = more
@@ -145,12 +145,12 @@ class Notifier:
             self._step(LAST_TOLD, now)
 
     def answered(self, response: Response, now: float) -> None:
-        """The final answer to a NOTIFY."""
+        """Take the final response to a NOTIFY."""
         if response.status in FATAL:
             self._step(FAILED, now)
 
     def failed(self, now: float) -> None:
-        """A NOTIFY had no answer: the subscription is gone."""
+        """A NOTIFY had no answer: the subscription ends."""
         self._step(FAILED, now)
 
     def handle_timer(self, now: float) -> None:
@@ -161,7 +161,7 @@ class Notifier:
         return self.expires_at if self.state is ACTIVE else None
 
     def to_do(self) -> list[OutgoingRequest]:
-        """The NOTIFYs to send now, in order; handed over."""
+        """The NOTIFYs to send now, in order; each is returned once."""
         out, self._out = self._out, []
         return out
 
@@ -184,7 +184,7 @@ class Notifier:
         self._out.clear()
 
     def _rest(self, now: float) -> None:
-        """It is over, and the subscriber knows."""
+        """End the subscription: the subscriber was told so."""
 
 
 Notifier.TABLE = {

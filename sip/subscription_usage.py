@@ -1,4 +1,4 @@
-"""One end of a subscription's dialog (RFC 6665, RFC 5057): what belongs to the dialog, for either role."""
+"""One end of a subscription's dialog (RFC 6665, RFC 5057), for subscribers and notifiers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ METHODS: Final = frozenset({"SUBSCRIBE", "NOTIFY"})
 
 
 class UsageOwner(Protocol):
-    """Whose subscription it is."""
+    """The owner of a subscription."""
 
     def is_repeat(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Whether a server sent it before; then it was dealt with."""
+        """Whether it is a repeat by another server of a request; it was then dealt with."""
 
     def requested(
         self, usage: SubscriptionUsage, transaction: ServerTransaction, request: Request, now: float
     ) -> None:
-        """A SUBSCRIBE or NOTIFY that is in order; to be answered."""
+        """Answer a valid SUBSCRIBE or NOTIFY."""
 
 
 class SubscriptionUsage:
-    """A dialog, its way, and who hears of its requests. It is found by them until :meth:`end`."""
+    """A dialog, its route, and the owner who takes its requests, until :meth:`end`."""
 
     __slots__ = ("_stack", "dialog", "owner", "path", "sender")
 
@@ -50,7 +50,7 @@ class SubscriptionUsage:
 
     @property
     def contact(self) -> str:
-        """Our Contact line, as the other side is to see it."""
+        """Our Contact line for the peer."""
         return self._stack.contact(self.path.flow, self.path.user)
 
     def receive(self, transaction: ServerTransaction, request: Request, now: float) -> None:
@@ -75,7 +75,7 @@ class SubscriptionUsage:
             self.owner.requested(self, transaction, request, now)
 
     def receive_ack(self, ack: Request, now: float) -> None:
-        """None belongs here."""
+        """Ignore it: a subscription has no ACK."""
 
     def send(
         self,
@@ -92,7 +92,7 @@ class SubscriptionUsage:
         flow: Flow | None = None,
         cseq: int = 0,
     ) -> ClientTransaction:
-        """Send a request in the dialog, or the one that is to make it; ``cseq``: its number where that is fixed."""
+        """Send a request in the dialog, or the one that makes it; ``cseq``: its CSeq number where that is fixed."""
         dialog = self.dialog
         cseq = cseq or dialog.local_cseq + 1
         dialog.local_cseq = max(dialog.local_cseq, cseq)
@@ -111,6 +111,6 @@ class SubscriptionUsage:
         )
 
     def end(self) -> None:
-        """It is over: what comes now is for nobody."""
+        """End the usage: later requests are not dispatched to it."""
         if self._stack.legs.get(self.dialog.key) is self:
             del self._stack.legs[self.dialog.key]

@@ -1,4 +1,4 @@
-"""RFC 3261 table 4 as numbers, and a heap of deadlines."""
+"""The timers of RFC 3261 (table 4), and a queue of deadlines."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 GRAIN: Final = 0.25
-"""Seconds: the ends of remembering come together at multiples of it."""
+"""Seconds; deadlines of :meth:`Deadlines.set_about` are rounded to multiples of it."""
 
 SWEEP: Final = 4096
-"""So many deadlines are set between two looks for annulled ones whose time is far."""
+"""So many deadlines are set between two sweeps for annulled ones."""
 
 _LANES: Final = 6
-"""As many spans are usual: T1, a pause, T4, 64*T1, a registration's, the longest ringing."""
+"""One for each usual time span: T1, a pause, T4, 64*T1, a registration's, the longest ringing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """The base values, in seconds, from which section 17 derives all others."""
+    """The base values in seconds, from which RFC 3261 section 17 derives all others."""
 
     t1: float = 0.5
     """Estimate of the round trip."""
@@ -28,7 +28,7 @@ class Timers:
     t4: float = 5.0
     """How long a message may stay in the network."""
     d: float = 32.0
-    """Timer D: how long a failed INVITE absorbs repeats of the final response."""
+    """Timer D: how long a failed INVITE absorbs retransmissions of the final response."""
     lifetime: float = field(init=False)
     """64*T1: timers B, F, H, J, L and M."""
 
@@ -37,7 +37,7 @@ class Timers:
 
 
 class Due(Protocol):
-    """What owns deadlines. A change of ``generation`` annuls all that were set before."""
+    """The owner of deadlines. A change of ``generation`` annuls those set before."""
 
     generation: int
 
@@ -45,22 +45,22 @@ class Due(Protocol):
 
 
 class Deadlines:
-    """Who is to be woken when; annulled entries go when their time comes, or when there are more than of others: a
-    call that is answered in a second must not leave its three minutes of ringing behind.
+    """A queue of deadlines. Annulled entries are removed when their time comes, or earlier when they outnumber the
+    others: a call that is answered in a second must not leave an entry for three minutes of ringing behind.
 
-    Most deadlines are one of a few spans from now (0.5 s, 32 s, ...), so each span's come in order: they stand in
-    lanes that are sorted by themselves, and only what fits no lane goes to a heap. Set and next cost well under a
-    microsecond at 100,000 entries.
+    Most deadlines are one of a few time spans from now (0.5 s, 32 s, ...), and those of one span are set in order:
+    they are kept in lanes that are thus sorted, and only what fits no lane goes to a heap. Set and next take well
+    under a microsecond at 100,000 entries.
     """
 
     __slots__ = ("_heap", "_kept", "_lanes", "_serial")
 
     def __init__(self) -> None:
         self._lanes: tuple[deque[Entry], ...] = tuple(deque() for _ in range(_LANES))
-        """Each ends earlier than the one before it."""
+        """The last deadline of each lane is earlier than that of the lane before it."""
         self._heap: list[Entry] = []
         self._kept = [0] * (_LANES + 1)
-        """How many entries each lane, and the heap, had after it was swept."""
+        """The number of entries of each lane, and of the heap, after its last sweep."""
         self._serial = 0
 
     def __len__(self) -> int:
@@ -79,14 +79,14 @@ class Deadlines:
         heapq.heappush(self._heap, entry)
 
     def set_about(self, at: float, owner: Due, cause: str) -> None:
-        """The same for an end of remembering: some fraction of a second later, together with others.
+        """As `set`, but up to ``GRAIN`` seconds later, together with others; for the end of a transaction's life.
 
-        At a thousand calls a second these are most of all deadlines, and each instant of its own would wake the loop.
+        At a thousand calls a second these are most deadlines, and separate times would wake the event loop for each.
         """
         self.set(at + -at % GRAIN, owner, cause)
 
     def next(self) -> float | None:
-        """The earliest instant at which something is due; annulled entries that stand before it go."""
+        """The earliest deadline; annulled entries before it are removed."""
         first: float | None = None
         for lane in self._lanes:
             while lane:
@@ -105,8 +105,8 @@ class Deadlines:
         return first
 
     def fire(self, now: float) -> None:
-        """Wake everybody whose time has come, in order of time. Where one raises, the others are left for the next
-        time.
+        """Call ``due`` of all whose deadline has come, in order of time. Where one raises, the others are left for
+        the next call.
         """
         while due := self._take(now):
             while due:
@@ -120,7 +120,7 @@ class Deadlines:
                         raise
 
     def _sweep(self) -> None:
-        """Drop what is annulled, where there may be more of it than of what counts: so it costs little an entry."""
+        """Remove annulled entries where they may outnumber the others, so that the cost for each entry is small."""
         for number, entries in enumerate((*self._lanes, self._heap)):
             if len(entries) > 2 * self._kept[number] + SWEEP:
                 kept = [entry for entry in entries if entry[2] == entry[4].generation]

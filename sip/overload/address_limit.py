@@ -1,8 +1,8 @@
-"""How often something is done for one address: where that may be forged, and its peer is never asked.
+"""A rate limit for each address, for what is done for senders whose address may be forged.
 
-Above all answers without a transaction, by UDP. An answer can be some four times as long as its request (a
-challenge), so whoever forges addresses could have us send more than he does. Whoever really asks so often asks again:
-requests by UDP are repeated.
+It limits above all stateless responses over UDP. A challenge can be some four times as long as its request, so an
+attacker who forges addresses could use us as an amplifier. A genuine client whose response is suppressed repeats its
+request, since UDP requests are retransmitted.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Final
 from sip.overload.token_bucket import TokenBucket
 
 AT_ONCE: Final = 500
-"""Answers to one address, ..."""
+"""Responses to one address at once, ..."""
 A_SECOND: Final = 100.0
-"""... and after so many."""
+"""... and each second after these."""
 KNOWN: Final = 10
-"""Times as many for a peer of ours, or where a device has proved itself: a whole office may be behind it."""
+"""Factor of the limits for a line's peer, or where a device was authenticated: a whole office may be behind it."""
 MOST: Final = 4096
-"""Addresses remembered; the one that has been answered longest ago is forgotten first."""
+"""Addresses kept; the one answered longest ago is dropped first."""
 
 
 class AddressLimit:
@@ -33,13 +33,13 @@ class AddressLimit:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
 
     def know(self, host: str, now: float) -> None:
-        """Somebody there has proved who he is: what comes from there is not all forged."""
+        """A device at ``host`` was authenticated: not all that comes from there is forged."""
         bucket = self._buckets.get(host)
         if bucket is None or bucket.rate < self._a_second * KNOWN:
             self._buckets[host] = TokenBucket(self._a_second * KNOWN, self._at_once * KNOWN, now)
 
     def allows(self, host: str, known: bool, now: float) -> bool:
-        """Whether it may be done once more for ``host``; ``known``: it is a peer's address."""
+        """Whether it may be done once more for ``host``; ``known``: whether that is a peer's address."""
         bucket = self._buckets.get(host)
         if bucket is None:
             times = KNOWN if known else 1

@@ -1,8 +1,8 @@
-"""Who may have one more server transaction when they grow scarce, so that no sender takes the room of the others.
+"""Admission of server transactions when they become scarce, so that no sender takes the room of the others.
 
-Below half of the room nobody is counted: it costs nothing. Above it a sender is refused once it has four times as
+While less than half of the room is used, nothing is counted. Above that a sender is refused once it has four times as
 many as are still free (the dynamic threshold of Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998):
-one sender alone gets 4/5 of the room, n senders 4/(4n + 1) each, and room always stays for one more.
+one sender alone gets 4/5 of the room, n senders 4/(4n + 1) each, so some is always left for another sender.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sip.transaction import ServerTransaction
 from sip.wire.headers import same_address
 
 CENSUS: Final = 5.0
-"""Seconds between two counts; in between what comes is added, and nothing taken away."""
+"""Seconds between two counts; in between new transactions are added and none subtracted."""
 SAMPLE: Final = 5000
-"""Transactions that are looked at: to count 200,000 would stop a program for a tenth of a second."""
+"""Transactions that are sampled: to count 200,000 would block a process for a tenth of a second."""
 _STEPS: Final = (1, 2, 5, 11, 23, 41, 83, 167)  # senders that take turns are all met, unless so many take turns
 SHARE: Final = 4
-"""Times what is free that one sender may have. When nothing is, one that has the SHAREth part of all is refused in
-its dialogs too, but for what ends a call."""
+"""Factor of what is free that one sender may have. When nothing is free, a sender that has 1/SHARE of all is refused
+in dialogs, too, but for requests that end a call."""
 
 
 def _itself(host: str) -> str:
@@ -31,18 +31,18 @@ def _itself(host: str) -> str:
 
 
 class AdmissionControl:
-    """Counts server transactions by sender, and judges."""
+    """Counts server transactions by sender, and decides about further ones."""
 
     __slots__ = ("_counted_at", "_counts", "name_of")
 
     def __init__(self) -> None:
         self.name_of: Callable[[str], str] = _itself
-        """Who a host belongs to: who has a whole network's addresses (to forge) is one sender all the same."""
+        """Returns the sender of a host: all addresses of a network, which its owner could use, are one sender."""
         self._counts: Counter[str] = Counter()
         self._counted_at = float("-inf")
 
     def is_one(self, host: str, other: str) -> bool:
-        """Whether two hosts are one sender: a trunk of several addresses may answer from any of them."""
+        """Whether two hosts are one sender, such as a trunk with several addresses."""
         return same_address(host, other) or self.name_of(host) == self.name_of(other)
 
     def refuses(
@@ -54,7 +54,7 @@ class AdmissionControl:
         in_dialog: bool,
         now: float,
     ) -> bool:
-        """Whether a request of ``flow`` gets no transaction, now that at least half of ``most`` are there."""
+        """Whether a request of ``flow`` gets no transaction; called when at least half of ``most`` are in use."""
         if now >= self._counted_at + CENSUS:
             self._count(servers, now)
         name = self.name_of(flow.remote[0])

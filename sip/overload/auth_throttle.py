@@ -1,16 +1,15 @@
-"""How fast passwords may be guessed, without locking anybody out by guessing wrong in his name. Pure.
+"""A limit for wrong passwords that does not allow to lock out a user by wrong passwords in his name. Pure.
 
-Only what can be seen by the one who guesses counts: the nonce has to be one that went to his address
-(``sip.digest``), so nobody is held back for what others write into forged packets. A wrong password costs one of
+Only credentials with a nonce that was sent to the sender's address count (``sip.digest``), so that nobody is held
+back for forged packets. A wrong password takes a token of each of three buckets:
 
-* those of its address and user together: he alone is held back, not others behind the same NAT, and the user not
-  elsewhere;
-* those of its address, for who tries one password with many users;
-* those of the user, for who tries from many addresses;
+* that of its address and user together: it holds back neither others behind the same NAT nor the user elsewhere;
+* that of its address, against one who tries a password with many users;
+* that of the user, against one who tries from many addresses.
 
-and whoever has none left is not looked at until there is one again: seconds, never hours, for a phone with the right
-password may stand beside the one that guesses. Devices that have proved the password before, known by their address
-and port, have tries of their own, which nobody else can use up.
+While one of them is empty, the credentials are not checked. That takes seconds, never hours, since a phone with the
+right password may share the address. Devices that were authenticated before, known by their address and port, have
+buckets of their own, which nobody else can empty.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sip.peers import network_of
 
 
 class Pace(NamedTuple):
-    """So many at once, then so many a second."""
+    """A token bucket: so many at once, then so many a second."""
 
     what: str
     at_once: float
@@ -38,11 +37,11 @@ USER: Final = Pace("for one user, of devices that are not known", 100, 1)
 KNOWN: Final = Pace("of one device that has proved the password before", 10, 0.2)
 ANSWERS: Final = Pace("refusals said to one address that is held back; beyond, it hears nothing", 5, 1)
 MOST: Final = 10_000
-"""Entries of each kind; who guessed longest ago is forgotten first."""
+"""Entries of each kind; the least recently used is dropped first."""
 MOST_KNOWN: Final = 100_000
 LONGEST_NAME: Final = 64
 MOST_TOLD: Final = 1000
-"""Users of whom it is remembered who guessed last."""
+"""Users whose wrong passwords are counted for display."""
 
 
 @dataclass(slots=True)
@@ -51,27 +50,27 @@ class Tried:
 
     count: int
     host: str
-    """Of the last one."""
+    """The host that sent the last one."""
     at: float
 
 
 class AuthThrottle:
-    """Who has guessed wrong, how often, and who is therefore not looked at."""
+    """Counts wrong passwords, and decides whose credentials are not checked for a while."""
 
     def __init__(self) -> None:
         self.wrong = 0
-        """Wrong passwords so far."""
+        """Wrong passwords since the start."""
         self.held_back = 0
-        """Tries that were not looked at."""
+        """Credentials that were not checked, since the start."""
         self.by_user: OrderedDict[str, Tried] = OrderedDict()
-        """For people: the user names are what strangers wrote."""
+        """For display: the user names are those that strangers sent."""
         self._buckets: dict[Pace, OrderedDict[object, TokenBucket]] = {
             pace: OrderedDict() for pace in (PAIR, SOURCE, USER, KNOWN, ANSWERS)
         }
         self._known: OrderedDict[tuple[Flow, str], None] = OrderedDict()
 
     def wait(self, flow: Flow, user: str, now: float) -> float:
-        """Seconds for which credentials of ``user`` from there are not to be looked at; 0 when they may be."""
+        """Seconds for which credentials of ``user`` by ``flow`` are not checked; 0: they are."""
         longest = 0.0
         for pace, key in self._keys(flow, user):
             bucket = self._buckets[pace].get(key)
@@ -82,7 +81,7 @@ class AuthThrottle:
         return longest
 
     def hears(self, flow: Flow, now: float) -> bool:
-        """Whether one who is held back is told so; he may be anybody, and may ask very often."""
+        """Whether a sender that is held back gets a response; limited, since he may be anybody and ask very often."""
         return self._bucket(ANSWERS, network_of(flow.remote[0]), now).take(now)
 
     def failed(self, flow: Flow, user: str, now: float) -> None:
@@ -98,7 +97,7 @@ class AuthThrottle:
             self.by_user.popitem(last=False)
 
     def proved(self, flow: Flow, user: str) -> None:
-        """The right password: this device is known."""
+        """The password was right: the device is known from now on."""
         key = flow, user[:LONGEST_NAME]
         self._known[key] = None
         self._known.move_to_end(key)

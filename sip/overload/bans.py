@@ -1,12 +1,11 @@
-"""Hosts that are not listened to for a while, for what came from them. Pure.
+"""Hosts that are banned for a while for what came from them. Pure.
 
-Scanners send thousands of requests, and each costs its reading and an answer. From whom more came that was refused,
-or could not be read, than comes from any device, he is banned: what he sends is dropped unread, and his connections
-are closed.
+Scanners send thousands of requests, each of which is parsed and answered. A host from which more refused or malformed
+requests came than a device sends is banned: its messages are dropped unread, and its connections closed.
 
-By UDP an address can be forged, so nobody is banned whom we know: no peer of a line, no party of a call, no phone
-that is registered, and no host where a device has proved itself within the last hour. Who forges the address of
-somebody we do not know yet keeps him out for the length of a ban.
+Since UDP addresses can be forged, no known host is banned: no peer of a line, no party of a call, no registered
+phone, and no host where a device was authenticated within the last hour. By forging the address of an unknown host an
+attacker can keep it out for the time of a ban.
 """
 
 from __future__ import annotations
@@ -33,48 +32,48 @@ WEIGHTS: Final[Mapping[Offence, float]] = MappingProxyType(
         "wrong token": 1.0,
     }
 )
-"""A challenge is no offence in itself: each phone of an office gets one when the power is back."""
+"""A challenge weighs little: each phone of an office gets one when the power is back."""
 KNOWN_FOR: Final = 3600.0
-"""Seconds for which a host is known after a proof."""
+"""Seconds for which a host is known after a device there was authenticated."""
 EXEMPT_FOR: Final = 60.0
-"""Seconds until it is asked again whether a host is exempt: that may cost a look at all calls."""
+"""Seconds between two checks of whether a host is exempt, since these may search all calls."""
 MOST: Final = 4096
-"""Hosts counted, known and banned, each; who offended, was proved or banned longest ago is forgotten first."""
+"""Hosts counted, known and banned, each; the oldest is dropped first."""
 
 
 class BanPolicy(NamedTuple):
     """When a host is banned, and for how long."""
 
     after: float = 200.0
-    """Offences at once; 0: nobody is ever banned."""
+    """So many offences (by weight) at once lead to a ban; 0: nobody is ever banned."""
     within: float = 60.0
-    """Seconds in which so many are forgiven."""
+    """Seconds in which ``after`` offences are forgiven."""
     time: float = 600.0
     """Seconds of a ban."""
 
 
 @dataclass(slots=True)
 class Ban:
-    """One host, or IPv6 network of 64 bits, that is not listened to."""
+    """The ban of a host, or of an IPv6 /64."""
 
     host: str
-    """As it was seen last."""
+    """The address that sent last."""
     at: float
     until: float
     offences: Counter[Offence]
     """What it is banned for."""
     dropped: int = 0
-    """Messages since."""
+    """Messages dropped since."""
 
     @property
     def because(self) -> str:
-        """What it is banned for, most first."""
+        """The offences, the most frequent first."""
         return ", ".join(f"{count:,} {what}" for what, count in self.offences.most_common())
 
 
 @dataclass(slots=True)
 class _Record:
-    """What a host that is not banned has done, and how much of it is left to it."""
+    """The offences of a host that is not banned, and its bucket."""
 
     bucket: TokenBucket
     offences: Counter[Offence] = field(default_factory=Counter)
@@ -85,17 +84,17 @@ def _nobody(host: str) -> bool:
 
 
 class Bans:
-    """Counts offences by host; ``banned`` is empty as long as nobody is, so that a look costs nothing."""
+    """Counts offences by host; ``banned`` is empty while nobody is banned, so that the check costs nothing."""
 
     def __init__(self, site_flows: Container[Flow] = (), unauthenticated_flows: Container[Flow] = ()) -> None:
-        """``site_flows``: those between agents and servers, on which nobody offends; ``unauthenticated_flows``: those
-        that are to become so, by a proof. Both are heard whoever is banned.
+        """``site_flows``: those between agents and servers, on which offences do not count;
+        ``unauthenticated_flows``: those that may become so by authentication. Bans apply to neither.
         """
         self.policy = BanPolicy()
         self.exempt: Callable[[str], bool] = _nobody
-        """Whether a host is here in earnest, whatever else comes in its name."""
+        """Whether a host is never banned, since it is in use, for instance in a call."""
         self.told: Callable[[Ban, float], None] = _nothing
-        """Told of each ban as it begins."""
+        """Called with each new ban."""
         self.banned: OrderedDict[str, Ban] = OrderedDict()
         """By network."""
         self.total = 0
@@ -106,7 +105,8 @@ class Bans:
         self._known: OrderedDict[str, float] = OrderedDict()
 
     def live_by(self, policy: BanPolicy) -> None:
-        """From now on; who is a peer meanwhile is heard again, and all are where nobody is to be banned."""
+        """Use this policy from now on. Bans of hosts that are exempt by now are lifted, and all where the policy bans
+        nobody."""
         self.policy = policy
         self._records.clear()
         for network, ban in list(self.banned.items()):
@@ -114,7 +114,7 @@ class Bans:
                 del self.banned[network]
 
     def offend(self, flow: Flow, offence: Offence, now: float) -> None:
-        """Something came by ``flow`` that was refused."""
+        """Count an offence of the sender on ``flow``."""
         policy = self.policy
         if not policy.after or flow in self._site_flows:
             return
@@ -138,7 +138,7 @@ class Bans:
             self._ban(network, Ban(host, now, now + policy.time, record.offences), now)
 
     def stops(self, flow: Flow, now: float) -> bool:
-        """Whether what comes by ``flow`` is to be dropped. To be asked only when somebody is ``banned``."""
+        """Whether what comes by ``flow`` is to be dropped. To be called only while ``banned`` is not empty."""
         network = network_of(flow.remote[0])
         ban = self.banned.get(network)
         if ban is None or flow in self._site_flows or flow in self._unauthenticated_flows:
@@ -150,19 +150,19 @@ class Bans:
         return True
 
     def know(self, host: str, now: float) -> None:
-        """A device there has proved who it is."""
+        """A device at ``host`` was authenticated."""
         network = network_of(host)
         self._note(network, now + KNOWN_FOR)
         self._records.pop(network, None)
 
     def lift(self, host: str) -> bool:
-        """Listen to ``host`` again; whether it was banned."""
+        """Lift the ban of ``host``; returns whether it was banned."""
         network = network_of(host)
         self._records.pop(network, None)
         return self.banned.pop(network, None) is not None
 
     def lasting(self, now: float) -> list[Ban]:
-        """The bans that are not over, the oldest first."""
+        """The bans that still hold, the oldest first."""
         return [ban for ban in self.banned.values() if ban.until > now]
 
     def _note(self, network: str, until: float) -> None:

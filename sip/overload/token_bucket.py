@@ -10,14 +10,14 @@ class TokenBucket:
 
     def __init__(self, rate: float, most: float, now: float) -> None:
         self.rate = rate
-        """What flows in a second."""
+        """Tokens added each second."""
         self.most = most
-        """What it holds."""
+        """Tokens that it holds at most."""
         self._left = most
         self._at = now
 
     def take(self, now: float, much: float = 1.0) -> bool:
-        """Take one, or so ``much``; ``False`` when there is less."""
+        """Take one token, or ``much``; ``False``: there are fewer."""
         self._fill(now)
         if self._left < much:
             return False
@@ -25,12 +25,12 @@ class TokenBucket:
         return True
 
     def wait(self, now: float) -> float:
-        """Seconds until there is one to take; 0 when there is."""
+        """Seconds until there is a token to take; 0: there is one."""
         self._fill(now)
         return max(0.0, (1.0 - self._left) / self.rate) if self.rate > 0 else 0.0
 
     def is_full(self, now: float) -> bool:
-        """Whether it is as if nobody had ever taken one."""
+        """Whether it is full, as when it was new."""
         self._fill(now)
         return self._left >= self.most
 
