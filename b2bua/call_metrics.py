@@ -1,8 +1,8 @@
-"""Calls that ended, counted for Prometheus: by line and result, how long their set-up took, and how their media came.
+"""Metrics of ended calls for Prometheus: counts by line and result, set-up times, and media quality.
 Pure.
 
-A route is its pattern, as the site file has it. A line is a trunk by its name; phones, stations and browsers are too
-many to be told one by one: they count as their kind.
+A route is labelled by its pattern in the site file, a trunk by its name. Phones, stations and browsers are too many
+for labels of their own: they are labelled by their kind.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from heartbeat.console.views.process import BUCKETS, JITTERS, SCORES, Histogram,
 from heartbeat.site.lines import LineSettings
 
 MOST_WAYS: Final = 500
-"""Lines, each with each of its routes, that are told apart; what comes to be besides counts as `OTHER`."""
+"""Pairs of line and route that are counted separately; further ones count as `OTHER`."""
 OTHER: Final = "other"
 NO_ROUTE: Final = "none"
 
 
 class _Figures:
-    """What a histogram is made of."""
+    """The buckets, sum and count of a histogram."""
 
     __slots__ = ("counts", "ends", "total")
 
@@ -42,7 +42,7 @@ class _Figures:
 
 
 class _Calls:
-    """To one line."""
+    """Figures of the calls to one line."""
 
     def __init__(self) -> None:
         self.results: Counter[str] = Counter()
@@ -51,7 +51,7 @@ class _Calls:
 
 
 class _Media:
-    """From one line."""
+    """Figures of the media from one line."""
 
     def __init__(self) -> None:
         self.packets = self.lost = 0
@@ -68,7 +68,7 @@ class _Media:
 
 
 class CallMetrics:
-    """Since the start of a server."""
+    """Counted since the start of a server."""
 
     def __init__(self) -> None:
         self._calls: dict[tuple[str, str], _Calls] = {}
@@ -76,7 +76,7 @@ class CallMetrics:
         self._media: dict[str, _Media] = {}
 
     def add(self, record: Cdr, lines: Mapping[str, LineSettings], route: str) -> None:
-        """A call ended, which ``route`` led there; ``""`` where none did."""
+        """Count an ended call, which took ``route``; ``""``: none."""
         name = _name(record.callee_line, lines)
         way = name, route or NO_ROUTE
         calls = self._calls.get(way)
@@ -100,18 +100,18 @@ class CallMetrics:
             calls.set_up.add(max(0.0, record.answered - record.started))
 
     def views(self) -> dict[str, Any]:
-        """The members of ``process`` that they are."""
+        """The members for ``process`` in the status."""
         return {"line_calls": self.view(), "line_media": self.media()}
 
     def view(self) -> tuple[LineCalls, ...]:
-        """By the line that was called, and the route that led there."""
+        """By called line and route."""
         return tuple(
             LineCalls(name, {**calls.results}, calls.post_dial.view(), calls.set_up.view(), route)
             for (name, route), calls in self._calls.items()
         )
 
     def media(self) -> tuple[LineMedia, ...]:
-        """By the line that spoke."""
+        """By the line that sent the media."""
         return tuple(
             LineMedia(name, media.packets, media.lost, media.jitter.view(), media.mos.view())
             for name, media in self._media.items()

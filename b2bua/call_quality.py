@@ -1,7 +1,8 @@
-"""How the media of calls came, as the agents that relay them say when a call ends (docs/wire.md, ``Media-Quality``).
+"""Media quality for call records, reported at the end of a call by the agents that relay its media (docs/wire.md,
+``Media-Quality``).
 
-Agents say it with the BYE or with the answer to it, so of the side that is hung up it comes after the end: a record
-waits for that a second at the most.
+Agents report it in a BYE or in the response to one, so the report of the side that is hung up comes after the end of
+the call: its record waits for it, one second at most.
 """
 
 from __future__ import annotations
@@ -19,43 +20,43 @@ from sip.wire.message import Message
 
 WITHIN: Final = 1.0
 MOST_TOLD: Final = 4096
-"""Dialogs of which is kept what was said; the oldest go first."""
+"""Dialogs whose reports are kept; the oldest are dropped first."""
 MOST_WAITING: Final = 20_000
 
 
 class _Waiting(NamedTuple):
-    """A call record that waits for what agents have measured."""
+    """A call record that waits for reports of agents."""
 
     record: Cdr
     sides: tuple[str, str]
     """Call-IDs of the server dialogs with the caller's agent and the callee's."""
     missing: set[str]
-    """Those whose agents have still to say something."""
+    """Those of them whose reports have not come yet."""
 
 
 class CallQuality:
-    """One for each server."""
+    """The reports and waiting records of a server."""
 
     generation = 0
 
     def __init__(self, deadlines: Deadlines, measured: Callable[[Cdr], None]) -> None:
-        """``measured`` is given each record that had to wait."""
+        """``measured`` is called with each record that had to wait."""
         self.relayed: frozenset[str] = frozenset()
-        """The lines whose agents lead their media."""
+        """The lines whose agents relay their media."""
         self._deadlines = deadlines
         self._measured = measured
         self._told: OrderedDict[str, MediaQuality] = OrderedDict()
         self._waiting: dict[str, _Waiting] = {}
         """By call id of the record."""
         self._awaited: dict[str, str] = {}
-        """By Call-ID of a dialog the call id of the record that waits for its agent's word."""
+        """Call-ID of a dialog -> call id of the record that waits for its report."""
 
     def heard(self, message: Message, now: float) -> None:
-        """A message of an agent has the header."""
+        """An agent's message has the header field Media-Quality."""
         self.note(message.call_id, message.get(NAME) or "", now)
 
     def note(self, dialog: str, text: str, now: float) -> None:
-        """An agent says how the media of the call came that has this server dialog with it."""
+        """Keep the report ``text`` for the server dialog with that Call-ID."""
         told = self._told
         if not text or dialog in told:
             return
@@ -70,7 +71,7 @@ class CallQuality:
                 self._go_on(call_id)
 
     def complete(self, record: Cdr, state: CallState, now: float) -> Cdr | None:
-        """The record with what is known; None when it waits for more."""
+        """The record with the reports; None: it waits for one."""
         sides = state.caller_dialog, state.callee_dialog
         if record.answered is None:
             return record
@@ -88,11 +89,11 @@ class CallQuality:
         return None
 
     def due(self, cause: str, now: float) -> None:
-        """Nobody has said it in time."""
+        """A report has not come in time: pass the record on without it."""
         self._go_on(cause)
 
     def hasten(self) -> None:
-        """This process is about to end: no record waits any longer."""
+        """This process ends: pass on all waiting records."""
         for call_id in list(self._waiting):
             self._go_on(call_id)
 
@@ -112,13 +113,13 @@ class CallQuality:
 
 
 def relayed(site: Site) -> frozenset[str]:
-    """The lines whose agents lead their media."""
+    """The lines whose agents relay their media."""
     return frozenset(one.name for one in site.lines.values() if one.media == "relay" and not one.at_servers)
 
 
 def with_quality(record: Cdr, caller: MediaQuality, callee: MediaQuality) -> Cdr:
-    """The record with what the agents of both sides measured. Of a stream the last relay on its way counts: what was
-    lost before is lost there too."""
+    """The record with the measurements of both agents. Of a stream those of the last relay count, since they include
+    earlier losses."""
     of_caller, of_callee = callee.far or caller.device, caller.far or callee.device
     for side, stream in (("caller", of_caller), ("callee", of_callee)):
         if stream is not None:

@@ -1,6 +1,6 @@
-"""What became of the calls that ended last, on disk for the next start: the stories that ``explain`` tells.
+"""Records of the calls that ended last, kept on disk for ``explain`` after a restart.
 
-They are told to people, and nothing is decided by them: a record counts as written when the call records say so.
+They are only for display: whether a call record was written is decided by the call records themselves.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ from b2bua.cdr import Cdr
 from heartbeat.console.journal import Journal, json_line
 
 MOST_BYTES: Final = 1024 * 1024
-"""Of one generation: some 2,000 calls."""
+"""Bytes of one generation of the file: some 2,000 calls."""
 
 
 class CallStories:
-    """`take_up` and `write` are called where it may block."""
+    """The file of ended calls. `take_up` and `write` block: for a thread."""
 
     def __init__(self, path: Path, most_bytes: int = MOST_BYTES) -> None:
         self._journal = Journal(path, most_bytes)
 
     def note(self, record: str, because: str) -> None:
-        """A call ended that ``because`` routed last; ``record`` is its call record, a JSON object."""
+        """Note an ended call: its call record, a JSON object, and ``because``, the reason of its last routing."""
         self._journal.add_line(f'{record[:-1]},"because":{json_line(because)}}}')
 
     @property
     def waits(self) -> bool:
-        """Whether there is something to write."""
+        """Whether something is to be written."""
         return self._journal.waits
 
     def write(self) -> None:
-        """Write what waits."""
+        """Write the noted calls."""
         self._journal.write()
 
     def take_up(self, records: CallRecords) -> None:
-        """Let it know what former starts saw end. Lines that are none of ours are passed over."""
+        """Give ``records`` the calls that ended in former runs. Unreadable lines are skipped."""
         for each in self._journal.read():
             try:
                 record, because = Cdr.from_json(each), str(each.get("because", ""))

@@ -1,5 +1,5 @@
-"""Who calls whom at lines of the server's own: as they are believed and told (`sip.device.identity`), and as their
-signatures say (`sip.device.stir`)."""
+"""Caller and called identities on the servers' own lines: trust and conversion (`sip.device.identity`), and
+signatures (`sip.device.stir`)."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from sip.wire.message import Message, Request
 from sip.wire.uri import NumberParams, host_port
 
 GONE: Final = IdentityPolicy(trusted=False)
-"""Of a line that a reload took away while a message of it was under way."""
+"""The policy of a line that a reload removed while a message of it was processed."""
 
 
 class CallerIdentity:
-    """Of all lines of this server."""
+    """The identity policies of all lines of this server."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self.stir: Stir | None = None
-        """Verifies and signs, where a line wants that; given once it is made."""
+        """Verifies and signs for lines that are configured so; set after construction."""
         self._lines: Mapping[str, LineSettings] = {}
         self._realm = ""
         self.policies: dict[str, IdentityPolicy] = {}
-        """What is believed of each line, and what it is told."""
+        """By line."""
 
     def load(self, lines: Mapping[str, LineSettings], realm: str) -> None:
-        """Live by these settings, at start and at a reload."""
+        """Apply these settings, at the start and at a reload."""
         self._lines, self._realm = lines, realm
         self.policies = {name: identity_of(line) for name, line in lines.items()}
         if self.stir is not None:
             self.stir.load(lines.values())
 
     def believed(self, line: str, request: Request) -> Request:
-        """The INVITE of a line in the site's form, as an agent passes on those of its devices. Raises
+        """The INVITE of a line in the site's form, in which an agent passes on those of its devices. Raises
         :class:`~sip.wire.errors.SipError`."""
         return self._believed(line, request, from_device(self.policies[line], request, self._realm))
 
@@ -61,8 +61,8 @@ class CallerIdentity:
         return in_site_form(request, told, self._realm, self.policies[line].from_device_headers, dropped)
 
     def verify(self, line: str, request: Request, then: Callable[[Request, int, float], None], now: float) -> None:
-        """Go on with the INVITE of a line in the site's form, with what is found of who calls, and with the status
-        that refuses it, 0 for none; at once, or when a certificate is here. Raises as `believed`."""
+        """Call ``then`` with the INVITE of a line in the site's form, with the result of its verification, and with
+        the status that refuses it (0: none); at once, or after a certificate was fetched. Raises as `believed`."""
         if self.stir is None or self._lines[line].stir_verify is None:
             then(self.believed(line, request), 0, now)
             return
@@ -70,7 +70,7 @@ class CallerIdentity:
         def verified(told: Numbers, status: int, now: float) -> None:
             if line in self._lines:
                 then(self._believed(line, request, told), status, now)
-            else:  # gone meanwhile: it is a stranger's
+            else:  # a reload removed the line meanwhile
                 then(request, 403, now)
 
         told = from_device(self.policies[line], request, self._realm)
@@ -84,28 +84,28 @@ class CallerIdentity:
         request: Request,
         wanted: tuple[str, NumberParams] | None = None,
     ) -> Numbers:
-        """Who calls whom by the INVITE of the site's form, as the line is told there, by that flow; ``wanted``: see
+        """The identities of an INVITE in the site's form, as sent to that line by ``flow``; ``wanted``: see
         `sip.device.identity.to_device`."""
         own = self._lines[line].advertise or self._stack.address(flow)
         there = host_port(to.uri)[0] if to.place is not None else self._realm
         return to_device(self.policies[line], request, host_of(own), there, wanted)
 
     def headers(self, line: str, request: Request, told: Numbers) -> list[str]:
-        """The header lines of a request of the site's form outside calls, as the line gets them."""
+        """The header lines of a request outside calls, converted from the site's form for the line."""
         lines = [*crossing(request, DEVICE_HOP | told.dropped), *told.more]
         return ruled(self.policies[line].to_device_headers, lines)
 
     def heard(self, line: str, message: Message) -> list[str]:
-        """The header lines of a message of a line, inside a dialog or an answer, as others get them."""
+        """The header lines of a line's request in a dialog, or response, converted to the site's form."""
         dropped, more = asserted_by_device(self.policies.get(line, GONE), message, "")
         return [*crossing(message, DEVICE_HOP | dropped), *more]
 
     def said(self, line: str, message: Message) -> list[str]:
-        """Those of a message of the site's form, as the line gets them."""
+        """The header lines of a request in a dialog, or response, converted from the site's form for the line."""
         identity = self.policies.get(line, GONE)
         dropped, more = asserted_to_device(identity, message, identity.domain)
         return ruled(identity.to_device_headers, [*crossing(message, DEVICE_HOP | dropped), *more])
 
     def signed(self, line: str, request: Request, told: Numbers, now: float) -> list[str]:
-        """The header lines by which a call to a line says who calls, where the line wants that."""
+        """The Identity header line (RFC 8224) of a call to a line that is to be signed; else none."""
         return self.stir.signed(self._lines[line], request, told, now) if self.stir is not None else []

@@ -114,7 +114,7 @@ def _status(site: Site, node: str | None) -> Screen:
 
 
 def _status_or_why_not(site: Site, node: str | None) -> Screen:
-    """Of one site among several: one that nobody can tell of does not hide the others."""
+    """The status of one of several sites, or the error as a screen, so that it does not hide the others."""
     try:
         return _status(site, node)
     except ConsoleError as error:

@@ -1,4 +1,4 @@
-"""What comes before a site runs: ``b2bua check``, what its file means, and ``b2bua init``, its first start."""
+"""``b2bua check``, which explains a site file, and ``b2bua init``, the first start of a site."""
 
 from __future__ import annotations
 
@@ -90,8 +90,7 @@ def _dispatcher(sites: list[Site], lines: tuple[str, ...], shape: str) -> int:
 
 
 def _certificates(site: Site, node: str | None) -> tuple[list[str], list[str]]:
-    """What is wrong with the certificates of a node, and what of those of every program whose key is here; then what
-    is to be known of them."""
+    """Errors, then warnings, about the certificates of a node, or of all programs whose keys are readable here."""
     programs: list[Server | Agent] = [*site.servers.values(), *site.agents.values()]
     complaints: list[str] = []
     notes: list[str] = []
@@ -131,7 +130,7 @@ def init(site_path: str | None, node: str | None) -> int:
         return command_line.HEALTHY
     try:
         lock = DirectoryLock(store.directory, chosen)
-        # It may have run without this, and then its heartbeats go on counting from there.
+        # the node may have run before: its incarnations go on counting
         incarnation = decode(store.path.read_text()).incarnation if store.path.exists() else 0
         store.write(FILE, encode(PersistentState(incarnation, first=True, non_voting=False, voters=voters)))
         lock.end()
@@ -144,7 +143,7 @@ def init(site_path: str | None, node: str | None) -> int:
 
 
 def _runs(directory: Path, node: str) -> bool:
-    """Whether a process of that node has its state directory."""
+    """Whether a process of that node uses its state directory."""
     if not directory.is_dir():
         return False
     try:
@@ -155,7 +154,7 @@ def _runs(directory: Path, node: str) -> bool:
 
 
 def _has_a_past(store: VoteStore) -> bool:
-    """Whether the file of a node tells of an epoch, or cannot be read."""
+    """Whether the file of a node has an epoch, or cannot be read."""
     try:
         state = decode(store.path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -179,7 +178,7 @@ def _screen(explanation: SiteExplanation) -> RenderableType:
 
 
 def _table(table: Table) -> RenderableType:
-    """Without the columns in which nothing stands."""
+    """The table without its empty columns."""
     kept = [index for index in range(len(table.columns)) if any(row[index] for row in table.rows)]
     columns = [table.columns[index].capitalize() for index in kept]
     columns = ["~" * (name in _EXPENDABLE) + name for name in columns]

@@ -24,7 +24,8 @@ from heartbeat.console.views.takeovers import Audit, Fault, Rehearsal, Verdict
 from heartbeat.site.model import Site
 
 BACK: Final = 86_400.0
-"""Seconds before the audit in which the records of ended calls are looked for: these began before they ended."""
+"""Seconds before the audit from which on call records are searched, since records are filed by the begin of a
+call."""
 
 timeout_option = click.option(
     "--timeout",
@@ -58,7 +59,7 @@ def rehearse(
 
 
 def _stand_by(site: Site) -> str:
-    """The server that would take over: one that answers and is not active; of a site with one server, that."""
+    """The server that would take over: one that answers and is not active; in a site with one server, that one."""
     found = find(site)
     others = [node for node in site.servers if node != found.active] or list(site.servers)
     there = [node for node in others if node in found.answers]
@@ -68,7 +69,7 @@ def _stand_by(site: Site) -> str:
 
 
 def rehearsed(client: Client, limit: int, timeout: float) -> tuple[Any, Rehearsal]:
-    """Have a server rehearse, and wait for what comes of it."""
+    """Order a rehearsal, and wait for its result."""
     _wait(client, client.command("rehearse", {}), timeout)
     return client.see(Rehearsal, "rehearsal", limit=str(limit))
 
@@ -84,7 +85,7 @@ def _wait(client: Client, answer: Progress, timeout: float) -> None:
 
 
 def rehearsal_screen(rehearsal: Rehearsal, with_calls: bool) -> RenderableType:
-    """What would be kept and lost, how the lists came, and what stands against a takeover."""
+    """The screen of a rehearsal: calls kept and lost, the agents' lists, and obstacles to a takeover."""
     total = rehearsal.kept + rehearsal.lost + rehearsal.waiting
     verdicts = [
         render.line(count(number), render.coloured(word), gap=" ")
@@ -176,7 +177,7 @@ def _route_screen(trial: RouteTrial) -> RenderableType:
 
 
 def _with_records(site: Site, found: Audit) -> Audit:
-    """The same, once the records that the server does not remember have been looked for where they are written."""
+    """The audit, after call records that the server no longer has in memory were searched in the files."""
     if not found.unrecorded:
         return found
     missing = set(found.unrecorded)

@@ -1,4 +1,4 @@
-"""What the servers of a site say together, judged: who is active, what is wrong, and the exit code for it."""
+"""The state of a site from the statuses of its servers: the active server, alerts, and the exit code."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from heartbeat.site.model import Site
 
 T = TypeVar("T")
 _MOST_NAMED = 5
-"""Nodes of one version that a sentence names."""
+"""Nodes of one version that an alert names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The statuses of all servers of a site, asked at the same time."""
+    """The statuses of all servers of a site, requested at the same time."""
 
     site: Site
     answers: Mapping[str, ServerStatus]
-    """By node, of those that answered."""
+    """Node -> its status; only those that answered."""
     silent: Mapping[str, str]
-    """Why the others did not, by node."""
+    """Node -> why it did not answer."""
     said: Mapping[str, Any]
-    """The answers as they came, in JSON."""
+    """Node -> its answer as JSON."""
     dead: frozenset[str] = frozenset()
-    """Those of the silent that died on this machine, whatever others heard of them a moment ago."""
+    """Those of the silent nodes whose processes on this machine have died, whatever other nodes heard before."""
 
     @property
     def active(self) -> str:
-        """The active server, by its own word or by that of one that hears it; ``""`` when there is none."""
+        """The active server, by its own status or by that of a server that hears it; ``""``: none."""
         own = [status for status in self.answers.values() if status.state == "active"]
         if own:
             return str(max(own, key=lambda status: int(status.epoch)).node)
@@ -49,16 +49,16 @@ class Found:
 
     @property
     def best(self) -> ServerStatus:
-        """The status that knows most: the active server's, else that of the highest epoch."""
+        """The most reliable status: the active server's, else that with the highest epoch."""
         active = self.answers.get(self.active)
         return active or max(self.answers.values(), key=lambda status: int(status.epoch))
 
     def peer(self, name: str) -> Peer | None:
-        """What another server says of server ``name``; None when nobody does."""
+        """How another server sees server ``name``; None: no server lists it."""
         return next((peer for _, peer in self._peers() if peer.name == name), None)
 
     def agent(self, name: str) -> dict[str, Peer]:
-        """What each server says of an agent, by node."""
+        """Node -> how that server sees an agent."""
         agents = {node: status.peers for node, status in self.answers.items()}
         return {n: p for n, peers in agents.items() for p in peers if p.name == name and p.kind == "agent"}
 
@@ -67,15 +67,15 @@ class Found:
 
     @property
     def suspect(self) -> str:
-        """The active server where it is so by the word of another one alone, its API does not answer, and that other
-        one has missed two of its heartbeats; else empty."""
+        """The active server if only another server reports it as active, its API does not answer, and the other
+        server has missed two of its heartbeats; else empty."""
         node = self.active
         peer = self.peer(node) if node in self.silent else None
         missed = 2 * self.site.timing.interval
         return node if peer is not None and peer.heard_ago is not None and peer.heard_ago > missed else ""
 
     def alerts(self) -> list[Alert]:
-        """All that an operator should know, a sentence each."""
+        """The alerts of the site."""
         said: dict[str, Alert] = {}
 
         def say(code: str, sentence: str) -> None:
@@ -93,7 +93,7 @@ class Found:
                 say("no-answer", because)
         for node, status in sorted(self.answers.items(), key=lambda item: item[0] != self.active):
             for alert in _own_alerts(status):
-                # both know the same of a third one, but each has its own disk and its own pause
+                # both servers report the same about a third node, but each its own disk and pauses
                 if not (alert.text in said and any(peer.name in alert.text for peer in status.peers)):
                     say(
                         alert.code,
@@ -110,11 +110,11 @@ class Found:
         return list(said.values())
 
     def warnings(self) -> list[str]:
-        """The sentences of these."""
+        """The texts of the alerts."""
         return [alert.text for alert in self.alerts()]
 
     def _versions(self) -> dict[str, list[str]]:
-        """Version -> who runs it, by its own word or by that of a server that hears it."""
+        """Version -> the nodes that run it, by their own status or by that of a server that hears them."""
         known = {peer.name: peer.version for peer in self.best.peers if peer.reached and peer.version}
         known |= {node: status.version for node, status in self.answers.items()}
         found: dict[str, list[str]] = {}
@@ -136,7 +136,7 @@ def _some(names: list[str]) -> list[str]:
 
 
 def _own_alerts(status: ServerStatus) -> list[Alert]:
-    """What a server warns of, but for what all servers say together; one of an older version gives no codes."""
+    """The alerts of one server without those about the whole site; an older version gives no codes."""
     codes = {alert.text: alert.code for alert in status.alerts}
     return [
         Alert(codes.get(sentence, "other"), sentence)
@@ -165,7 +165,7 @@ def find(site: Site) -> Found:
         why = list(dict.fromkeys(silent.values()))
         if any(isinstance(answer, Unreachable) for answer in asked.values()):
             raise Unreachable("\n".join(["No server of the site answers.", *why]))
-        raise ConsoleError("\n".join(why))  # nobody could be asked, as without the token
+        raise ConsoleError("\n".join(why))  # no server could be asked, for instance without a token
     dead = frozenset(node for node, answer in asked.items() if isinstance(answer, Unreachable) and answer.died_here)
     return Found(site, answers, silent, said, dead)
 
@@ -186,7 +186,7 @@ def active_client(site: Site, node: str | None) -> Client:
 
 
 def first_that_knows(site: Site, node: str | None, kind: type[T], page: str, **params: str) -> tuple[Any, T]:
-    """The page from the active server, or from the other one when the first knows nothing of it."""
+    """The page from the active server, or from the other one if the first has no such object."""
     if node is not None:
         return server_client(site, node).see(kind, page, **params)
     found = find(site)

@@ -79,7 +79,7 @@ def explain(site_path: str | None, node: str | None, shape: str, about: str, wit
 
 
 def _known(site: Site, about: str) -> KnownCall | None:
-    """The call with all its dialogs, where somebody knows just one that is named so."""
+    """The call with that id and all its dialogs; None: unknown, or ambiguous."""
     found = Gathering(_everybody(site)).known(id=about)
     return found[0] if len(found) == 1 else None
 

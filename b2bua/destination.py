@@ -1,4 +1,4 @@
-"""Where the INVITE of an attempt goes: an agent, or one place of a line of the servers' own."""
+"""The destination of an INVITE: an agent, or one address of a line of the servers' own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sip.wire.message import Response
 
 
 class OwnDevice(Protocol):
-    """The far side of a line of the servers' own: a trunk, or a telephone that registers here."""
+    """A device on a line of the servers' own: a trunk, or a telephone that registers here."""
 
     @property
     def policy(self) -> LinePolicy: ...
@@ -33,23 +33,23 @@ class OwnDevice(Protocol):
 
 
 class Destination(NamedTuple):
-    """One of those that a target has, in the order to try them."""
+    """One destination of a target, which may have several to be tried in order."""
 
     uri: str
     """The Request-URI; of a trunk of the servers' own without its user part."""
     agent: str = ""
     """The agent there; ``""`` for a line of the server's own."""
     connection: Flow | None = None
-    """That to the agent, or by which a telephone has registered."""
+    """The connection to the agent, or the flow by which a telephone registered."""
     device: OwnDevice | None = None
     place: Place | None = None
     """Of a trunk."""
     path: tuple[str, ...] = ()
-    """The proxies by which a telephone has registered (RFC 3327)."""
+    """The proxies in the Path of a telephone's registration (RFC 3327)."""
 
     @property
     def flow(self) -> Flow:
-        """By which it is reached now."""
+        """The flow by which it is reached now."""
         if self.connection is not None:
             return self.connection
         flow = self.device.flow_to(self.place) if self.device is not None and self.place is not None else None
@@ -62,10 +62,11 @@ class Destination(NamedTuple):
 
     @property
     def answer_within(self) -> float:
-        """Seconds after which the next one is tried when nothing is heard; 0: agents have patience of their own."""
+        """Seconds without any response after which the next destination is tried; 0: no limit, as for agents, which
+        have their own."""
         return self.device.policy.answer_within if self.device is not None else 0.0
 
     def failed(self, response: Response | None, now: float) -> None:
-        """Nobody has answered there (``None``), or only with 503."""
+        """The destination did not answer (``None``), or with 503."""
         if self.device is not None and self.place is not None:
             self.device.failed(self.place, response, now)

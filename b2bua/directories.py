@@ -1,4 +1,4 @@
-"""The agents and the lines of the server's own, as calls ask for them."""
+"""Protocols by which calls use the agents and the servers' own lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RetryQueue(Protocol):
     def add(
         self, again: Callable[[float], None], now: float, on_timeout: Callable[[float], None] | None = None
     ) -> bool:
-        """Let one wait, as what is to be done then, or when it has waited in vain; False when too many do."""
+        """Queue ``again``, to be called when the agent is there, else ``on_timeout``. False: too many are queued."""
 
     def __bool__(self) -> bool: ...
 
@@ -39,10 +39,10 @@ class CallAgent(Protocol):
     def refused(self) -> RetryQueue: ...
 
     def reached_for(self, now: float) -> float:
-        """For how many seconds without a break it has been there; 0 when it is not."""
+        """Seconds for which it has been reached without a break; 0: it is not reached."""
 
     def fetch(self, call_id: str, now: float) -> None:
-        """Ask for one dialog ahead of the rest of its list."""
+        """Request one dialog ahead of the rest of the agent's list."""
 
 
 class AgentDirectory(Protocol):
@@ -55,27 +55,27 @@ class AgentDirectory(Protocol):
     def by_flow(self) -> Mapping[Flow, CallAgent]: ...
 
     def subscription_ended(self, call_id: str) -> None:
-        """Nothing is kept of a subscription of a device that is over."""
+        """A device's subscription has ended: forget it."""
 
     @property
     def begun_at(self) -> float:
-        """When this server began to lead."""
+        """When the present leadership of this server began."""
 
     def agent_of(self, flow: Flow) -> str:
-        """Who has the other end of a connection, ``""`` for nobody."""
+        """The agent at the other end of a connection; ``""``: none."""
 
 
 class OwnLineDirectory(Protocol):
     """The lines of the server's own (``b2bua.own_lines``)."""
 
     def ready(self, line: str, then: Callable[[float], None]) -> bool:
-        """Whether a line can say where its calls go; False: ``then`` is called when it can."""
+        """Whether the destinations of a line are known; False: ``then`` is called when they are."""
 
     def destinations(self, line: str, now: float) -> list[Destination]:
-        """Where a call to a line goes, in the order to try; empty out of service."""
+        """The destinations of a call to a line, in the order to try them; empty: it is out of service."""
 
     def is_busied_out(self, line: str) -> bool:
-        """Whether an operator wants no new calls on a line."""
+        """Whether an operator has taken a line out of service for new calls."""
 
     @property
     def caller_identity(self) -> CallerIdentity: ...

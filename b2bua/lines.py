@@ -1,4 +1,4 @@
-"""How busy each line of the site is, and whether it is in service: what routing looks at."""
+"""The load and service state of each line of the site, for routing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sip.packages.line_dialog import LineRecord
 
 
 class LineLoad:
-    """What is known now of one line: counted by the server's calls and told by its agent."""
+    """The load and state of one line: its calls are counted here, its state is reported by its agent."""
 
     __slots__ = ("_at", "_credit", "busy", "in_service")
 
@@ -25,18 +25,18 @@ class LineLoad:
         self._at = -math.inf
 
     def paced(self, cps: float, now: float) -> bool:
-        """True while ``cps`` calls a second (0: no limit) are used up."""
+        """Whether the limit of ``cps`` calls a second (0: none) is reached."""
         return cps > 0 and min(max(cps, 1.0), self._credit + (now - self._at) * cps) < 1.0
 
     def take(self, cps: float, now: float) -> None:
-        """Count a call that starts."""
+        """Count a new call."""
         self.busy += 1
         if cps > 0:
             self._credit = min(max(cps, 1.0), self._credit + (now - self._at) * cps) - 1.0
             self._at = now
 
     def give(self) -> None:
-        """Count a call that ended."""
+        """Subtract an ended call."""
         self.busy -= 1
 
 
@@ -46,7 +46,7 @@ class Load(NamedTuple):
     calls: int
     """Calls of all lines."""
     lines: Mapping[str, LineLoad]
-    """By name; a line that is not in it is idle and in service."""
+    """By name; a missing line is idle and in service."""
 
 
 class Lines:
@@ -58,7 +58,7 @@ class Lines:
         self.loads: dict[str, LineLoad] = {}
 
     def load_of(self, line: str) -> LineLoad:
-        """What is known of a line."""
+        """The load and state of a line."""
         name = line.partition("/")[0]
         load = self.loads.get(name)
         if load is None:
@@ -66,12 +66,12 @@ class Lines:
         return load
 
     def is_full(self, line: LineSettings, now: float) -> bool:
-        """Whether a line of the server's own has no channel left, or its calls come faster than its ``cps``."""
+        """Whether a line of the servers' own has no free channel, or has reached its ``cps``."""
         load = self.loads.get(line.name)
         return load is not None and (load.busy >= line.channels or (line.cps > 0 and load.paced(line.cps, now)))
 
     def take(self, line: str, now: float) -> str:
-        """Count a call on a line; the name by which :meth:`give` counts it no more, ``""`` for a line unknown."""
+        """Count a call on a line; returns the name to be passed to :meth:`give`, ``""`` for an unknown line."""
         name = line.partition("/")[0]
         known = self.site.lines.get(name)
         if known is None:
@@ -81,18 +81,18 @@ class Lines:
         return name
 
     def give(self, name: str) -> None:
-        """Count it no more."""
+        """Subtract an ended call."""
         load = self.loads.get(name) or self.load_of(name)
         load.give()
 
     def told(self, agent: str, line: LineRecord) -> None:
-        """An agent told how a line is."""
+        """Take the state of a line as its agent reports it."""
         known = self.site.lines.get(line.line)
         if known is not None and known.agent == agent:
             self.load_of(line.line).in_service = line.in_service
 
     def cold(self, agent: str) -> dict[str, list[str]]:
-        """The agent's lines whose calls are dropped at a takeover, by the state that they are reset to."""
+        """State -> the agent's lines that are reset to it, and whose calls are dropped, at a takeover."""
         found: dict[str, list[str]] = {}
         for line in self.site.lines_of(agent):
             if line.recovery == "cold":

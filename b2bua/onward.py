@@ -1,4 +1,4 @@
-"""A caller's request as its target is to have it: the number in the target's form, and who calls whom."""
+"""The INVITE for a target, made from the caller's: the number in the target's form, and the identities."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def onward_of(
     flow: Flow,
     request: Request,
 ) -> tuple[Request, str, Numbers | None]:
-    """The caller's request as the target is to have it by that flow, and its Request-URI; for a line of the server's
-    own, what that is told of who calls whom.
+    """The request for the target by that flow, and its Request-URI; for a line of the servers' own also the converted
+    identities, else None.
     """
-    # what a forwarded call was dialled with belongs to another number, what its redirection said to this one
+    # a forwarded call has the parameters of its redirection, not those of the number dialled
     if plan.forwards or target.forwarded_from:
         carried = NumberParams(target.params, "")
     else:
@@ -41,7 +41,7 @@ def onward_of(
 
 
 def new_dialog(stack: Stack, onward: Request, told: Numbers | None, place: Destination) -> DialogState:
-    """The dialog in which that request goes to a place; ``told`` as of `onward_of`."""
+    """The dialog of that request to ``place``; ``told``: the identities as returned by `onward_of`."""
     call_id, tag = stack.token() + stack.token(), stack.token()
     sender, recipient = onward.from_untagged, onward.to_untagged
     if told is not None:

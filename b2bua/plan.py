@@ -1,4 +1,4 @@
-"""The plan of a call: what is left to try, in order, and how that stands in the state token. Pure.
+"""The plan of a call: the targets left to try, in order, and their form in the state token. Pure.
 
 plan.to_token(); Plan.from_token(site, text)
 """
@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from heartbeat.site.model import Site
 
 LONGEST_NUMBER: Final = 64
-"""Characters of a number called, as it stands in a token."""
+"""Characters of a called number in a token, escaped."""
 LONGEST_TOKEN: Final = 400
 """Characters of a plan in a token."""
 UNRESERVED: Final = "+*#!"
@@ -26,31 +26,31 @@ class RouteTarget(NamedTuple):
     request_number: str
     """The number to call there."""
     ring_for: float
-    """Seconds after which it has not answered (to be treated as 408)."""
+    """Seconds to wait for an answer, after which the target counts as failed with 408."""
     because: str
     forwarded_from: str = ""
-    """The line whose forwarding led here."""
+    """The line that forwarded the call to this target; ``""``: none."""
     follows: bool = False
-    """Whether the forwarding of this line is followed; it is not for the members of a group."""
+    """Whether the line's call forwarding applies; not for members of a group."""
     params: str = ""
-    """What a redirection said of the number besides its digits (RFC 4694, RFC 4904): ``;npdi;rn=+33177``."""
+    """Parameters of the number in a redirection (RFC 4694, RFC 4904), such as ``;npdi;rn=+33177``."""
     reason: str = "unknown"
-    """Why that line forwarded, in the words of Diversion (RFC 5806); unknown after a takeover."""
+    """The reason of the forwarding as in Diversion (RFC 5806); ``unknown`` after a takeover."""
 
 
 class Plan(NamedTuple):
-    """What is left to try, the first target being the one to try now."""
+    """The targets left to try; the first is the present one."""
 
     targets: tuple[RouteTarget, ...]
     line: str
-    """The line that calls; after forwarding, the one that forwarded last."""
+    """The calling line; after forwarding, the line that forwarded last."""
     called: str
-    """The number called, in the site's own form (after ``from_device``)."""
+    """The called number in the site's form (after ``from_device``)."""
     caller: str
-    """The number calling, likewise; empty when it was too long to keep: it is then passed as it came."""
+    """The calling number, likewise; empty: it was too long to be kept, and is passed on unchanged."""
     priority: int = 0
     forwards: int = 0
-    """How often the call was forwarded so far."""
+    """How many times the call was forwarded."""
 
     @property
     def target(self) -> RouteTarget:
@@ -58,7 +58,7 @@ class Plan(NamedTuple):
         return self.targets[0]
 
     def to_token(self) -> str:
-        """The plan in at most 400 ASCII characters; of a long hunt, the last targets are left out."""
+        """The plan in at most `LONGEST_TOKEN` ASCII characters; the last targets of a long hunt are left out."""
         caller = escaped(self.caller)
         head = f"1,{self.line},{escaped(self.called)},{caller},{self.priority},{self.forwards}"
         for target in self.targets:
@@ -72,7 +72,8 @@ class Plan(NamedTuple):
 
     @classmethod
     def from_token(cls, site: Site, text: str) -> Plan:
-        """The plan again, without the lines that ``site`` no longer has. Raises :class:`ValueError` if unreadable."""
+        """The inverse of :meth:`to_token`, without lines that ``site`` no longer has. Raises :class:`ValueError`
+        where the text is malformed."""
         head, *parts = text.split(";")
         version, line, called, caller, priority, forwards = head.split(",")
         if version != "1":
@@ -90,7 +91,7 @@ class Plan(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A call that goes nowhere."""
+    """A call that is refused."""
 
     status: int
     reason: str
@@ -101,15 +102,15 @@ class Refusal(NamedTuple):
 
 
 def too_long(number: str) -> bool:
-    """Whether a number is not kept in a token."""
-    # An ASCII character takes at most three when escaped; only what might be too long is escaped to be measured.
+    """Whether a number is too long to be kept in a token."""
+    # an escaped ASCII character takes at most three; only a number that might be too long is escaped to measure it
     if len(number) * 3 <= LONGEST_NUMBER and number.isascii():
         return False
     return len(number) > LONGEST_NUMBER or len(escaped(number)) > LONGEST_NUMBER
 
 
 def escaped(number: str) -> str:
-    """A number as it stands in a token."""
+    """A number as written in a token."""
     return number if _PLAIN.match(number) else quote(number, UNRESERVED)
 
 

@@ -1,7 +1,8 @@
-"""Call records in a PostgreSQL database (extra ``postgres``: psycopg): a row a call, whichever servers wrote of it.
+"""Call records in a PostgreSQL database (extra ``postgres``: psycopg): one row for each call, whichever server wrote
+it.
 
-The table is made and kept up to date here. A second record of a call is merged into its row by the rule that merges
-files (`b2bua.cdr.merge`), so order and repetition do not matter. It blocks: for a thread.
+The table is created and migrated here. A second record of a call is merged into its row as files are merged
+(`b2bua.cdr.merge`), so order and repetition do not matter. It blocks: for a thread.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from heartbeat.site.model import PostgresSettings
 TABLE: Final = "holdfast_calls"
 VERSION_TABLE: Final = "holdfast_schema"
 _LOCK: Final = 0x686F6C6466617374 >> 1
-"""One server at a time makes the table."""
+"""Key of the advisory lock by which one server at a time creates or migrates the table."""
 MIGRATIONS: Final[tuple[str, ...]] = (
     f"""
     CREATE TABLE {TABLE} (
@@ -38,7 +39,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX {TABLE}_callee ON {TABLE} (callee);
     """,
 )
-"""What makes of each version of the schema the next; a version that was released stays as it is."""
+"""Each migrates the schema to the next version. Released migrations must not be changed."""
 INSTANTS: Final = frozenset({"started", "ringing", "answered", "ended"})
 COLUMNS: Final = (*Cdr("").to_json(), "record")
 _NAMES: Final = ", ".join(COLUMNS)
@@ -59,11 +60,11 @@ class PostgresSink:
         self._connection: psycopg.Connection[Any] | None = None
 
     def open(self) -> None:
-        """Connect, and make the table where it is not there. Raises :class:`SinkError`."""
+        """Connect, and create or migrate the table. Raises :class:`SinkError`."""
         self._do({})
 
     def deliver(self, records: list[Cdr]) -> None:
-        """Insert them, or merge them into the rows that are there. Raises :class:`SinkError`."""
+        """Insert the records, or merge them into existing rows. Raises :class:`SinkError`."""
         self._do(_rows(records))
 
     def _do(self, rows: dict[str, Cdr]) -> None:
@@ -105,7 +106,7 @@ class PostgresSink:
 
 
 def _write(connection: psycopg.Connection[Any], rows: dict[str, Cdr]) -> None:
-    """``rows``: by id, in one order everywhere, so that two servers do not wait for each other."""
+    """``rows``: by id, in an order that is the same for all servers, so that two of them cannot deadlock."""
     inserted: set[str] = set()
     with connection.cursor() as cursor:
         cursor.executemany(_INSERT, [_values(record) for record in rows.values()], returning=True)
@@ -126,11 +127,11 @@ def _write(connection: psycopg.Connection[Any], rows: dict[str, Cdr]) -> None:
 
 
 def _migrate(connection: psycopg.Connection[Any]) -> None:
-    """Bring the schema to the version that is known here; a newer one, of a newer server, is left alone."""
+    """Migrate the schema to the version of this program; a newer one, of a newer server, is left unchanged."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         found = connection.execute("SELECT to_regclass(%s) IS NOT NULL", (VERSION_TABLE,)).fetchone()
-        if found is None or not found[0]:  # who may make no tables may use those that are there
+        if found is None or not found[0]:  # a role without CREATE may use existing tables
             connection.execute(f"CREATE TABLE {VERSION_TABLE} (version integer NOT NULL)")
             connection.execute(f"INSERT INTO {VERSION_TABLE} VALUES (0)")
         row = connection.execute(f"SELECT version FROM {VERSION_TABLE}").fetchone()
@@ -142,7 +143,7 @@ def _migrate(connection: psycopg.Connection[Any]) -> None:
 
 
 def _rows(records: Iterable[Cdr]) -> dict[str, Cdr]:
-    """One record a call, by id, sorted. Raises :class:`Refused` for one that no column could take."""
+    """One record for each call, by id, sorted. Raises :class:`Refused` for one that does not fit the columns."""
     rows: dict[str, Cdr] = {}
     for record in records:
         known = rows.get(record.id)
@@ -165,5 +166,5 @@ def _values(record: Cdr) -> Mapping[str, object]:
 
 
 def _said(error: Exception) -> str:
-    """The first line of what the library says, which names no password."""
+    """The first line of the library's error, which contains no password."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

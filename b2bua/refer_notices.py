@@ -1,5 +1,5 @@
-"""What a referrer is told of its transfer: one NOTIFY after the other, each with the status of that moment (RFC 3515
-section 2.4.4). A NOTIFY follows when the one before it is answered; no status is told that is below another.
+"""The NOTIFYs that report the progress of a transfer to its referrer, each with the present status (RFC 3515 section
+2.4.4). One is sent after the other was answered, and the status never decreases.
 """
 
 from __future__ import annotations
@@ -9,28 +9,27 @@ from sip.wire.reasons import REASONS
 
 
 class ReferNotices:
-    """Those of one transfer."""
+    """The NOTIFYs of one transfer."""
 
     __slots__ = ("_under_way", "_waiting", "last", "silent")
 
     def __init__(self) -> None:
         self.silent = False
-        """The referrer wants to hear nothing (RFC 4488, RFC 7614)."""
+        """The referrer asked for no NOTIFYs (RFC 4488, RFC 7614)."""
         self.last = 0
-        """The status of the last NOTIFY; where the referrer hears nothing, the one that it would have been told."""
+        """The status of the last NOTIFY, or that it would have had if NOTIFYs were sent."""
         self._waiting: tuple[int, ...] = ()
         self._under_way = False
 
     def add(self, status: int) -> bool:
-        """The transfer has come to that status; False where that is nothing new."""
+        """Note a new status of the transfer; False: it changes nothing."""
         if status <= max(self.last, *self._waiting, 0):
             return False
         self._waiting = (*self._waiting, status)
         return True
 
     def next(self, hears: bool) -> int:
-        """The status of the NOTIFY that is to be sent now, 0 for none; ``hears``: the referrer is there, and has not
-        hung up."""
+        """The status of the NOTIFY to send now; 0: none. ``hears``: the referrer is reached and has not hung up."""
         if not self._waiting:
             return 0
         if self.silent or not hears:
@@ -42,16 +41,16 @@ class ReferNotices:
         return self.last
 
     def answered(self) -> None:
-        """The NOTIFY under way has its answer, or will have none."""
+        """The NOTIFY under way was answered or failed."""
         self._under_way = False
 
     def is_over(self, hears: bool) -> bool:
-        """Whether the referrer has been told the end of it, or will not be."""
+        """Whether the referrer was told the final status, or cannot be told."""
         return self.last >= 200 and not self._waiting and not (self._under_way and hears and not self.silent)
 
 
 def notice_of(status: int, lasts: float) -> tuple[tuple[str, ...], bytes]:
-    """The header lines and the body of the NOTIFY that tells a status; ``lasts``: seconds that others may follow."""
+    """The header lines and the body of the NOTIFY of a status; ``lasts``: seconds left of the subscription."""
     state = "terminated;reason=noresource" if status >= 200 else f"active;expires={lasts:g}"
     lines = (f"Event: {EVENT}", f"Subscription-State: {state}", "Content-Type: message/sipfrag;version=2.0")
     return lines, f"SIP/2.0 {status} {REASONS.get(status, 'Unknown')}\r\n".encode()

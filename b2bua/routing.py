@@ -1,10 +1,10 @@
-"""Where a call goes: from who calls whom, to an ordered plan of lines to try, or a refusal. Pure.
+"""Routing: from calling line and called number to an ordered plan of lines to try, or a refusal. Pure.
 
     router = Router(site, random.Random(), capacity=5000, reserve=0.05)
     router.plan(CallRequest("alice", "+33123", "1001"), load, now)  -> Plan | Refusal
     router.after(plan, 486, load, now)                              -> Plan | Refusal, when its first target failed
 
-A new Router is made at each load of the site file; a plan made by the old one goes on with the new one.
+Each load of the site file makes a new Router; it continues plans of the one before.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from sip.redirection import Redirect
 from sip.wire.reasons import REASONS
 
 MOST_TARGETS: Final = 16
-"""Lines that one call may be hunted over."""
+"""Lines that one call may try."""
 MOST_FORWARDS: Final = 5
-"""How often one call may be forwarded or redirected, one after the other."""
+"""How many times one call may be forwarded or redirected."""
 RING: Final = 180.0
-"""Seconds that a line may ring which was reached by one of its own ``numbers``."""
+"""Seconds that a line may ring that was reached by one of its own ``numbers``."""
 
 OWN: Final = "numbers"
-"""In place of a route: the number called is one of a line's own."""
+"""Instead of a route's pattern: the called number is one of a line's ``numbers``."""
 OUT: Final = "out of service"
 BUSY: Final = "busy"
 PACED: Final = "at its limit of calls a second"
 
 
 class CallRequest(NamedTuple):
-    """A call that somebody wants to make."""
+    """A new call to be routed."""
 
     line: str | None
-    """The line it comes from; None: no line of the site."""
+    """The calling line; None: no line of the site."""
     called: str
-    """The number called, in the site's own form (``sip.device.identity``)."""
+    """The called number, in the site's form (``sip.device.identity``)."""
     caller: str = ""
-    """The number calling, likewise."""
+    """The calling number, likewise."""
     priority: int = 0
-    """What it asks for (``sip.priority``); heeded when the line's ``trust_priority`` says so."""
+    """The priority that it states (``sip.priority``); counts only for lines with ``trust_priority``."""
 
 
 def goes_on(status: int, phone: bool = False) -> bool:
-    """Whether a call goes on to its next target after this final status of one.
+    """Whether a call tries its next target after this final status.
 
-    A busy or absent phone leaves the call to the next; a trunk's 486 speaks of whoever was called, and ends the hunt.
+    After a busy or absent phone it does; a trunk's 486 is about the called party, and ends the hunt.
     """
     return status == 408 or 500 <= status < 600 or (phone and status in (480, 486))
 
 
 class Router:
-    """The routes of a site, made ready for look-up."""
+    """The routes of a site, prepared for look-up."""
 
     def __init__(self, site: Site, chance: random.Random, capacity: int, reserve: float) -> None:
         self._lines = site.lines
@@ -87,22 +87,23 @@ class Router:
         return self._hunt(line.name, called, caller, priority, choice, load, now)
 
     def priority(self, attempt: CallRequest) -> int:
-        """That of a call: of its line, its route, or what it asks for where that is believed."""
+        """The priority of a call: the highest of its line's, its route's, and the stated one where that is
+        trusted."""
         line = self._lines.get(attempt.line or "")
         return _priority(line, self._choose(attempt.called, line.name), attempt) if line is not None else 0
 
     def route_of(self, called: str, line: str) -> str:
-        """The pattern of the route that a call from this line to that number takes, as the site file has it; `OWN`
-        for a line's own number, ``""`` where no route leads."""
+        """The pattern, as in the site file, of the route of a call from this line to that number; `OWN` for a line's
+        own number, ``""``: no route matches."""
         choice = self._choose(called, line)
         return choice.route if choice is not None else ""
 
     def after(
         self, plan: Plan, status: int, load: Load, now: float, redirects: Sequence[Redirect] = ()
     ) -> Plan | Refusal:
-        """What to try when the plan's first target ended with ``status`` (408 when it did not answer in time).
+        """The plan after its first target ended with ``status`` (408: no answer in time), or a refusal.
 
-        ``redirects`` are the Contacts of a 3xx, the most wanted first.
+        ``redirects``: the Contacts of a 3xx, by descending q.
         """
         target = plan.targets[0]
         line = self._lines.get(target.line)
@@ -121,7 +122,7 @@ class Router:
         what = "it ends the hunt" if rest.targets else "nothing is left to try"
         because = f"{target.line} answered {status}, and {what}"
         if status == 503:
-            # RFC 3261 16.7: a 503 is the peer's own state; passed on, it would speak of ours.
+            # RFC 3261 section 16.7: a 503 is about the peer; passed on, it would be about us
             return Refusal(500, "Server Internal Error", because)
         return Refusal(status, "", because)
 
@@ -149,7 +150,7 @@ class Router:
         load: Load,
         now: float,
     ) -> Plan | Refusal:
-        """The targets of a forwarding, and what was left to try after them."""
+        """The plan with the targets of a forwarding, followed by the rest of the plan."""
         hunt = _Hunt(self, rest.line, load, now)
         hunt.forward(line, numbers, why, reason, rest.forwards)
         targets = (*hunt.targets, *rest.targets)[:MOST_TARGETS]
@@ -172,16 +173,16 @@ class Router:
         return Refusal(hunt.status, REASONS[hunt.status], because)
 
     def _later(self, because: str) -> Refusal:
-        # Spread, so that those who were refused together do not come back together.
+        # random, so that calls refused at the same time are not repeated at the same time
         return Refusal(503, "Service Unavailable", because, self._chance.randint(2, 10))
 
 
 RANK: Final = (404, 503, 482, 480, 486)
-"""Of several reasons why no line could be tried, the one told to the caller is the last in this list."""
+"""Of several reasons why no line could be tried, the caller gets the last in this list."""
 
 
 class _Choice(NamedTuple):
-    """A route, or a line by its own number, made ready."""
+    """A route, or a line by its own number, prepared for look-up."""
 
     steps: tuple[LineSettings | Group, ...]
     because: str
@@ -204,7 +205,7 @@ def _own(line: LineSettings) -> _Choice:
 
 
 class _Routes:
-    """Routes by what their patterns ask for; of those that match, the first in the file is meant."""
+    """Routes indexed by their patterns; of those that match, the first in the file is used."""
 
     def __init__(self, site: Site) -> None:
         self._exact: dict[str, list[tuple[int, _Choice]]] = {}
@@ -247,7 +248,7 @@ def _ready(site: Site, index: int, route: Route) -> _Choice:
 
 
 class _Hunt:
-    """The making of one plan: gathers targets, and the reasons why lines were passed over."""
+    """Builds one plan: collects targets, and the reasons why lines were skipped."""
 
     def __init__(self, router: Router, calling: str, load: Load, now: float) -> None:
         self.targets: list[RouteTarget] = []
@@ -282,7 +283,7 @@ class _Hunt:
         self._reason = outer
 
     def forward(self, line: LineSettings, numbers: Sequence[Redirect], why: str, reason: str, forwards: int) -> None:
-        """Add the targets of the numbers to which ``line`` is forwarded, in order. A line forwards once in a plan."""
+        """Add the targets of the numbers to which ``line`` forwards, in order. A line forwards once in a plan."""
         if forwards >= MOST_FORWARDS or line.name in self._forwarded:
             where = ", ".join(each.number for each in numbers)
             return self._skip(482, f"{line.name} forwards to {where}, and the call was forwarded {forwards} times")
@@ -333,7 +334,7 @@ class _Hunt:
         if group.hunt == "least-loaded":
             load = self._load.lines
             return sorted(lines, key=lambda x: load[x.name].busy / x.channels if x.name in load else 0.0)
-        # The highest of random ** (1 / weight) is each line with a chance like its weight (Efraimidis, Spirakis).
+        # sorted by random ** (1 / weight): weighted random order (Efraimidis, Spirakis)
         chance, weights = self._router._chance, group.weights
         keys = {
             line.name: chance.random() ** (1 / weight) if (weight := weights.get(line.name, 1)) else -1.0
@@ -366,7 +367,7 @@ class _Hunt:
 
 
 def _obstacle(line: LineSettings, load: LineLoad | None, now: float) -> str:
-    """Why a call cannot go to the line now; empty when it can."""
+    """Why a call cannot go to the line now; empty: it can."""
     if load is None:
         return ""
     if not load.in_service:
@@ -379,7 +380,8 @@ def _obstacle(line: LineSettings, load: LineLoad | None, now: float) -> str:
 def _forwarding(
     line: LineSettings, target: RouteTarget, status: int, redirects: Sequence[Redirect]
 ) -> tuple[Sequence[Redirect], str, str]:
-    """The numbers to which a failed line is forwarded, why, and that in a word; none when it is not."""
+    """The numbers to which a failed line forwards, the reason as a sentence, and as a word of Diversion; no numbers:
+    it does not forward."""
     if target.follows and status in (486, 600) and line.forward.busy:
         return (Redirect(line.forward.busy),), f"answered {status} and is forwarded when busy", "user-busy"
     if target.follows and status in (408, 480) and line.forward.no_answer:

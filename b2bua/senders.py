@@ -1,4 +1,4 @@
-"""Whose a request is that comes from no agent: a trunk's by its address, a telephone's by its password."""
+"""The line of a request that comes from no agent: a trunk by its address, a telephone by its password."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from sip.wire.message import Request
 
 
 class Senders:
-    """Those of one server."""
+    """The trunks and telephones of a server's own lines, as senders of requests."""
 
     def __init__(self, stack: Stack, server: Server, phones: DirectPhones, agent_of: Callable[[Flow], str]) -> None:
-        """``agent_of`` names the agent at the other end of a flow, ``""`` where there is none."""
+        """``agent_of`` returns the agent at the other end of a flow, ``""``: none."""
         self._stack = stack
         self._phones = phones
         self._agent_of = agent_of
@@ -31,12 +31,12 @@ class Senders:
         self._sources = SourceTable(())
 
     def load(self, lines: Iterable[LineSettings]) -> None:
-        """The lines of the servers are these."""
+        """Use these lines from now on."""
         self._sources = SourceTable(lines)
 
     def line_of(self, flow: Flow) -> str:
-        """The trunk that a request comes from, by its source address, and its certificate where the line names one;
-        ``""`` for a stranger."""
+        """The trunk that a request comes from, by its source address, and by certificate where the line names one;
+        ``""``: none."""
         line = self._sources.line(*flow.remote, flow.transport != "udp")
         if line is None and flow in self._stack.certified:
             line = self._sources.certified(self._stack.certified[flow])
@@ -45,19 +45,19 @@ class Senders:
         return line.name
 
     def of(self, transaction: ServerTransaction, request: Request, now: float) -> str | None:
-        """The line of a request which opens something: a trunk by its address, a telephone by its password; ``""``
-        for a stranger. None: it was answered."""
+        """The line of a request outside dialogs: a trunk by its address, a telephone by its password; ``""``: none.
+        None: the request was answered here."""
         flow = transaction.flow
         if (line := self.line_of(flow)) or not self._phones:
             return line
         return self._phones.sender(transaction, request, flow, now)
 
     def is_of(self, line: str, flow: Flow) -> bool:
-        """Whether who sends by that flow is that line without being asked for a password."""
+        """Whether requests by that flow are from that line without a password."""
         return self.line_of(flow) == line or line in self._phones.names(flow)
 
     def register(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
-        """Answer a REGISTER; False where nobody registers by that flow."""
+        """Answer a REGISTER; False: nobody may register by that flow."""
         flow = transaction.flow
         if not self._phones or flow.local.partition("#")[0] not in self._listeners:
             return False
@@ -65,24 +65,24 @@ class Senders:
         return True
 
     def has_dialogs(self, flow: Flow) -> bool | None:
-        """Whether who sends by that flow may have dialogs here; None: nobody known, but a telephone may come from
+        """Whether the sender on that flow may have dialogs here; None: unknown, since a telephone may come from
         anywhere."""
         if self.line_of(flow) or self._phones.names(flow):
             return True
         return None if self._phones else False
 
     def owner(self, host: str) -> str:
-        """Who has a host's address, for the shares of ``sip.overload.admission``: the trunk, or the host itself."""
+        """The sender of a host for ``sip.overload.admission``: the trunk, or the host itself."""
         line = self._sources.line(host, 0, stream=True)
         return line.name if line is not None else host
 
     def is_peer(self, host: str) -> bool:
-        """Whether a host is a trunk's, or that of a telephone that is registered."""
+        """Whether a host belongs to a trunk or a registered telephone."""
         return self.owner(host) != host or self._phones.is_at(host)
 
     def expected(self, leg: InDialog, flow: Flow, method: str) -> bool:
-        """Whether a request in a dialog may come from another host than where ours go: from one that its peer named,
-        another peer of the same trunk, or the agent itself on another connection."""
+        """Whether a request in a dialog may come from another host than that to which ours are sent: from a host that
+        the peer named, another address of the same trunk, or the same agent on another connection."""
         if not isinstance(leg, InviteUsage):
             return False
         site_flows = self._stack.site_flows
@@ -90,7 +90,7 @@ class Senders:
             return self._agent_of(leg.flow) == self._agent_of(flow) != ""
         device_leg = leg.owner
         if isinstance(device_leg, DeviceLeg) and isinstance(device_leg.device, DirectPhone):
-            # from wherever it proves itself (`PhoneReach.admits`), which an ACK cannot
+            # from any host after authentication (`PhoneReach.admits`), which is not possible for an ACK
             return method != "ACK" or device_leg.device.name in self._phones.names(flow)
         line = self.line_of(flow)
         return (line != "" and line == self.line_of(leg.flow)) or flow.remote[0] in named_hosts(leg.dialog)

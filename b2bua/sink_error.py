@@ -1,11 +1,11 @@
-"""Why a sink of call records took nothing."""
+"""Errors of sinks of call records."""
 
 from __future__ import annotations
 
 
 class SinkError(Exception):
-    """The sink is not there, or not able now: it is tried again. The text says why."""
+    """The sink is not available: the delivery is tried again. The text says why."""
 
 
 class Refused(SinkError):
-    """The sink will never take what it was given."""
+    """The sink does not accept these records; trying again is of no use."""

@@ -1,4 +1,4 @@
-"""The last hour of a server in a few numbers, for its page. Pure."""
+"""Figures of a server's last hour, for its web page. Pure."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ POINTS: Final = 360
 
 
 class Point(NamedTuple):
-    """One of them."""
+    """The figures at one time."""
 
     at: float
     calls: int
     per_second: float
-    """New calls."""
+    """New calls a second."""
     cpu: float
     """Percent of a processor."""
     stall: float
-    """Milliseconds for which the loop stood still at most, in the last minute."""
+    """The longest stall of the event loop in the last minute, in milliseconds."""
 
 
 class Trend:
@@ -30,10 +30,10 @@ class Trend:
         self.points: deque[Point] = deque(maxlen=POINTS)
 
     def note(self, now: float, calls: int, per_second: float, cpu: float, stall: float) -> None:
-        """How it is now; it counts when its time has come."""
+        """Note the present figures; they are kept once in `EVERY` seconds."""
         if not self.points or now - self.points[-1].at >= EVERY:
             self.points.append(Point(now, calls, round(per_second, 2), round(100 * cpu, 1), round(1000 * stall)))
 
     def view(self, offset: float) -> list[list[Any]]:
-        """All points, the oldest first, by the wall clock that ``offset`` makes."""
+        """All points, the oldest first; ``offset``: seconds to add for epoch time."""
         return [[round(point.at + offset), *point[1:]] for point in self.points]
