@@ -1,8 +1,9 @@
-"""Who belongs to a site, who of it is alive, and who may lead.
+"""Membership of a site, failure detection and leader election.
 
-The pure parts: ``membership`` and ``timing`` (the site), ``header`` and ``proof`` (what is said), ``handshake`` (the
-first words on a connection), ``voter``, ``agent_voter`` (an agent) and ``member`` (a server), which is put together
-from ``standby``, ``candidate``, ``leader`` and their neighbours (docs/heartbeat.md). ``persistence`` touches files.
+The pure parts: ``membership`` and ``timing`` (the site), ``header`` and ``proof`` (the statements of nodes),
+``handshake`` (authentication of a connection), ``voter``, ``agent_voter`` (an agent) and ``member`` (a server), which
+consists of ``standby``, ``candidate``, ``leader`` and others (docs/heartbeat.md). ``persistence`` reads and writes
+files.
 """
 
 from functools import cache
@@ -12,7 +13,7 @@ Form = Literal["python", "compiled"]
 
 
 def form() -> Form:
-    """Whether the modules that handle messages run as machine code, as they were installed (docs/performance.md)."""
+    """Whether the modules that handle messages are compiled (docs/performance.md)."""
     from sip import transaction  # not before it is asked for: a supervisor does without it
 
     return "python" if transaction.__file__.endswith(".py") else "compiled"

@@ -1,12 +1,12 @@
-"""The key of one agent, made of the site key: who has it can speak as that agent, and as nobody else.
+"""The key of one agent, derived from the site key: its owner can sign as that agent and as no other node.
 
 ::
 
     key    HMAC-SHA256 under the site key over "holdfast agent SITE NAME", 32 bytes
     file   agent:SITE:NAME:KEY                                             KEY in base64url without padding
 
-Servers have the site key and make each agent's of it; an agent has this form in place of the site key. No other text
-that is signed with the site key begins so, and none is a name with a blank in it, so nobody can have one signed.
+Servers have the site key and derive each agent's key; an agent has this form instead of the site key. No other text
+that is signed with the site key begins so, and names have no spaces, so no node can be made to compute such a key.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 MARK: Final = b"agent:"
-"""How the form in a file begins; a site key that begins so is none."""
+"""The beginning of an agent's key file; a site key must not begin so."""
 SIZE: Final = 32
 OWN: Final = "own"
 SITE: Final = "site"
 BOTH: Final = "both"
-"""Sorts of keys that an agent has (`sort_of`)."""
+"""Kinds of keys that an agent has (`sort_of`)."""
 
 
 class AgentKey(NamedTuple):
-    """What stands in the key file of an agent with a key of its own."""
+    """The content of the key file of an agent with its own key."""
 
     site: str
     agent: str
@@ -34,12 +34,12 @@ class AgentKey(NamedTuple):
 
     @property
     def text(self) -> str:
-        """As it stands in the file."""
+        """The text of the file."""
         return f"{MARK.decode()}{self.site}:{self.agent}:{urlsafe_b64encode(self.key).rstrip(b'=').decode()}"
 
     @classmethod
     def parse(cls, value: bytes) -> AgentKey | None:
-        """None: it is a site key. Raises ValueError where it begins as an agent's and is not whole."""
+        """The agent's key in a file; None: it is a site key. Raises ValueError where an agent's key is malformed."""
         if not value.startswith(MARK):
             return None
         pieces = value.decode("utf-8", "replace").strip().split(":")
@@ -59,8 +59,8 @@ def derive(site_key: bytes, site: str, agent: str) -> bytes:
 
 
 def signer_of(value: bytes) -> tuple[bytes, str]:
-    """What a node signs with whose key file has ``value``, and the agent whose own key that is, empty: it is the site
-    key. One that is not whole is refused with the site file (`fault_of`)."""
+    """The signing key of a node whose key file has ``value``, and the agent whose own key it is; empty: the site key.
+    A malformed one is refused with the site file (`fault_of`)."""
     try:
         own = AgentKey.parse(value)
     except ValueError:
@@ -69,14 +69,14 @@ def signer_of(value: bytes) -> tuple[bytes, str]:
 
 
 def sort_of(values: Iterable[bytes]) -> str:
-    """What the key files of an agent have: ``own``, its own keys alone; ``site``: it signs with the site key;
-    ``both``: it has that still, beside its own."""
+    """The kind of keys of an agent: ``own``: only its own; ``site``: it signs with the site key; ``both``: it signs
+    with its own, and the site key is still configured as the previous one."""
     own = [bool(signer_of(value)[1]) for value in values]
     return OWN if own and all(own) else BOTH if own and own[0] else SITE
 
 
 def fault_of(value: bytes, site: str, node: str, is_server: bool) -> str:
-    """Why ``node`` cannot live by what its key file has, as half a sentence; empty when it can."""
+    """Why ``node`` cannot use the key in its file, as half a sentence; empty: it can."""
     try:
         own = AgentKey.parse(value)
     except ValueError as error:

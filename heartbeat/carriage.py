@@ -1,7 +1,7 @@
-"""Statements of the site on the wire: OPTIONS with a Heartbeat header, and their answers (docs/wire.md).
+"""Statements of nodes on the wire: OPTIONS with a Heartbeat header, and their responses (docs/wire.md).
 
-They make no transactions: over UDP a beat is never retransmitted, the next one replaces it, and an answer finds its
-question by ``re``.
+They use no SIP transactions: over UDP a heartbeat is not retransmitted, since the next one replaces it, and a
+response is matched to its request by ``re``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ METHOD = "OPTIONS"
 
 
 def beat_in(message: Request | Response, keys: Sequence[bytes]) -> Beat:
-    """The signed statement that a message carries. Raises :class:`BeatError` for whatever is wrong with it."""
+    """The statement in a message, its signature verified. Raises :class:`BeatError`."""
     return signed_in(message, keys)[0]
 
 
 def signed_in(message: Request | Response, keys: Sequence[bytes]) -> tuple[Beat, bytes]:
-    """The same, with the key that signed it. Raises :class:`BeatError`."""
+    """As `beat_in`, with the key that signed it. Raises :class:`BeatError`."""
     value = message.get("heartbeat")
     if value is None and isinstance(message, Response):
         raise BeatError(
@@ -35,12 +35,12 @@ def signed_in(message: Request | Response, keys: Sequence[bytes]) -> tuple[Beat,
 
 
 def header(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> str:
-    """The Heartbeat line of a message with that method, Call-ID and CSeq number."""
+    """The Heartbeat line for a message with that method, Call-ID and CSeq number."""
     return f"Heartbeat: {serialize(beat, key, method, call_id, cseq)}"
 
 
 def request(beat: Beat, key: bytes, via: str, remote: Address, call_id: str, cseq: int) -> bytes:
-    """The OPTIONS that carries ``beat`` to the node that it names, at ``remote``; ``via`` is the Via line."""
+    """The OPTIONS with ``beat`` for the node that it names, at ``remote``; ``via``: the Via line."""
     host = f"[{remote[0]}]" if ":" in remote[0] else remote[0]
     lines = (
         via,
@@ -55,7 +55,7 @@ def request(beat: Beat, key: bytes, via: str, remote: Address, call_id: str, cse
 
 
 def answer(asked: Request, beat: Beat, key: bytes) -> bytes:
-    """The answer that carries ``beat``: 200, or 403 when it says no."""
+    """The response with ``beat``: 200, or 403 where it is a refusal."""
     to = asked.get("to") or ""
     tag = "" if asked.to_tag else f";tag={asked.call_id[:8]}"
     lines = (

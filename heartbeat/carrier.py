@@ -1,5 +1,5 @@
-"""Carries what the core of an election asks for: statements to the wire, states to the disk, decisions to whoever
-lives by them. Servers and agents share it.
+"""Carries out the actions of an election's core, for servers and agents: sends statements, stores states, and passes
+on decisions.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sip.actions import Action, Flow, Send, Store
 from sip.wire.message import Request
 
 VOTES: Final = "votes"
-"""The name under which the shell stores the state of the core."""
+"""The name under which the core's state is stored."""
 _MOST_ASKED: Final = 1024
-"""Questions that may wait for the disk; beyond, the oldest gets no answer."""
+"""Requests that may wait for the disk; beyond that the oldest is not answered."""
 
 
 class Carrier:
-    """Pumps one core. ``do`` takes actions for the shell, ``ask`` sends a question of the core, ``live_by`` is told
-    each decision, ``key_for`` gives the key that signs what is said to a node.
+    """Drives one core. ``do`` is called with actions for the shell, ``ask`` sends a request of the core, ``live_by``
+    is called with each decision, ``key_for`` returns the key that signs messages to a node.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class Carrier:
         self._storing: dict[str, PersistentState] = {}
 
     def receive(self, request: Request, beat: Beat, sender: str, flow: Flow, now: float) -> None:
-        """Show the core the statement of a request; the answer goes back on ``flow``. `pump` is to follow."""
+        """Give the core the statement of a request; the response is sent on ``flow``. Call `pump` afterwards."""
         self._asked[beat.start, beat.seq] = (request, flow)
         if len(self._asked) > _MOST_ASKED:
             self._asked.popitem(last=False)
         self._core.receive(beat, sender, now)
 
     def answer(self, request: Request, beat: Beat, flow: Flow) -> None:
-        """Answer an OPTIONS of the site."""
+        """Answer a heartbeat request."""
         self._do(Send(flow, carriage.answer(request, beat, self._key_for(beat.to)), True))
 
     def pump(self, now: float) -> None:
-        """Do what the core wants, and live by what it decided, until it wants nothing more."""
+        """Carry out the core's actions and decisions until there are none."""
         while True:
             for action in self._core.to_do():
                 if isinstance(action, Persist):
@@ -73,7 +73,8 @@ class Carrier:
             self._live_by(decision, now)
 
     def stored(self, value: str, fault: str | None, now: float) -> bool:
-        """The disk has ``value``, or why not; whether the core had asked for it. `pump` is to follow."""
+        """``value`` is stored, or ``fault`` says why not. Returns whether it is a state of this core; call `pump`
+        afterwards."""
         state = self._storing.pop(value, None)
         if state is None:
             return False

@@ -1,8 +1,9 @@
-"""A process that has died says so: what its supervisor draws, and reveals at its end (docs/heartbeat.md).
+"""Proof that a server process has died: the secret that its supervisor draws, and reveals at its end
+(docs/heartbeat.md).
 
-For each start of a server its supervisor draws a *secret*. The server says the hash of it, the *commitment*, in all
-that it says; whoever is shown a secret with that hash knows that the start has died, since nobody but the supervisor
-had it, and that reveals it only after ``waitpid``. So the notice needs no signature, and the supervisor no key.
+For each start of a server its supervisor draws a *secret*. The server puts the hash of it, the *commitment*, into all
+its statements. A node that gets a secret with that hash knows that this start has died, since only the supervisor has
+the secret and reveals it after ``waitpid``. So the notice needs no signature, and the supervisor no key.
 
 ::
 
@@ -20,7 +21,7 @@ from typing import Final
 from sip.wire.build import request_bytes
 
 DEATH: Final = "death"
-"""The header field, as messages name it."""
+"""The header field, in lower case."""
 _DIGITS: Final = 32
 _NOTICE: Final = re.compile(
     r"site=([^;\s]{1,64}); node=([^;\s]{1,64}); secret=([0-9a-f]{32}); by=(signal|status)-([0-9]{1,3})"
@@ -28,29 +29,29 @@ _NOTICE: Final = re.compile(
 
 
 def commitment_of(secret: str) -> str:
-    """The hash that a start with this secret says: 128 bits in hexadecimal."""
+    """The commitment to a secret: 128 bits of its hash in hexadecimal."""
     return sha256(b"death " + secret.encode()).hexdigest()[:_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """A start of a server has died."""
+    """The death of one start of a server."""
 
     site: str
     node: str
     secret: str
     by: str
-    """``signal-9``, ``status-1``. Nothing vouches for it: it is for people."""
+    """The cause: ``signal-9``, ``status-1``. It is not authenticated: only for display."""
 
     @property
     def how(self) -> str:
-        """In words."""
+        """The cause in words."""
         kind, _, number = self.by.partition("-")
         return f"by signal {number}" if kind == "signal" else f"with exit status {number}"
 
     @property
     def text(self) -> str:
-        """As it stands in the header field."""
+        """The value of the header field."""
         return f"site={self.site}; node={self.node}; secret={self.secret}; by={self.by}"
 
     @classmethod
@@ -64,7 +65,7 @@ class Death:
 
 
 def notice(death: Death, local: str, remote: str, transport: str = "udp") -> bytes:
-    """The message that tells it, from and to ``host:port`` (an IPv6 address in brackets)."""
+    """The OPTIONS that reports it, from and to ``host:port`` (an IPv6 address in brackets)."""
     mark = commitment_of(death.secret)[:16]
     lines = (
         f"Via: SIP/2.0/{transport.upper()} {local};branch=z9hG4bK{mark}",

@@ -1,6 +1,6 @@
-"""What supervisors leave in a state directory: the secrets of starts that have died, and how long these lived.
+"""The file of a supervisor in a state directory: the secrets of starts that have died, and how long they lived.
 
-The next start shows the secrets to the voters, and waits before it begins when the ones before it ended soon.
+The next start sends the secrets to the voters, and waits before it begins if those before it died soon.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from typing import Final, NamedTuple
 FILE: Final = "deaths"
 _KEPT: Final = 8
 _SOON: Final = 60.0
-"""Seconds: who ends within them was ended by what it met at once, perhaps by a request that comes again."""
+"""Seconds; the cause of a death within them may be present at the next start, too, such as a request that is
+repeated."""
 _LONGEST_WAIT: Final = 30.0
 
 
 class Ended(NamedTuple):
-    """One start that has died."""
+    """A start that has died."""
 
     secret: str
     lived: float
@@ -27,7 +28,7 @@ class Ended(NamedTuple):
 
 
 def leave(directory: Path, ended: Ended) -> None:
-    """Add to what the directory has, and forget the oldest. Raises OSError."""
+    """Add to the file, and drop the oldest entries. Raises OSError."""
     lines = [f"{one.secret} {one.lived:.1f} {one.code}\n" for one in (*read(directory), ended)[-_KEPT:]]
     new = directory / f"{FILE}.new"
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
@@ -38,7 +39,8 @@ def leave(directory: Path, ended: Ended) -> None:
 
 
 def read(directory: Path) -> list[Ended]:
-    """What is there, the oldest first; a file that is none of ours is nothing: it only would spare us a wait."""
+    """The entries of the file, the oldest first; none where it is malformed, since it only serves to end elections
+    sooner and to delay starts."""
     try:
         lines = (directory / FILE).read_text(encoding="ascii").splitlines()
         return [Ended(secret, float(lived), int(code)) for secret, lived, code in map(str.split, lines)][-_KEPT:]
@@ -47,7 +49,7 @@ def read(directory: Path) -> list[Ended]:
 
 
 def back_off(ended: list[Ended]) -> float:
-    """Seconds to wait before a start after these: none after one death, doubled by each one that came soon."""
+    """Seconds to wait before the next start: none after one death, doubled by each further one that came soon."""
     soon = 0
     for one in reversed(ended):
         if one.code == 0 or one.lived > _SOON:

@@ -1,4 +1,4 @@
-"""What the cores of this package ask for and what they decide: values, each decision with its sentence."""
+"""The actions and decisions of the cores of this package."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from heartbeat.proof import Proof
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Send ``beat`` to the node ``to``: an OPTIONS request, or the answer to one."""
+    """Send ``beat`` to the node ``to``: an OPTIONS request, or the response to one."""
 
     to: str
     beat: Beat
     answer_to: tuple[Start, int] | None = None
-    """Who asked, and seq of the request answered; None for a request. With ``beat.no`` the answer is a 403."""
+    """The sender and ``seq`` of the request answered; None: it is a request. With ``beat.no`` the response is a
+    403."""
 
 
 @dataclass(frozen=True, slots=True)
 class Persist:
-    """Write ``state`` durably, then call ``persisted``. A later value replaces one that still waits."""
+    """Write ``state`` durably, then call ``persisted``. A later state replaces one that is not written yet."""
 
     state: PersistentState
 
@@ -38,58 +39,58 @@ class What(Enum):
     DEAD = "dead"
     LEFT = "left"
     CUT = "cut"
-    """The server that is suspect is well, agents say: only our own way to it is cut."""
+    """Agents hear the suspected server: only our own path to it is interrupted."""
     WATCHING = "watching"
-    """Our own timer came late; we look on for one lease at most."""
+    """Our own timer came late; we only observe for one lease at most."""
     ASKING = "asking"
     """A pre-vote began."""
     TAKING_OVER = "taking over"
-    """The pre-vote is won; the grants are asked for."""
+    """The pre-vote is won; grants are requested."""
     BECAME_ACTIVE = "became active"
-    """The epoch is won, proved and on disk: subscribe at every agent, with ``proof``."""
+    """The epoch is won, proved and stored: subscribe at every agent, with ``proof``."""
     HOLDING = "holding"
-    """The lease is gone: serve those who obey, end nothing."""
+    """The lease has run out: go on serving agents that still obey, and end nothing."""
     LEASE_BACK = "lease back"
     STEPPED_DOWN = "stood down"
-    """Another server leads, or we released our lease: this server is stand-by from now on."""
+    """Another server leads, or this one released its lease: it is stand-by from now on."""
     HANDING_OVER = "handing over"
     """A planned switchover began."""
     READY = "ready"
-    """The pre-vote of a planned switchover is won here; the release is awaited."""
+    """The pre-vote of a planned switchover is won; the release of the lease is awaited."""
     CALLED_OFF = "called off"
-    """A switchover or an election came to nothing; everything is as before."""
+    """A switchover or an election failed; everything is as before."""
     REFUSED = "refused"
-    """An operator's wish cannot be met, or a message broke a rule that matters to people."""
+    """An operator's order was refused, or a message broke a rule that an operator should know of."""
     PAUSED = "paused"
     RESUMED = "resumed"
     VOTERS = "voters"
-    """The site lives by another list of voters."""
+    """Another list of voters is in force."""
     NO_VOTE = "no vote"
-    """A voter without its epoch file was seen, or is this very node."""
+    """Another voter, or this node, has lost its epoch file."""
     DRIFT = "drift"
-    """A node runs from another site file."""
+    """Another node runs from a different site file."""
     DISK = "disk"
-    """The state directory does not take what must be written."""
+    """The state directory cannot be written."""
     ADOPTED = "adopted"
-    """Agent: it obeys this server under this epoch from now on."""
+    """Agent: obeys this server under this epoch from now on."""
     GRANTED = "granted"
-    """Voter: it promised this epoch to this server."""
+    """Voter: promised this epoch to this server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided and why. ``str()`` is the sentence, the same in log, history, command and test."""
+    """A decision and its reason. ``str()`` is the sentence for log, history and commands."""
 
     what: What
     because: str
     at: float
     epoch: int = 0
     node: str = ""
-    """Whom it is about."""
+    """The node that it is about."""
     proof: Proof | None = None
     """With ``BECAME_ACTIVE`` and ``ADOPTED``."""
     again: bool = False
-    """With ``BECAME_ACTIVE``: no other server can have led since this one did, so its calls are as it left them."""
+    """With ``BECAME_ACTIVE``: no other server can have led since this one did, so its calls are unchanged."""
 
     def __str__(self) -> str:
         return self.because
@@ -97,7 +98,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a program decided or found out, as its history keeps it; ``str()`` is the sentence."""
+    """An entry of a program's history; ``str()`` is the sentence."""
 
     at: float
     code: str

@@ -1,5 +1,5 @@
-"""The first start of a site, said to a server that runs already: `b2bua init` beside running nodes, and a forced
-switchover of a site that has no voters."""
+"""The first start of a site, ordered at a running server: `b2bua init` while nodes run, and a forced switchover of a
+site that has no voters yet."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from heartbeat.proof import VoterList
 
 
 def begin(node: Participant, cluster: ClusterView, now: float) -> str:
-    """Let ``node`` ask the voters of the site file for the first epoch, as soon as nobody else is heard. Returns why
-    not, as a sentence, or empty."""
+    """Let ``node`` request the first epoch from the voters of the site file, once no other server is heard. Returns
+    why not, as a sentence; empty: it does."""
     fault = _past(node, cluster)
     if not fault:
         members = node.membership
@@ -23,9 +23,10 @@ def begin(node: Participant, cluster: ClusterView, now: float) -> str:
 
 
 def begin_with_the_reached(node: Participant, cluster: ClusterView, now: float) -> str:
-    """The same for an operator's force: by the voters that are there, where these are no quorum of the site file's.
+    """As `begin`, for a forced switchover: with the voters that are reached, if they are no quorum of the site
+    file's.
 
-    A leadership that is only forced would leave voters without a vote, and nobody could take over from it.
+    A leadership that is only forced would leave voters without a vote, so that no other server could take over.
     """
     fault = _past(node, cluster)
     if fault:

@@ -1,7 +1,7 @@
-"""What of the SIP messages goes to a HOMER collector: what call each is of, and its HEP3 datagram. Pure.
+"""The export of SIP messages to a HOMER collector: the call of each message, and its HEP3 datagram. Pure.
 
-A message is only put aside when it passes; all else is done later, some at a time, so that no call waits for it. When
-more come than go, the newest are dropped and counted.
+A message is only queued when it passes; the rest is done later, a few at a time, so that no call is delayed. When the
+queue is full, new messages are dropped and counted.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from sip.message_ring import call_id_in
 from sip.redaction import redacted
 
 WAIT: Final = 0.5
-"""Seconds for which a message waits: what call it is of may be said by the next one."""
+"""Seconds for which a message is queued at least, since its call may become known by the next message."""
 AT_ONCE: Final = 50
-"""Messages that are made ready at a time, some 40 microseconds each."""
+"""Messages that are encoded at a time, some 40 microseconds each."""
 BYTES_AT_ONCE: Final = 64 * 1024
-"""As many, where messages are long: who sends such shall not hold up calls by it."""
+"""Bytes of messages that are encoded at a time, so that long messages do not delay calls."""
 MOST_WAITING: Final = 10_000
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Of messages that wait."""
+"""Bytes of queued messages."""
 MOST_NAMES: Final = 20_000
-"""Call-IDs of which the call is remembered."""
+"""Call-IDs whose calls are kept."""
 
 _TOKEN: Final = re.compile(rb"\r\nCall-State: ?1\.[0-9]{1,9}\.([0-9a-z]{1,64})\.")
 
 
 class HepExport:
-    """One for each process."""
+    """The queue of a process."""
 
     def __init__(
         self, name: str, to: Address, lines: Collection[str], lines_of: Callable[[str], Collection[str]]
     ) -> None:
-        """``name`` is that of the node, ``to`` where the collector is. Only messages of calls on ``lines`` are sent;
-        empty: all. ``lines_of`` says on which lines a call is, by the name that it has here."""
+        """``name``: the node's; ``to``: the collector's address. Only messages of calls on ``lines`` are sent; empty:
+        all. ``lines_of`` returns the lines of a call, by its name in this process."""
         self.to = to
         self.sent = 0
         self.dropped = 0
-        """Messages that were not sent: for want of room here, or in the socket."""
+        """Messages that were not sent, since the queue or the socket was full."""
         self._name = name
         self._lines = frozenset(lines)
         self._lines_of = lines_of
         self._waiting: deque[tuple[bytes, Flow, float, bool]] = deque()
         self._bytes = 0
-        """Of those that wait."""
+        """Bytes of the queued messages."""
         self._names: OrderedDict[str, str] = OrderedDict()
 
     def note(self, data: bytes, flow: Flow, now: float, sent: bool) -> None:
-        """A message passes."""
+        """Queue a message."""
         if len(self._waiting) >= MOST_WAITING or self._bytes >= MOST_BYTES:
             self.dropped += 1
             return
@@ -65,14 +65,14 @@ class HepExport:
         self._waiting.append((data, flow, now, sent))
 
     def join(self, call: str, call_id: str) -> None:
-        """A call has the dialog with that Call-ID, too."""
+        """Note that a call has a dialog with that Call-ID."""
         if call != call_id and len(call_id) <= LONGEST:
             self._names[call_id] = call
             if len(self._names) > MOST_NAMES:
                 self._names.popitem(last=False)
 
     def take(self, wall_offset: float, now: float) -> list[bytes]:
-        """The datagrams that are due; ``wall_offset`` makes the wall clock of ``now``."""
+        """The datagrams to send now; ``wall_offset``: epoch time minus ``now``."""
         ready: list[tuple[bytes, Flow, float, bool]] = []
         waiting, least = self._waiting, self._bytes - BYTES_AT_ONCE
         while waiting and len(ready) < AT_ONCE and self._bytes > least and waiting[0][2] <= now - WAIT:
@@ -99,7 +99,7 @@ class HepExport:
 
 
 def _own(flow: Flow) -> tuple[str, int]:
-    """Our end; what is not known of it is 0."""
+    """Our host and port of a flow; an unknown part is 0."""
     text, mark, rest = flow.local.partition("#")
     unknown = "::" if ":" in flow.remote[0] else "0.0.0.0"
     if mark and ">" in text:

@@ -1,4 +1,4 @@
-"""Tests of lines that an operator ordered (``sip.device.line_test``), at the program that has the line. A core."""
+"""Line tests ordered by an operator (``sip.device.line_test``), run by the program that has the line. A core."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from sip.device.line_test import DONE, RUNNING, LineTest
 
 TEST: Final = "test"
 MOST: Final = 20
-"""Tests remembered."""
+"""Tests whose results are kept."""
 LONGEST_RING: Final = 120.0
 RING: Final = 20.0
-"""Seconds that a test call rings, unless somebody says otherwise."""
+"""Seconds that a test call rings, by default."""
 
 Begin = Callable[[str, str, str, float, float], LineTest]
-"""Begins the test of a line: its name, the number to be called (empty: none), who calls, seconds to ring, now. Raises
+"""Begins the test of a line: ``(line, called number (empty: no call), caller, seconds to ring, now)``. Raises
 `Refused`."""
 
 
 class LineTests:
-    """Of one program; one test at a time."""
+    """The tests of one program, one at a time."""
 
     def __init__(self, begin: Begin) -> None:
         self._begin = begin
@@ -31,7 +31,7 @@ class LineTests:
         self._count = 0
 
     def order(self, params: Mapping[str, str], now: float) -> Progress:
-        """``test``: parameters ``line``, ``call``, ``from``, ``ring``. Raises :class:`Refused`."""
+        """The order ``test``: parameters ``line``, ``call``, ``from``, ``ring``. Raises :class:`Refused`."""
         if self._tests and next(reversed(self._tests.values()))[1].state is RUNNING:
             raise Refused("a test is under way: wait for its end")
         line = params.get("line", "")
@@ -44,7 +44,7 @@ class LineTests:
         return Progress(name, TEST, "running", f"{line} is being tested", 0, 0)
 
     def view(self, params: Mapping[str, str]) -> LineTrial:
-        """``test``: parameter ``id``. Raises :class:`Refused`."""
+        """The view ``test``: parameter ``id``. Raises :class:`Refused`."""
         found = self._tests.get(params.get("id", ""))
         if found is None:
             raise Refused("No such test is known here.", 404)

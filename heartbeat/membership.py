@@ -1,7 +1,7 @@
-"""Who belongs to a site: the input of all elections, made of the site file.
+"""The members of a site: the input of all elections, made from the site file.
 
-Nothing here changes while a program runs, except that a reload hands over another ``Membership``. What would break
-the rules is refused with the site file (``site.check``, ``timing``).
+It is constant while a program runs, but for a reload, which passes another ``Membership``. Invalid values are refused
+with the site file (``site.check``, ``timing``).
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ MOST_VOTING_AGENTS: Final = 7
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """One site, as its file says it. Servers and agents share one name space of tokens of at most 64 characters."""
+    """One site by its file. Servers and agents share one name space of tokens of at most 64 characters."""
 
     site: str
     servers: tuple[str, ...]
     standby: str = ""
-    """The server that prefers to stand by; it lends its vote to an even number of agents. Empty: there is none."""
+    """The preferred stand-by server; it also votes where the number of voting agents is even. Empty: none."""
     agents: tuple[str, ...] = ()
-    """In the order of the file; the bitmap of reached agents in a beat counts in this order."""
+    """In the order of the file, which is that of the bitmap of reached agents in a heartbeat."""
     chosen_voters: tuple[str, ...] = ()
-    """The agents that the file makes voters; empty: the first ones (see ``voters``)."""
+    """The voting agents by the file; empty: the first ones (see ``voters``)."""
     generation: int = 1
     """The number that the file gives to its list of voters, raised with each change of it. When it is higher than
     the one that the site lives by, the active server moves the site to the file's list, one voter at a time."""
@@ -50,30 +50,30 @@ class Membership:
     """``hold``: go on serving those who obey, end nothing; ``stop``: answer 503 to all."""
     takeover_without_quorum: bool = False
     config: str = ""
-    """Short hash of the site file (hexadecimal), as this node says it; shown as drift where it differs."""
+    """Short hash of the site file (hexadecimal) that this node states; a difference is reported as drift."""
     config_without_keys: str = ""
-    """The same of all but where the keys are, which is what an agent with a key of its own says."""
+    """The hash of the file without the places of keys, which an agent with its own key states."""
     given: str = ""
     """The version of the provisioned part of the site; empty: none."""
     capacity: int = 0
-    """Calls that a server of this site takes; 0: not said."""
+    """Calls at once that a server of this site accepts; 0: not stated."""
     keys: tuple[bytes, ...] = field(default=(), repr=False)
     """The site key; during a key change the new one and then the old one. The first signs, each verifies."""
 
     def runs_another_file(self, config: str) -> bool:
-        """Whether a node that says this hash runs from another site file than this one.
+        """Whether a node that states this hash runs from another site file than this one.
 
-        An agent with a key of its own has it perhaps at another place than others have the site key, so it cannot
-        judge theirs; servers judge it.
+        An agent with its own key may have it at another place than others have the site key, so it cannot compare its
+        file with theirs; servers compare it.
         """
         known = (self.config, self.config_without_keys)
         return bool(config and self.config) and self.config != self.config_without_keys and config not in known
 
     @property
     def voting_agents(self) -> tuple[str, ...]:
-        """The agents that vote: the chosen ones, or the first of the file, at most 7.
+        """The voting agents: the chosen ones, or the first of the file, at most 7.
 
-        With a single server an even number would have nobody to make it odd, so the last one does not vote.
+        With a single server no stand-by can make an even number odd, so the last agent does not vote.
         """
         agents = self.chosen_voters or self.agents[:MOST_VOTING_AGENTS]
         if len(agents) > 1 and len(agents) % 2 == 0 and not self.standby and not self.chosen_voters:
@@ -82,7 +82,7 @@ class Membership:
 
     @property
     def voters(self) -> tuple[str, ...]:
-        """All who vote: the voting agents and, where their number is even, the stand-by server."""
+        """All voters: the voting agents and, where their number is even, the stand-by server."""
         agents = self.voting_agents
         if agents and len(agents) % 2 == 0 and self.standby:
             return (*agents, self.standby)
@@ -90,20 +90,20 @@ class Membership:
 
     @property
     def quorum(self) -> int:
-        """How many of ``voters`` decide."""
+        """The number of votes that decides."""
         return self.quorum_wanted or majority(len(self.voters))
 
     @property
     def alone(self) -> bool:
-        """One server and no agents: there is nobody to share anything with, so no lease is needed."""
+        """Whether the site has one server and no agents, so that no lease is needed."""
         return len(self.servers) == 1 and not self.agents
 
     @property
     def preferred(self) -> str:
-        """The server that should be active: the first that does not prefer to stand by."""
+        """The server that should be active: the first that is not the preferred stand-by."""
         return next((name for name in self.servers if name != self.standby), "") or self.standby
 
 
 def majority(voters: int) -> int:
-    """The least number that is over half of ``voters``."""
+    """The least number that is more than half of ``voters``."""
     return voters // 2 + 1

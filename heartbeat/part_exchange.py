@@ -1,8 +1,8 @@
-"""The provisioned part of a site, handed from node to node beside the heartbeats. A core.
+"""The distribution of the provisioned part of a site from node to node, with the heartbeats. A core.
 
-Each heartbeat, and each answer to one, says which version its sender lives by (``given``). Who hears of a newer one
-asks for it, piece by piece (``kind=fetch``), on the way by which it heard, and what it asks for and gets is signed as
-heartbeats are. So every node has it soon that is reached by any other that has it, whoever leads meanwhile.
+Each heartbeat, and each response to one, states the version that its sender uses (``given``). A node that learns of a
+newer version requests it piece by piece (``kind=fetch``) by the same path; these messages are signed as heartbeats
+are. So every node gets it that is reached by any other node that has it, whichever server leads.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from heartbeat.site.model import Site
 from heartbeat.site.provisioned import MOST_BYTES, NEVER, Version
 
 PIECE: Final = 900
-"""Bytes of one piece: with its header it fits into a datagram."""
+"""Bytes of one piece, which with its header has to fit into a datagram."""
 PATIENCE: Final = 1.0
-"""Seconds after which a piece that did not come is asked for again, of whoever is heard next."""
+"""Seconds after which a missing piece is requested again, from the next node that is heard."""
 AGAIN: Final = 30.0
-"""Seconds after which a version that this node could not live by is fetched once more."""
+"""Seconds after which a version that this node could not use is fetched once more."""
 
 
 class TakePart(NamedTuple):
-    """An action for the shell: live by this provisioned part of the site, if it is right."""
+    """An action for the shell: use this provisioned part of the site, if it is valid."""
 
     packed: bytes
     agent: str = ""
-    """The agent that had it, where it is right only with a server's seal."""
+    """The agent that sent it, from which only a part with a server's seal is accepted; ``""``: another node."""
 
 
 class _Fetching(NamedTuple):
@@ -41,34 +41,34 @@ class _Fetching(NamedTuple):
     asked_at: float
     began_at: float
     sealed: bool
-    """Its node may have made it up: only what a server has sealed is taken."""
+    """The node is not trusted: only a part with a server's seal is accepted."""
     data: bytes = b""
 
 
 class PartExchange:
-    """Of one node; ``ask`` sends a question to the node that it names, ``do`` is given what the shell has
-    to do: an action of a type that the SIP stack does not know."""
+    """The exchange at one node; ``ask`` sends a request to the node that it names, ``do`` is called with actions for
+    the shell (:class:`TakePart`)."""
 
     def __init__(
         self, participant: Participant, ask: Callable[[Tell], None], do: Callable[[Any], None], site: Site
     ) -> None:
         self.behind: dict[str, float] = {}
-        """Nodes that live by an older version than this one, and since when that was seen."""
+        """Nodes that use an older version than this one -> since when that is known."""
         self.newest = NEVER
-        """The highest version that was heard of."""
+        """The highest version that any node has stated."""
         self.versions: dict[str, Version] = {}
-        """By which version each other node said last that it lives."""
+        """Node -> the version that it stated last."""
         self._participant = participant
         self._ask = ask
         self._do = do
         self._fetching: _Fetching | None = None
         self._sealed_at: dict[str, float] = {}
-        """Agent -> when it was asked last for what is to be sealed."""
+        """Agent -> when a sealed part was last requested from it."""
         self._had: tuple[Version, float]
         self.live_by(site)
 
     def live_by(self, site: Site) -> None:
-        """The site is that from now on."""
+        """Use this site from now on."""
         self._part = site.provisioned
         self._wanted = site.identity.provisioned != "no"
         self._given = site.membership().given
@@ -77,7 +77,7 @@ class PartExchange:
         self.behind.clear()
 
     def learn(self, beat: Beat, now: float, sealed: bool = False) -> None:
-        """Any statement of another node; ``sealed``: of what it has only that is taken which a server has sealed."""
+        """Take any statement of another node; ``sealed``: from it only a part with a server's seal is accepted."""
         if beat.given == self._given:
             self.versions[beat.node] = self._part.version
             self.behind.pop(beat.node, None)
@@ -101,7 +101,7 @@ class PartExchange:
         return under_way.version < version
 
     def _may_try(self, agent: str, now: float) -> bool:
-        """Whether an agent that may lie is asked: each in its turn, so that none keeps what others have away."""
+        """Whether a part is requested from an untrusted agent: they take turns, so that none can block the others."""
         under_way = self._fetching
         if under_way is not None and now - under_way.asked_at <= PATIENCE:
             turn_over = under_way.sealed and now - under_way.began_at > AGAIN
@@ -118,7 +118,7 @@ class PartExchange:
         self._ask(Tell(fetching.node, self._participant.stamp(fetching.node, kind=FETCH, fetch=wanted)))
 
     def answer(self, asked: Beat) -> Beat:
-        """The answer to a question for a piece; without one, when this node lives by another version."""
+        """The response to a request for a piece; without a piece where this node uses another version."""
         version, offset = _wanted(asked.fetch)
         piece = ""
         if version == self._part.version and offset < len(self._part.packed):
@@ -128,7 +128,7 @@ class PartExchange:
         return self._participant.stamp(asked.node, kind=FETCH, re=re, piece=piece)
 
     def answered(self, answer: Beat, now: float) -> None:
-        """An answer of another node: ask for the next piece, or take the whole."""
+        """Take the response of another node: request the next piece, or use the complete part."""
         under_way = self._fetching
         if under_way is None or answer.node != under_way.node:
             return

@@ -1,4 +1,4 @@
-"""What a node must not forget, and its text on disk."""
+"""The state of a node that survives a restart, and its text on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class PersistentStateError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """The server that a quorum, or an operator's force, put in charge."""
+    """A leadership: the server elected by a quorum, or forced by an operator, and its epoch."""
 
     epoch: int = 0
     node: str = ""
@@ -26,7 +26,8 @@ class Leadership:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """The highest epoch that was granted or adopted to one start of a server; to nobody where a vote was restored."""
+    """The highest epoch granted to, or adopted from, one start of a server; without a server where a vote was
+    restored."""
 
     epoch: int
     node: str
@@ -35,39 +36,39 @@ class Granted:
 
     @property
     def start(self) -> Start:
-        """To whom."""
+        """The start of the server that it was granted to."""
         return Start(self.node, self.incarnation, self.commitment)
 
 
 @dataclass(frozen=True, slots=True)
 class PersistentState:
-    """What a node keeps on disk, whole. Written before it is used."""
+    """All that a node keeps on disk. A state is written before it is used."""
 
     incarnation: int
     """Counts the starts of this node."""
     serial: int = 0
-    """Counts the changes of this value, so that whoever waits for the disk knows what has arrived there."""
+    """Counts the changes of this state, so that it is known which of them are on disk."""
     first: bool = False
-    """Server: an operator said that the site starts for the first time, and no epoch was proved since."""
+    """Server: an operator declared the first start of the site, and no epoch was proved since."""
     non_voting: bool = True
-    """No vote: this file began empty, and nobody said that this was meant."""
+    """No vote: the file was missing, and no operator has declared a first start or restored the vote."""
     voters: VoterList = field(default_factory=VoterList)
     leadership: Leadership = field(default_factory=Leadership)
     """The highest proved epoch."""
     granted: tuple[Granted, ...] = ()
-    """One for each start of a server, the latest first."""
+    """One entry for each start of a server, the latest first."""
     ended: tuple[str, ...] = ()
-    """The commitments of starts that have died: their secrets were revealed. The latest first."""
+    """The commitments of starts that have died (their secrets were revealed), the latest first."""
     lease: float = 0.0
-    """The longest lease, in seconds, that the present leader or the one granted last may draw from this voter."""
+    """The longest lease in seconds that the present leader, or the server granted last, may have from this voter."""
 
     @property
     def promised_epoch(self) -> int:
-        """The highest epoch that was granted or adopted to anybody."""
+        """The highest epoch granted to, or adopted from, any server."""
         return max((granted.epoch for granted in self.granted), default=0)
 
     def promised_to_others(self, start: Start) -> int:
-        """The highest epoch that was granted or adopted to another than ``start``, be it one of the same server."""
+        """The highest epoch granted to, or adopted from, another start than ``start``, also of the same server."""
         return max((granted.epoch for granted in self.granted if granted.start != start), default=0)
 
 
@@ -84,7 +85,7 @@ def encode(state: PersistentState) -> str:
             "ruler": [leadership.epoch, leadership.node, leadership.incarnation, leadership.forced],
             "lease": state.lease,
             "granted": [[each.epoch, each.node, each.incarnation] for each in state.granted],
-            # beside them, so that an older version can read the file too
+            # separate from them, so that an older version can read the file, too
             "commitments": [each.commitment for each in state.granted],
             "ended": state.ended,
         }
@@ -92,7 +93,7 @@ def encode(state: PersistentState) -> str:
 
 
 def decode(text: str) -> PersistentState:
-    """Read :func:`encode` again. Raises :class:`PersistentStateError`."""
+    """The inverse of :func:`encode`. Raises :class:`PersistentStateError`."""
     try:
         value: dict[str, Any] = json.loads(text)
         epoch, node, incarnation, forced = value["ruler"]

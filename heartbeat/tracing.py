@@ -1,4 +1,4 @@
-"""What a process remembers of its SIP messages, how much of them by the site file, and what it shows of them."""
+"""The SIP messages that a process keeps, within the limits of the site file, and the view of them."""
 
 from __future__ import annotations
 
@@ -19,28 +19,27 @@ from sip.wire.headers import bracketed
 
 MEGABYTE: Final = 1024 * 1024
 MOST_MESSAGES: Final = 2000
-"""Of one answer, the last ones."""
+"""Messages in one answer; the last ones are given."""
 MOST_BYTES: Final = MEGABYTE
-"""Of one answer, besides: the process does nothing else while it makes one."""
+"""Bytes of messages in one answer: the process is blocked while it makes one."""
 _TOKENS: Final = re.compile(rb'all-[Ss]tate(?:: ?|":")1\.[0-9]{1,9}\.([0-9a-z]{1,64})\.')
-"""A state token names its call, in a header and in a record (docs/wire.md)."""
+"""A state token, in a header and in a record, contains the id of its call (docs/wire.md)."""
 
 
 class Noting(Protocol):
-    """What messages pass: the receiver of a stack, or a pump."""
+    """An object that calls ``note`` with each message: the receiver of a stack, or a pump."""
 
     note: Note | None
 
 
 class Tracing:
-    """One for each process."""
+    """The kept messages of a process, and their export."""
 
     def __init__(self, name: str, stack: Stack, pump: Noting, peer_of: Callable[[Flow], str], site: Site) -> None:
-        """``name`` is that of the node; ``peer_of`` says who has the other end of a flow, ``""`` where it is not
-        known."""
+        """``name``: the node's; ``peer_of`` returns the node at the other end of a flow, ``""``: unknown."""
         self.ring = MessageRing()
         self.export: HepExport | None = None
-        """What goes to the collector of the site file, if there is one."""
+        """The export to the collector of the site file; None: there is none."""
         self._name = name
         self._passed: tuple[Noting, ...] = (stack.receiver, pump)
         self._call_ids = stack.call_ids
@@ -50,7 +49,7 @@ class Tracing:
         self.live_by(site)
 
     def live_by(self, site: Site) -> None:
-        """Note messages as the site file says, and send them where it says."""
+        """Keep and export messages by the settings of this site file from now on."""
         wanted, former = site.trace, self._settings
         self._settings = wanted
         if wanted.memory != former.memory:
@@ -74,12 +73,12 @@ class Tracing:
         ids.joined = export.join if export is not None else None
 
     def collected(self) -> dict[str, int]:
-        """How many messages went to the collector, and how many not."""
+        """The numbers of messages that were sent to the collector, and that were dropped."""
         export = self.export
         return {} if export is None else {"sent": export.sent, "dropped": export.dropped}
 
     def view(self, params: Mapping[str, str]) -> Trace:
-        """The messages with the Call-IDs of the parameter ``id``, and of calls that are named so. Raises
+        """The messages with the Call-IDs, or of the calls with the ids, in the parameter ``id``. Raises
         :class:`Refused`."""
         ids = ids_of(params)
         if not ids:
@@ -109,7 +108,7 @@ class Tracing:
 
 
 def _last(found: list[Recorded]) -> list[Recorded]:
-    """As many as one answer has."""
+    """The last messages, as many as fit into one answer."""
     taken, left = found[-MOST_MESSAGES:], MOST_BYTES
     for number, message in enumerate(reversed(taken)):
         left -= len(message.data)
@@ -119,13 +118,13 @@ def _last(found: list[Recorded]) -> list[Recorded]:
 
 
 def ids_of(params: Mapping[str, str]) -> tuple[str, ...]:
-    """The ids that somebody asks for."""
+    """The ids in the parameter ``id``."""
     return tuple(one for one in params.get("id", "").split(",") if one)
 
 
 def local_of(flow: Flow) -> str:
-    """Our end of a flow: the address of its listener, or that which a connection of ours was bound to, whose port is
-    not known; ``""`` where nothing is."""
+    """Our address of a flow: that of its listener, or the one that our connection is bound to (without its port,
+    which is not known); ``""``: unknown."""
     name, mark, rest = flow.local.partition("#")
     if not mark or ">" not in name:
         return name

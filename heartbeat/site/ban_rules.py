@@ -1,4 +1,4 @@
-"""Who is banned, and who never is, as the site file says."""
+"""Bans by the settings of the site file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 def ban_by(stack: Stack, settings: BanSettings, is_peer: Callable[[str], bool]) -> None:
-    """From now on; ``is_peer`` says whether a host is at an address of a line, or a phone's that is registered."""
+    """Use these settings from now on; ``is_peer`` returns whether a host belongs to a line's peer or a registered
+    phone."""
     bans = stack.bans
     bans.exempt = partial(_is_exempt, stack, is_peer, [source.network for source in settings.never])
     bans.told = partial(_say, stack)

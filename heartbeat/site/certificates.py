@@ -1,4 +1,4 @@
-"""The certificates that a site file names: read, and what is wrong with them. A shell: it reads files."""
+"""Reads and checks the certificates that a site file names. A shell: it reads files."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ DAY = 86400.0
 
 
 class CertificateError(Exception):
-    """A program cannot start with its certificates; a sentence each."""
+    """A program cannot start with its certificates; one sentence for each reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What came of reading the certificates of one program."""
+    """The certificates of one program, and their faults."""
 
     credentials: Credentials
-    """Nothing to be shown where there is no ``tls``, or where it cannot be used."""
+    """Empty where there is no ``tls``, or it cannot be used."""
     complaints: tuple[str, ...] = ()
-    """Why they cannot be used, a sentence each with its place."""
+    """Why they cannot be used, one sentence each with its place."""
     expired: tuple[str, ...] = ()
-    """Those that nobody believes at present, a sentence each: a program starts with them all the same, as it has
-    other things to do than TLS."""
+    """Certificates that are not valid at present, one sentence each; a program starts all the same, since not all it
+    does needs TLS."""
     warnings: tuple[str, ...] = ()
-    """What will not do for long, or not for everybody, a sentence each with its place."""
+    """Certificates that expire soon, or do not fit all names, one sentence each with its place."""
 
 
 def read(site: Site, node: str, now: float | None = None) -> Read:
-    """The certificates of a server or an agent, as of ``now`` (epoch seconds; left out: as of this moment)."""
+    """The certificates of a server or an agent, checked for the time ``now`` (epoch seconds; default: the
+    present)."""
     program = site.servers.get(node) or site.agents[node]
     place = f"{'servers' if node in site.servers else 'agents'}.{node}"
     try:
@@ -54,7 +55,7 @@ def read(site: Site, node: str, now: float | None = None) -> Read:
 
 
 def trouble_of(certificate: Certificate, tls: Tls | None, now: float) -> str:
-    """What is wrong with a certificate at that moment (epoch seconds), half a sentence; ``""``: nothing."""
+    """The fault of a certificate at the time ``now`` (epoch seconds), as half a sentence; ``""``: none."""
     left = certificate.not_after - now
     names = " and ".join(certificate.names[:3]) or "nobody"
     what = f"the certificate {certificate.path} ({names})"
@@ -71,7 +72,7 @@ def trouble_of(certificate: Certificate, tls: Tls | None, now: float) -> str:
 
 
 class OwnCertificates:
-    """Those of a program at work."""
+    """The certificates in use by a running program."""
 
     def __init__(self, site: Site, node: str) -> None:
         """Raises :class:`CertificateError`."""
@@ -81,25 +82,25 @@ class OwnCertificates:
         if read.complaints:
             raise CertificateError("\n".join(read.complaints))
         self.codecs = StreamCodecs(read.credentials, _origins(site, node)) if _uses_codecs(site, node) else None
-        """None for a program that has nothing to do with TLS and WebSocket, until its next start."""
+        """None for a program that does not use TLS or WebSocket; that does not change before its next start."""
 
     def read(self, site: Site) -> Read:
-        """Those that a site file names, as they are on disk now. A thread may do it."""
+        """Read the certificates of a site file from disk; may be called in a thread."""
         return read(site, self._node) if _uses_codecs(site, self._node) else Read(Credentials(()))
 
     def take(self, site: Site, found: Read) -> None:
-        """Show these from now on; streams that are there go on by those that they began with."""
+        """Use these for new connections; existing ones keep theirs."""
         self._site = site
         if self.codecs is not None:
             self.codecs.credentials = found.credentials
             self.codecs.allow(_origins(site, self._node))
 
     def ages(self, now: float) -> tuple[CertificateAge, ...]:
-        """For status, at that moment (epoch seconds)."""
+        """The ages for the status, at the time ``now`` (epoch seconds)."""
         return tuple(CertificateAge(str(one.path), one.names, round(one.not_after - now, 1)) for one in self._shown())
 
     def warnings(self, now: float) -> list[str]:
-        """A sentence for each that will not do, or not for long."""
+        """A sentence for each certificate that is not valid or expires soon."""
         tls = self._site.tls_of(self._node)
         found = [trouble_of(one, tls, now) for one in self._shown()]
         return [f"{self._node}: {trouble}" for trouble in found if trouble]
@@ -133,7 +134,7 @@ def _credentials(site: Site, program: Server | Agent) -> Credentials:
 
 
 def _unfit(site: Site, program: Server | Agent, place: str, credentials: Credentials) -> Iterator[str]:
-    """Names under which it is shown, and which none of its certificates has."""
+    """Names that the program is addressed by and none of its certificates has."""
     owner = program.name if isinstance(program, Agent) else ""
     lines = [line for line in site.lines_of(owner) if line.by_tls and line.advertise]
     wanted = {line.advertise: f"lines.{line.name}.advertise" for line in lines}

@@ -157,7 +157,8 @@ def _agents(site: Site) -> Iterator[str]:
 
 
 def _program(place: str, program: Server | Agent, endpoints: Iterable[Endpoint]) -> Iterator[str]:
-    """What servers and agents alike need; ``endpoints``: all at which it listens besides its ``sip``."""
+    """Errors that servers and agents can both have; ``endpoints``: all that the program listens at, without
+    ``sip``."""
     if program.api is not None and program.api.port and program.api_token is None:
         yield f"{place}.api_token: is missing: an API over TCP needs a token"
     path = program.api_address.path
@@ -175,7 +176,7 @@ def _program(place: str, program: Server | Agent, endpoints: Iterable[Endpoint])
 
 
 def _listeners(site: Site) -> Iterator[str]:
-    """Two listeners at one address; wildcards of different programs may be on different machines."""
+    """Errors where two listeners have one address; wildcards of different programs may be on different machines."""
     taken: list[tuple[str, str, Endpoint]] = []
     programs: list[Server | Agent] = [*site.servers.values(), *site.agents.values()]
     for program in programs:

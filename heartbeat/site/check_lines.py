@@ -18,7 +18,7 @@ TRUNK_ONLY: Final = (
     "address"
 )  # fmt: skip
 LEAST_SILENCE: Final = 5
-"""Seconds without RTP that happen in any call: a device that suppresses silence sends nothing meanwhile."""
+"""Seconds without RTP that are normal in a call: a device with silence suppression sends nothing meanwhile."""
 
 
 def line_complaints(site: Site, written: Mapping[str, frozenset[str]]) -> Iterator[str]:
@@ -80,7 +80,7 @@ def _mailbox(site: Site, place: str, line: LineSettings, written: Mapping[str, f
 
 
 def _secured(site: Site, place: str, line: LineSettings) -> Iterator[str]:
-    """What a trunk by TLS needs of the programs that have it."""
+    """Errors of TLS trunks: what they need of their programs."""
     if line.kind != "trunk":
         return
     owners: list[Server | Agent] = [site.agents[line.agent]] if line.agent in site.agents else []
@@ -157,7 +157,7 @@ def _phone(place: str, line: LineSettings) -> Iterator[str]:
 
 
 def _direct(place: str, line: LineSettings) -> Iterator[str]:
-    """What only an agent has for phones."""
+    """Errors of direct telephones: settings that need an agent."""
     if line.agent:
         yield f'{place}.agent: is not for direct telephones, which register with the servers: say kind = "phone"'
     if line.media != "direct":
@@ -180,7 +180,7 @@ def _station(site: Site, line: LineSettings) -> Iterator[str]:
 
 
 def _web(site: Site, place: str, line: LineSettings) -> Iterator[str]:
-    """What is of browsers alone."""
+    """Errors of web lines, and of settings of browsers in other lines."""
     if line.kind != "web":
         if line.return_within != RETURN_WITHIN:
             yield f"{place}.return_within: is only for browsers"
@@ -198,7 +198,7 @@ def _web(site: Site, place: str, line: LineSettings) -> Iterator[str]:
 
 
 def _sources(site: Site) -> Iterator[str]:
-    """A request's address must say which trunk it belongs to, at each agent and at the servers."""
+    """Errors where the source address of a request would not identify one trunk, at an agent or at the servers."""
     known = [(line, source) for line in site.lines.values() for source in line.source]
     for (line, source), (other, theirs) in itertools.combinations(known, 2):
         if line.agent == other.agent and line is not other and source.overlaps(theirs):
@@ -223,7 +223,7 @@ def _unique_numbers(site: Site) -> Iterator[str]:
 
 
 def _forwarding(site: Site) -> Iterator[str]:
-    """Lines that forward always, each to the next, in a ring."""
+    """Errors where lines with ``forward.always`` forward to each other in a loop."""
     owner = {number: line for line in site.lines.values() for number in line.numbers}
     reported: set[str] = set()
     for start in site.lines.values():
@@ -237,7 +237,7 @@ def _forwarding(site: Site) -> Iterator[str]:
 
 
 def _inner_addresses(site: Site) -> dict[tuple[str, int], str]:
-    """Where the site talks to itself and to operators, by address; no device is there."""
+    """Address -> its use, for addresses at which programs listen for each other and for operators."""
     found: dict[tuple[str, int], str] = {}
     for server in site.servers.values():
         found |= {endpoint.address: f"servers.{server.name}.listen" for endpoint in server.listen}

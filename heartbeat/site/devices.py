@@ -1,4 +1,4 @@
-"""What the device side of agents and servers takes from the site file (``sip.device``)."""
+"""The settings of the device side of agents and servers (``sip.device``), from the site file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sip.wire.headers import bracketed
 
 
 def policy_of(line: LineSettings, local: str) -> LinePolicy:
-    """How a line meets its devices, to whom we are ``local`` (``host:port``)."""
+    """The policy of a line towards its devices, which see us as ``local`` (``host:port``)."""
     account = None
     if (register := line.register) is not None:
         host = register.domain or bracketed(register.registrar.host)
@@ -54,7 +54,7 @@ def policy_of(line: LineSettings, local: str) -> LinePolicy:
 
 
 def phone_of(line: LineSettings) -> PhonePolicy:
-    """What a phone's line wants of its devices."""
+    """The policy of a phone's line."""
     return PhonePolicy(line.name, line.aor_user, line.contacts, line.expires, line.keep_alive)
 
 
@@ -67,7 +67,7 @@ _HIDDEN_DIVERSIONS: Final = {
 
 
 def identity_of(line: LineSettings) -> IdentityPolicy:
-    """What is believed of a line's devices, and what they are told, of who calls whom."""
+    """The policy of a line for caller and called identities."""
     claims = (*line.numbers, line.aor_user) if line.is_phone else line.numbers
     register = line.register
     return IdentityPolicy(
@@ -89,7 +89,7 @@ def identity_of(line: LineSettings) -> IdentityPolicy:
 
 
 def shown_to_devices(line: LineSettings, program: Server | Agent) -> str:
-    """Our ``host:port`` to be written into messages to the devices of a line of that program."""
+    """Our ``host:port`` in messages to the devices of a line of that program."""
     here = [one for one in program.sip if one.host == line.address.strip("[]")] or program.sip
     secured = [one for one in here if one.transport == "tls"] if line.by_tls else []
     first = next(iter(secured or here), None)
@@ -101,7 +101,8 @@ def shown_to_devices(line: LineSettings, program: Server | Agent) -> str:
 
 
 def site_addresses(site: Site) -> frozenset[Address]:
-    """Where programs of the site listen for each other and for commands: nothing of a device's is sent there."""
+    """Addresses at which programs of the site listen for each other and for commands; nothing is sent there on behalf
+    of a device."""
     found: set[Address] = set()
     for server in site.servers.values():
         endpoints = (*server.listen, *([server.beat] if server.beat is not None else ()))

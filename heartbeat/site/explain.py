@@ -1,4 +1,4 @@
-"""What a site file means: its tables, and which failures the site survives. Pure: data and sentences.
+"""The explanation of a site file: its tables, and which failures the site survives. Pure: data and sentences.
 
 The failures are enumerated by kind of node, not by name: all voting agents count alike, so one of them stands for
 each. The rules are those of the votes (heartbeat.md): the active server needs answers from a quorum, an agent's among
@@ -29,10 +29,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What becomes of the site when something fails. Calls of dead agents are another matter: see ``notes``."""
+    """The effect of a failure on the site; for the calls of dead agents see ``notes``."""
 
     failed: str
-    """What fails, as people say it: ``m1 and one of gw1, gw2``."""
+    """What fails, in words: ``m1 and one of gw1, gw2``."""
     survived: bool
     """True when calls between the other lines go on and new ones are made."""
     outcome: Outcome
@@ -55,11 +55,11 @@ class SiteExplanation:
     decision: str
     """The same as a sentence."""
     notes: tuple[str, ...]
-    """What to know before an evening falls: single points of failure, lines that nothing reaches."""
+    """Weaknesses of the site: single points of failure, lines that no route reaches."""
 
 
 def explain(site: Site) -> SiteExplanation:
-    """What ``site`` means."""
+    """Explain ``site``."""
     servers, agents = len(site.servers), len(site.agents)
     summary = (
         f"Site {site.name}: {_count(servers, 'server')}, {_count(agents, 'agent')}, "
@@ -116,7 +116,7 @@ def _failures(site: Site) -> Iterator[Failure]:
 
 
 def _failure(site: Site, failed: str, dead: set[str]) -> Failure:
-    """The state of the site once all of ``dead`` are gone together, the main having been active."""
+    """The state of the site after all of ``dead`` failed at once while the main was active."""
     main, standby = site.main.name, site.standby
     left = [name for name in site.electors if name not in dead]
     votes = f"{len(left)} of {len(site.electors)} votes are left and {site.quorum} needed"
@@ -324,7 +324,7 @@ def _change(route: Route) -> str:
 
 
 def _any(count: int, names: list[str], server: str = "") -> str:
-    """So many of the agents ``names``, and perhaps a server."""
+    """``count`` of the agents ``names``, and perhaps a server, in words."""
     number = {1: "one", 2: "two"}[count]
     if len(names) == count:
         *first, last = [*([server] if server else []), *names]

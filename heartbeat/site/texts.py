@@ -1,4 +1,4 @@
-"""What a text of the site file may be, by the words that the model has for it: names, numbers, hosts, URLs. Pure.
+"""Checks of texts of the site file, by their kinds in the model: names, numbers, hosts, URLs. Pure.
 
 Each check returns its text, or raises ValueError with the rest of a sentence.
 """
@@ -23,7 +23,7 @@ NUMBER: Final = re.compile(r"[A-Za-z0-9+*#_.!\-]{1,64}")
 
 
 def shown(value: object) -> str:
-    """A value as sentences show it; what is in a table may be a secret."""
+    """A value for an error text; the content of a table is not shown, since it may be a secret."""
     if isinstance(value, Mapping | list | tuple):
         return "a table" if isinstance(value, Mapping) else "a list"
     if isinstance(value, float) and value == value:
@@ -117,4 +117,4 @@ TEXTS: Final[Mapping[str, Callable[[str], str]]] = MappingProxyType(
         "header text": _header_text,
     }
 )
-"""What the limits of a text, by their words in the model, let pass."""
+"""The check of each kind of text, by its name in the model."""

@@ -22,7 +22,7 @@ class Within(NamedTuple):
 
 
 def figure(number: float) -> str:
-    """A number as people write it: no exponent, no needless decimals."""
+    """A number in plain notation: no exponent, no trailing zeros."""
     return f"{number:.0f}" if number % 1 == 0 else f"{number:g}"
 
 
@@ -181,7 +181,7 @@ class Source:
             raise ValueError(f"must be an address, address:port or network/bits: {error}") from None
 
     def overlaps(self, other: Source) -> bool:
-        """True when some address and port belong to both."""
+        """Whether some address and port belong to both."""
         if self.port is not None and other.port is not None and self.port != other.port:
             return False
         if isinstance(self.network, ipaddress.IPv4Network):
@@ -300,7 +300,7 @@ class Pattern:
 
     @property
     def lead(self) -> str:
-        """What all its numbers begin with."""
+        """The common beginning of all its numbers."""
         return re.split(r"[?\[]", self.text.removesuffix("*"), maxsplit=1)[0]
 
     def __str__(self) -> str:
