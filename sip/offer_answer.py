@@ -1,8 +1,8 @@
-"""Offer and answer in one dialog (RFC 3264, RFC 6337): what both ends live by, and what one of them asks for.
+"""Offer and answer in one dialog (RFC 3264, RFC 6337): the agreed session, and an offer that is not answered yet.
 
-A refused offer leaves everything as it was (RFC 3261 section 14.1), and a session is refreshed with what was
-agreed, not with what was said last. What a provisional response describes is a preview of the answer (RFC 6337
-section 3.1.1): it counts when a later message completes the exchange without a description of its own.
+A refused offer leaves everything as it was (RFC 3261 section 14.1), and a session is refreshed with what was agreed,
+not with the last description. The description in an unreliable provisional response is a preview of the answer (RFC
+6337 section 3.1.1): it counts when a later message completes the exchange without a description of its own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ as INFO and MESSAGE, is the users' own business."""
 
 
 class OfferAnswerState(NamedTuple):
-    """All that the machine of one dialog knows."""
+    """The state of the machine of one dialog."""
 
     state: str = NOTHING
     local: bytes = b""
@@ -53,7 +53,7 @@ UNKNOWN: Final = OfferAnswerState()
 
 
 class OfferAnswer:
-    """The machine of one dialog. ``local`` and ``remote`` are what was agreed, ``b""`` as long as nothing was."""
+    """The machine of one dialog. ``local`` and ``remote``: the agreed descriptions, ``b""`` while there are none."""
 
     __slots__ = ("_newest", "_next_local", "_next_remote", "local", "remote", "state")
 
@@ -66,7 +66,7 @@ class OfferAnswer:
         self._next_local = known.next_local
         self._next_remote = known.next_remote
         self._newest = known.newest
-        """The description of ours with the highest version, whatever became of it."""
+        """Our description with the highest version, accepted or not."""
 
     def export(self) -> OfferAnswerState:
         """The frozen value from which the same machine can be made elsewhere."""
@@ -76,21 +76,21 @@ class OfferAnswer:
 
     @property
     def last_local(self) -> bytes:
-        """What we described last, agreed or not; a refused offer does not count."""
+        """Our last description, agreed or not, but for refused offers."""
         return self._next_local or self.local
 
     @property
     def last_remote(self) -> bytes:
-        """What they described last, agreed or not; a refused offer does not count."""
+        """The peer's last description, agreed or not, but for refused offers."""
         return self._next_remote or self.remote
 
     def send(self, description: bytes) -> None:
-        """We describe the session: an offer, or the answer to theirs."""
+        """We send a description: an offer, or the answer to the peer's."""
         self._step(SENT, description)
         self._newest = self._newest or description
 
     def receive(self, description: bytes) -> None:
-        """They describe the session: an offer, or the answer to ours."""
+        """The peer sends a description: an offer, or the answer to ours."""
         self._step(RECEIVED, description)
 
     def accept(self) -> None:
@@ -104,8 +104,8 @@ class OfferAnswer:
     def continued(self, description: bytes) -> bytes:
         """``description`` with the origin line and the sections of this dialog (RFC 3264 section 8).
 
-        What they have been told already keeps its version; anything else gets one that was never used, by a refused
-        offer neither. A description that cannot be read stays as it is.
+        A description that was sent before keeps its version; any other gets one that was never used, not even by a
+        refused offer. A malformed description is returned unchanged.
         """
         if not self._newest:
             return description
@@ -124,9 +124,10 @@ class OfferAnswer:
         return self._newest
 
     def fitted(self, description: bytes) -> bytes:
-        """What we are about to describe in a session that stands, with as many ``m=`` sections as they expect: an
-        answer has those of their offer (RFC 3264 section 6), an offer no fewer than the session (section 8), whoever
-        is behind us now. What is missing is refused (port 0). A description that cannot be read stays as it is.
+        """A description for an established session, with the number of ``m=`` sections that the peer expects: an
+        answer has those of the offer (RFC 3264 section 6), an offer no fewer than the session (section 8), although
+        the party behind us may have changed. Missing sections are added as refused (port 0). A malformed description
+        is returned unchanged.
         """
         answers = self.state in (REMOTE_OFFER, REMOTE_CHANGE)
         known = self._next_remote if answers else self._known
@@ -141,18 +142,18 @@ class OfferAnswer:
 
     @property
     def _known(self) -> bytes:
-        """The description with all sections of the session; of one that a process before us had, an outline."""
-        if sdp.count(self.remote) > sdp.count(self.local):  # they did not get all that they offered answered
+        """The description with all sections of the session; for a session of an earlier process, an outline."""
+        if sdp.count(self.remote) > sdp.count(self.local):  # our answer had fewer sections than the offer
             return self.remote
         return self.local or self._newest
 
     def refreshes(self, description: bytes) -> bool:
-        """Whether they describe exactly what is agreed, so that nothing changes (RFC 4028 section 7.4)."""
+        """Whether the peer's description is the agreed one, so that nothing changes (RFC 4028 section 7.4)."""
         return self.state == AGREED and bool(self.local) and description == self.remote
 
     def clash(self, update: Request) -> int:
-        """The status that refuses an UPDATE of theirs with an offer (RFC 3311 section 5.2), 0 when it may be made:
-        491 where an offer of ours is not answered, 500 where one of theirs is not."""
+        """The status that refuses the peer's UPDATE with an offer (RFC 3311 section 5.2), 0: it is acceptable. 491
+        while an offer of ours is not answered, 500 while one of the peer's is not."""
         if not update.body or self.state in (AGREED, NOTHING) or description_in(update) is None:
             return 0
         return 491 if self.state in (LOCAL_OFFER, LOCAL_CHANGE) else 500
@@ -172,7 +173,8 @@ class OfferAnswer:
         self._next_remote = description
 
     def _commit(self, _: bytes) -> None:
-        """An answer that never came leaves the former one (RFC 3261 section 13.2.1 wants one; some forget it)."""
+        """Complete the exchange. Without an answer, which RFC 3261 section 13.2.1 requires but some peers omit, the
+        former one stays."""
         self.local, self.remote = self._next_local or self.local, self._next_remote or self.remote
         self._next_local = self._next_remote = b""
 
@@ -205,7 +207,8 @@ OfferAnswer.TABLE = {
 
 
 def description_in(message: Message) -> slice | None:
-    """Where the offer or answer is in the body of a message; ``None`` without one (RFC 5621, RFC 6337 section 2)."""
+    """The slice of a message's body that is the offer or answer; ``None``: there is none (RFC 5621, RFC 6337 section
+    2)."""
     body = message.body
     if not body:
         return None

@@ -1,1 +1,1 @@
-"""STIR: who calls, signed by who knows (RFC 8224, RFC 8225, RFC 8588)."""
+"""STIR/SHAKEN: signed caller identity (RFC 8224, RFC 8225, RFC 8588)."""

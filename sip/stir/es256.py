@@ -1,6 +1,6 @@
 """Signatures and certificates of STIR (RFC 8226, RFC 7518 section 3.4), by ``cryptography``.
 
-It is an extra: who has no line with ``stir_sign`` or ``stir_verify`` needs none of it.
+It is an extra, needed only for lines with ``stir_sign`` or ``stir_verify``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ES256: Final = ec.ECDSA(SHA256())
 
 
 class Unsupported(ValueError):
-    """A key or certificate that cannot be used; ``str()`` is a sentence."""
+    """A key or certificate that cannot be used; ``str()`` says why."""
 
 
 class Signer:
@@ -38,13 +38,13 @@ class Signer:
         self._key = key
 
     def sign(self, data: bytes) -> bytes:
-        """r and s."""
+        """The signature: r and s, 32 bytes each."""
         r, s = decode_dss_signature(self._key.sign(data, _ES256))
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
 class Authorities:
-    """Those by whose certificates callers are believed."""
+    """The certificate authorities that are trusted for callers."""
 
     def __init__(self, pem: bytes) -> None:
         """Raises :class:`Unsupported`."""
@@ -53,8 +53,8 @@ class Authorities:
             raise Unsupported("has no certificate in PEM")
 
     def checked(self, chain: bytes, at: float) -> Checked:
-        """The first certificate of ``chain``, if an authority stands behind it at that instant, epoch seconds.
-        Raises :class:`Unsupported`."""
+        """The first certificate of ``chain`` (PEM), if it has a valid path to an authority at the time ``at`` (epoch
+        seconds). Raises :class:`Unsupported`."""
         certificates = _read(chain)[: 2 * LONGEST_CHAIN]
         if not certificates:
             raise Unsupported("the certificate is not in PEM")
@@ -69,7 +69,7 @@ class Authorities:
     def _follow(
         self, leaf: x509.Certificate, others: list[x509.Certificate], when: datetime.datetime
     ) -> datetime.datetime:
-        """Until when a path from ``leaf`` to an authority holds."""
+        """The end of validity of a path from ``leaf`` to an authority."""
         one, until = leaf, leaf.not_valid_after_utc
         for step in range(LONGEST_CHAIN):
             if not one.not_valid_before_utc <= when <= one.not_valid_after_utc:
@@ -85,15 +85,15 @@ class Authorities:
 
 
 class Checked:
-    """A certificate that an authority stands behind."""
+    """A certificate with a valid path to an authority."""
 
     def __init__(self, key: ec.EllipticCurvePublicKey, until: float) -> None:
         self._key = key
         self.until = until
-        """Until when, epoch seconds."""
+        """The end of the path's validity, epoch seconds."""
 
     def has_signed(self, data: bytes, signature: bytes) -> bool:
-        """Whether r and s are its signature of ``data``."""
+        """Whether ``signature`` (r and s) of ``data`` verifies with its key."""
         r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
         try:
             self._key.verify(encode_dss_signature(r, s), data, _ES256)
@@ -116,7 +116,7 @@ def _holds(root: x509.Certificate, when: datetime.datetime) -> bool:
 
 
 def _issued(issuer: x509.Certificate, one: x509.Certificate) -> bool:
-    """Whether it may issue certificates, and has issued this one (RFC 5280 section 6.1)."""
+    """Whether ``issuer`` may issue certificates, and has issued ``one`` (RFC 5280 section 6.1)."""
     if not _is_authority(issuer):
         return False
     try:

@@ -1,7 +1,7 @@
 """The Identity header and the PASSporT in it (RFC 8224 section 4, RFC 8225, and RFC 8588 for ``shaken``). Pure.
 
-Only the full form is read and made: that of ``shaken`` is never compact (RFC 8588 section 6), and what is compact
-says nothing that the message itself does not.
+Only the full form is supported: that of ``shaken`` is never compact (RFC 8588 section 6), and the compact form holds
+nothing that is not in the message itself.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from sip.wire.grammar import param, parse_params
 from sip.wire.message import Message, elements
 
 Attest = Literal["A", "B", "C"]
-"""Full: the caller is ours and may use the number; partial: he is ours; gateway: the call came in here (RFC 8588)."""
+"""Attestation (RFC 8588 section 4). A, full: the caller is ours and may use the number; B, partial: the caller is
+ours; C, gateway: the call entered the network here."""
 
 LONGEST: Final = 8192
-"""Characters of a header that is read."""
+"""Characters of an Identity header; longer ones are refused."""
 MOST: Final = 4
-"""Identity headers of a call that are looked at."""
+"""Identity headers of a call that are checked."""
 ALGORITHM: Final = "ES256"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
 _UNTOLD: Final = re.compile(r"[\s().\-]")
@@ -32,7 +33,7 @@ _NUMBER: Final = re.compile(r"[0-9*#]+\Z")
 
 
 class Passport(NamedTuple):
-    """What a PASSporT says."""
+    """The claims of a PASSporT."""
 
     caller: str
     """``orig``, a number in its canonical form."""
@@ -42,11 +43,11 @@ class Passport(NamedTuple):
     """``iat``, epoch seconds."""
     attest: str = ""
     origid: str = ""
-    """``shaken`` only: how sure the signer is, and of where it came from a name that tells nothing to others."""
+    """``attest`` and ``origid`` (``shaken`` only): the attestation, and an opaque identifier of the call's origin."""
     kind: str = ""
     """``ppt``; ``""`` for one without an extension."""
     url: str = ""
-    """``x5u``: where its certificate is."""
+    """``x5u``: the URL of its certificate."""
 
 
 class IdentityHeader(NamedTuple):
@@ -54,19 +55,20 @@ class IdentityHeader(NamedTuple):
 
     passport: Passport
     signed: bytes
-    """What the signature is of, as it came."""
+    """The signed bytes as received: header and payload, in base64url."""
     signature: bytes
     """r and s, 32 bytes each (RFC 7518 section 3.4)."""
 
 
 def canonical(number: str) -> str:
-    """A number as a PASSporT has it (RFC 8224 section 8.3): without separators and ``+``; ``""`` for what is none."""
+    """The canonical form of a number (RFC 8224 section 8.3): without separators and ``+``; ``""``: it is no
+    number."""
     digits = _UNTOLD.sub("", number).removeprefix("+")
     return digits if _NUMBER.match(digits) else ""
 
 
 def to_be_signed(passport: Passport) -> bytes:
-    """Header and payload in their only form (RFC 8225 section 9), of ``shaken``."""
+    """Header and payload of a ``shaken`` PASSporT in the deterministic form (RFC 8225 section 9), in base64url."""
     header = {"alg": ALGORITHM, "ppt": "shaken", "typ": "passport", "x5u": passport.url}
     payload = {
         "attest": passport.attest,
@@ -79,25 +81,25 @@ def to_be_signed(passport: Passport) -> bytes:
 
 
 def origid_of(name: str) -> str:
-    """A UUID (RFC 9562 section 5.8) that is the same for a name at each start, and tells others nothing of it."""
+    """A UUID (RFC 9562 section 5.8) made from a name: always the same, and it does not reveal the name."""
     digest = blake2b(name.encode(), digest_size=16).hexdigest()
     variant = "89ab"[int(digest[16], 16) % 4]
     return f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:]}"
 
 
 def header_line(passport: Passport, signed: bytes, signature: bytes) -> str:
-    """The whole header line."""
+    """The Identity header line."""
     token = b".".join((signed, _base64(signature))).decode()
     return f"Identity: {token};info=<{passport.url}>;alg={ALGORITHM};ppt=shaken"
 
 
 def date_line(at: float) -> str:
-    """The header line Date (RFC 3261 section 20.17)."""
+    """The Date header line (RFC 3261 section 20.17) for ``at``, epoch seconds."""
     return f"Date: {formatdate(at, usegmt=True)}"
 
 
 def date_of(message: Message) -> float | None:
-    """Epoch seconds of its Date, None without one. Raises :class:`Malformed`."""
+    """The Date of a message in epoch seconds; None: it has none. Raises :class:`Malformed`."""
     value = message.get("date")
     if value is None:
         return None
@@ -111,12 +113,12 @@ def date_of(message: Message) -> float | None:
 
 
 def identities(message: Message) -> list[str]:
-    """The values of its Identity headers."""
+    """The values of a message's Identity headers."""
     return elements(message, "identity")[:MOST] if "identity" in message.first else []
 
 
 def read(value: str) -> IdentityHeader:
-    """One value of Identity. Raises :class:`Malformed`."""
+    """Parse one value of Identity. Raises :class:`Malformed`."""
     if len(value) > LONGEST:
         raise Malformed("an Identity of more than 8,192 characters")
     token, _, rest = value.strip().partition(";")

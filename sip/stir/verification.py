@@ -1,7 +1,7 @@
-"""Whether a call is from who it says, by its Identity (RFC 8224 section 6.2, RFC 8588 section 7). Told the time.
+"""Verification of a call's Identity (RFC 8224 section 6.2, RFC 8588 section 7). A core: it is passed the time.
 
-A certificate is fetched once, off the path of messages, and kept; a call whose certificate is not here waits for it,
-for a short while. What is found goes on as ``verstat`` in P-Asserted-Identity (3GPP TS 24.229 section 7.2A.20).
+Certificates are fetched in the background and cached; a call whose certificate is missing waits for it for `WAIT`
+seconds. The result is passed on as ``verstat`` in P-Asserted-Identity (3GPP TS 24.229 section 7.2A.20).
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ PASSED: Final = "TN-Validation-Passed"
 FAILED: Final = "TN-Validation-Failed"
 NONE: Final = "No-TN-Validation"
 FRESH: Final = 60.0
-"""Seconds that an Identity, and the Date beside it, may be old, or ahead (RFC 8224 section 6.2.2)."""
+"""Seconds by which ``iat`` and Date may differ from our time (RFC 8224 section 6.2.2)."""
 WAIT: Final = 2.0
 """Seconds that a call waits for a certificate."""
 KEPT: Final = 86_400.0
-"""Seconds for which a certificate is kept; the first half of that, it is not asked for anew."""
+"""Seconds for which a certificate is cached; in the second half it is refreshed when it is used."""
 AGAIN: Final = 60.0
-"""Seconds until one that could not be had is asked for again."""
+"""Seconds until a certificate is fetched again that could not be fetched."""
 MOST_KEPT: Final = 1000
 MOST_WAITING: Final = 500
-"""Calls that wait; what comes above that goes on at once, as not validated."""
+"""Calls that may wait; further ones go on at once, as not validated."""
 MOST_UNDER_WAY: Final = 32
-"""Certificates that are fetched at once."""
+"""Certificates that are fetched at the same time."""
 
 
 class Verdict(NamedTuple):
-    """What was found."""
+    """The result of a verification."""
 
     verstat: str
     status: int = 0
-    """With which a call is refused where the line requires an identity; 0: it is in order."""
+    """The status that refuses the call where the line requires a valid Identity; 0: it is valid."""
     because: str = ""
 
 
 class CheckedKey(Protocol):
-    """A certificate that holds."""
+    """A certificate that was verified."""
 
     until: float
 
@@ -50,22 +50,22 @@ class CheckedKey(Protocol):
 
 
 class Trust(Protocol):
-    """The authorities of a line."""
+    """The trusted authorities of a line."""
 
     def checked(self, chain: bytes, at: float) -> CheckedKey: ...
 
 
 class Fetched:
-    """What is known of one URL."""
+    """The cache entry of one URL."""
 
     __slots__ = ("asked_at", "chain", "until", "waiting")
 
     def __init__(self) -> None:
         self.chain = b""
-        """The PEM; empty where it could not be had, or is not here yet."""
+        """The PEM; empty: it could not be fetched, or has not come yet."""
         self.until = 0.0
         self.asked_at: float | None = None
-        """Since when it is fetched; None: it is not."""
+        """When the fetch under way began; None: there is none."""
         self.waiting: list[Waiting] = []
 
 
@@ -80,7 +80,7 @@ class Waiting:
         self.generation = 0
 
     def go_on(self, now: float) -> None:
-        """It is here, cannot be had, or takes too long."""
+        """Go on with the call: the certificate came, failed, or took too long."""
         if not self.done:
             self.done = True
             self.then(now)
@@ -90,26 +90,26 @@ class Waiting:
 
 
 class Certificates:
-    """Those of who signs, by their URLs: asked for through ``fetch``, answered by :meth:`fetched`."""
+    """The signers' certificates by URL: requested by ``fetch``, whose results are passed to :meth:`fetched`."""
 
     def __init__(self, fetch: Callable[[str], None], wake: Callable[[float, Waiting], None]) -> None:
-        """``wake`` sets an alarm."""
+        """``wake`` sets a deadline for a waiting call."""
         self._fetch = fetch
         self._wake = wake
         self._known: dict[str, Fetched] = {}
         self._under_way = 0
 
     def chain(self, url: str, now: float) -> bytes:
-        """What is here."""
+        """The cached PEM; empty: there is none."""
         known = self._known.get(url)
         return known.chain if known is not None and now < known.until else b""
 
     def ready(self, url: str, then: Callable[[float], None], now: float) -> bool:
-        """Whether it is known what there is; False: ``then`` is called when it is, or after `WAIT`."""
+        """Whether the result for a URL is known; False: ``then`` is called when it is, or after `WAIT`."""
         known = self._known.get(url)
         if known is not None and known.asked_at is None and now < known.until:
             if known.chain and now > known.until - KEPT / 2:
-                self._ask(url, known, now)  # ahead of its end; what is here does meanwhile
+                self._ask(url, known, now)  # refreshed before it expires; the cached one is used meanwhile
             return True
         if sum(len(one.waiting) for one in self._known.values()) >= MOST_WAITING:
             return True
@@ -127,7 +127,7 @@ class Certificates:
         return False
 
     def fetched(self, url: str, result: bytes | str, now: float) -> None:
-        """The PEM is here, or a sentence says why not."""
+        """Take the PEM, or the error text."""
         known = self._known.get(url)
         if known is None or known.asked_at is None:
             return
@@ -155,25 +155,26 @@ class Certificates:
 
 
 class Call(NamedTuple):
-    """A call that is to be judged."""
+    """A call to be verified."""
 
     request: Request
     caller: str
-    """The number that it says it is from, as its sender wrote it."""
+    """The calling number that it states, as its sender wrote it."""
     called: str
 
 
 class Verifier:
-    """Judges the calls of one line."""
+    """Verifies the calls of one line."""
 
     def __init__(self, trust: Trust, hosts: tuple[str, ...], certificates: Certificates) -> None:
-        """``hosts``: from which certificates are fetched; none: from all."""
+        """``hosts``: the hosts from which certificates are fetched; empty: all."""
         self._trust = trust
         self._hosts = frozenset(host.lower() for host in hosts)
         self._certificates = certificates
 
     def verify(self, call: Call, wall: float | None, then: Callable[[Verdict, float], None], now: float) -> None:
-        """Say what ``call`` is, at once or when its certificate is here; ``wall`` makes a wall clock of ``now``."""
+        """Call ``then`` with the verdict on ``call``, at once or when its certificate has come; ``wall``: epoch time
+        minus ``now``; None: unknown."""
         if wall is None:
             then(Verdict(NONE, 0, "the time is not known yet"), now)
             return
@@ -190,7 +191,7 @@ class Verifier:
             judge(now)
 
     def _first(self, call: Call, at: float) -> tuple[Verdict, IdentityHeader | None]:
-        """The first Identity whose claims fit the call; or why there is none."""
+        """The first Identity whose claims match the call; None and the verdict, where none does."""
         values = identities(call.request)
         if not values:
             return Verdict(NONE, 428, "without Identity"), None
