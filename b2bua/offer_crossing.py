@@ -15,7 +15,7 @@ from sip.dialog import UAC
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.offer_answer import description_in
-from sip.reinvite_retry import FOR_THE_MOMENT, OURS, wait_after
+from sip.reinvite_retry import OURS, TEMPORARY_REFUSALS, wait_after
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction
 from sip.wire import sdp
@@ -128,7 +128,7 @@ class OfferCrossing:
             self._decline(488, now)
 
     def _later(self, status: int, wait: float, now: float) -> None:
-        if status in FOR_THE_MOMENT and now + wait < self._until:
+        if status in TEMPORARY_REFUSALS and now + wait < self._until:
             self._deadlines.set(now + wait, self, ASK)
         else:
             self._decline(status, now)

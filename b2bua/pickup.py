@@ -25,7 +25,7 @@ from sip.dialog import DialogState
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
 from sip.offer_answer import description_in
-from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
+from sip.reinvite_retry import TEMPORARY_REFUSALS, wait_after
 from sip.transaction import ClientTransaction, ServerTransaction
 from sip.wire import sdp, sdp_body
 from sip.wire.message import Request, Response
@@ -85,7 +85,7 @@ class Pickup:
         """Called when the pickup fails and no target rings."""
         self.generation = 0
         self.refusals = 0
-        """Refusals for the moment (``FOR_THE_MOMENT``) by the telephone."""
+        """Temporary refusals (`TEMPORARY_REFUSALS`) by the telephone."""
         self.tries = 0
         """Refusals for the moment by the telephone or its agent."""
         self.state = TAKEN
@@ -178,7 +178,7 @@ class Pickup:
         if status < 300:
             self._answer = transaction, response
             self.step(ACCEPTED, None, now)
-        elif status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
+        elif status in TEMPORARY_REFUSALS and self.tries < MOST_TRIES:
             self.tries += 1
             self.refusals += "call-origin" in response  # without the key the agent did not pass the request on
             self._wake(wait_after(response, False, self.call.services.chance), now)

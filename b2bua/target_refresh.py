@@ -15,7 +15,7 @@ from sip.device.session import SDP, DeviceSession
 from sip.header_policy import ALLOW
 from sip.invite import InviteUsage
 from sip.offer_answer import AGREED
-from sip.reinvite_retry import FOR_THE_MOMENT, OURS, wait_after
+from sip.reinvite_retry import OURS, TEMPORARY_REFUSALS, wait_after
 from sip.timers import Deadlines
 from sip.transaction import ClientTransaction
 from sip.wire.message import Response
@@ -124,7 +124,7 @@ class TargetRefresh:
     def _refused(self, status: int, wait: float, now: float) -> None:
         if status in (408, 481):
             self._hang_up('SIP;cause=481;text="The device does not know the call"', 481, now)
-        elif status in FOR_THE_MOMENT and now < self._until:
+        elif status in TEMPORARY_REFUSALS and now < self._until:
             self._deadlines.set(now + wait, self, DUE)
 
     def _later(self, now: float) -> None:

@@ -32,7 +32,7 @@ from sip.dialog import UAC, dialog_key
 from sip.header_policy import ALLOW, crossing, lines_of_body
 from sip.invite import InviteUsage
 from sip.references import ReferTo, accepted_by
-from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
+from sip.reinvite_retry import TEMPORARY_REFUSALS, wait_after
 from sip.transaction import ServerTransaction
 from sip.wire.errors import Malformed
 from sip.wire.message import Request, Response
@@ -328,7 +328,7 @@ class Transfer:
             _go_on_telling(self, now)
         elif what in (RENEW, BACK) or self.state not in (CALLING, ASKING):
             _restore(self, what, response if status < 300 else None, now)
-        elif status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
+        elif status in TEMPORARY_REFUSALS and self.tries < MOST_TRIES:
             self.tries += 1
             self.step(BUSY, (what, response), now)
         elif response is None or status >= 300:

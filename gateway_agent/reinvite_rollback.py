@@ -17,7 +17,7 @@ from gateway_agent.session_description import SessionDescription
 from sip.b2b.bridge import reasons_of
 from sip.b2b.policy import LATER
 from sip.header_policy import ALLOW
-from sip.reinvite_retry import FOR_THE_MOMENT, wait_after
+from sip.reinvite_retry import TEMPORARY_REFUSALS, wait_after
 from sip.transaction import CALLING, TRYING, ServerTransaction
 from sip.wire.message import Request, Response
 
@@ -146,7 +146,7 @@ class ReinviteRollback:
             self.tries = 0
             return
         self._description.server.refuse()
-        if self.tries and status in FOR_THE_MOMENT and self.tries < MOST_TRIES:
+        if self.tries and status in TEMPORARY_REFUSALS and self.tries < MOST_TRIES:
             self.tries += 1
             wait = wait_after(response, self._ours, self._environment.random)
             self._environment.stack.deadlines.set(now + wait, self, ROLLBACK)

@@ -8,7 +8,7 @@ from typing import Final
 from sip.wire.headers import retry_after
 from sip.wire.message import Response
 
-FOR_THE_MOMENT: Final = frozenset((491, 500, 503))
+TEMPORARY_REFUSALS: Final = frozenset((491, 500, 503))
 """Statuses of temporary refusals, such as of a concurrent request (RFC 3261 sections 14.2, 21.5.1, 21.5.4)."""
 OURS: Final[tuple[float, ...]] = (2.1, 4.0)
 THEIRS: Final[tuple[float, ...]] = (0.0, 2.0)
