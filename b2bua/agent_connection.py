@@ -15,7 +15,7 @@ from b2bua.lines import Lines
 from b2bua.list_pace import ListPace
 from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.fenced_retry_queue import FencedRetryQueue
-from b2bua.takeover.records import ToldDialog, read_part
+from b2bua.takeover.records import DialogReport, read_part
 from heartbeat.proof import Proof
 from heartbeat.site.model import Site
 from sip.actions import Flow
@@ -52,7 +52,7 @@ _FETCH: Final = "fetch"
 class ListReader(Protocol):
     """Reads the agents' lists (``b2bua.takeover.recovery``)."""
 
-    def take(self, connection: AgentConnection, records: list[ToldDialog], now: float) -> None:
+    def take(self, connection: AgentConnection, records: list[DialogReport], now: float) -> None:
         """Handle the records in one part of an agent's list."""
 
     def complete(self, connection: AgentConnection, now: float) -> None:

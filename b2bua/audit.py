@@ -16,7 +16,7 @@ from b2bua.call import Call, CallServices, legs_of
 from b2bua.leadership import Leadership
 from b2bua.state_token import call_id_of
 from b2bua.takeover.observation import Observation
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 from b2bua.transfer_parts import call_of
 from b2bua.unattended import UnattendedCalls
 from heartbeat.console.contract import HowFar, Refused
@@ -115,7 +115,7 @@ class Audits:
         leg = self._services.stack.legs.get(key)
         return call_of(leg) if isinstance(leg, InviteUsage) and not leg.ended else None
 
-    def _take(self, told: ToldDialog, now: float) -> None:
+    def _take(self, told: DialogReport, now: float) -> None:
         try:
             over, live = told.is_over, told.live
         except BadRecord:

@@ -19,7 +19,7 @@ import yaml
 from b2bua import cli as b2bua_cli
 from b2bua.core import Core as Server
 from b2bua.state_token import read
-from b2bua.takeover.records import ToldDialog, read_part
+from b2bua.takeover.records import DialogReport, read_part
 from gateway_agent import cli as agent_cli
 from gateway_agent.core import Core as Agent
 from heartbeat import cli as heartbeat_cli
@@ -84,13 +84,13 @@ def requests(method: str, agent: str = "", **params: str) -> list[Request]:
     ]
 
 
-def told(notify: Request) -> list[ToldDialog]:
+def told(notify: Request) -> list[DialogReport]:
     part = read_part("gw1", notify.body, 0.0)
     assert part is not None and not part.faults
     return part.dialogs
 
 
-def dialog_records() -> list[ToldDialog]:
+def dialog_records() -> list[DialogReport]:
     return [record for notify in requests("NOTIFY") for record in told(notify)]
 
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from b2bua.state_token import CallState
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 
 
-def wall_offset_of(state: CallState, dialogs: Iterable[ToldDialog], default: float) -> float:
+def wall_offset_of(state: CallState, dialogs: Iterable[DialogReport], default: float) -> float:
     """Seconds to add to this server's clock to get the wall clock of a call, from the ages that agents report for its
     dialogs.
 

@@ -13,7 +13,7 @@ from b2bua.call import Call, CallServices, longest_of
 from b2bua.device_leg import DeviceLeg, resume
 from b2bua.device_leg_state import resumed
 from b2bua.state_token import CallState
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 from sip.actions import Flow
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.packages.line_dialog import ACK_PENDING, request_of
@@ -36,7 +36,7 @@ def line_of(call: Call) -> str:
     return ""
 
 
-def recover(call: Call, told: ToldDialog, now: float) -> DeviceLeg | str:
+def recover(call: Call, told: DialogReport, now: float) -> DeviceLeg | str:
     """Restore the missing leg of a call with a device, from the state token and the record of the other leg
     (``told``). Returns the leg, or a sentence that says why it is lost."""
     services, bridge, record, leg_state = call.services, call.bridge, told.record, call.state.device_leg
@@ -67,7 +67,7 @@ def recover(call: Call, told: ToldDialog, now: float) -> DeviceLeg | str:
     return made
 
 
-def offer_again(call: Call, told: ToldDialog, now: float) -> None:
+def offer_again(call: Call, told: DialogReport, now: float) -> None:
     """Take up the unanswered first INVITE of a device, from the state token. ``told`` is the record of the callee's
     leg."""
     services, leg_state = call.services, call.state.device_leg
@@ -120,7 +120,7 @@ def rings_for(call: Call, now: float) -> bool:
     return not isinstance(call.services.own_lines.former.way_back(line, leg_state, now), str)
 
 
-def _opening(told: ToldDialog) -> Request | None:
+def _opening(told: DialogReport) -> Request | None:
     """The INVITE with which a former server opened the dialog of a record."""
     for received in told.record.received:
         request = request_of(received.data)

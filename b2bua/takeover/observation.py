@@ -12,7 +12,7 @@ from typing import Final
 from b2bua.agent_connection import MOST_FETCHED, MOST_LIST
 from b2bua.agents import Agents
 from b2bua.subscription import Parties, Subscription
-from b2bua.takeover.records import ToldDialog, read_part
+from b2bua.takeover.records import DialogReport, read_part
 from heartbeat.console.contract import HowFar
 from heartbeat.console.views.takeovers import AgentReport
 from sip.actions import Flow
@@ -35,7 +35,7 @@ class Question:
         self,
         agents: Agents,
         agent: str,
-        take: Callable[[ToldDialog, float], None],
+        take: Callable[[DialogReport, float], None],
         ended: Callable[[float], None],
         now: float,
     ) -> None:
@@ -120,7 +120,7 @@ class Observation:
         node: str,
         agents: Agents,
         wanted: Wanted,
-        take: Callable[[ToldDialog, float], None],
+        take: Callable[[DialogReport, float], None],
         done: Callable[[float], None],
         now: float,
     ) -> None:

@@ -7,7 +7,7 @@ from b2bua.agents import Agents
 from b2bua.call import CallServices
 from b2bua.call_records import CallRecords, End
 from b2bua.state_token import MOST_CHARACTERS, CallState
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 from sip.b2b.bridge import SETUP
 from sip.b2b.policy import Party
 from sip.dialog import bare_uri
@@ -18,12 +18,12 @@ from sip.wire.errors import SipError
 from sip.wire.uri import user_of
 
 
-def end_of(told: ToldDialog) -> End:
+def end_of(told: DialogReport) -> End:
     """The end of a call, from the record of a dialog that ended by a BYE or by the cancellation of its INVITE."""
     return End(told.ended_at, by_of(told), told.ended.status or 487, told.ended.reason)
 
 
-def write(records: CallRecords, state: CallState, wall_offset: float, ended: list[ToldDialog]) -> None:
+def write(records: CallRecords, state: CallState, wall_offset: float, ended: list[DialogReport]) -> None:
     """Write the call record of a call that has ended on all sides while no server was there, or under a server that
     died before it had written the record to disk. ``wall_offset`` plus this server's clock is the clock of the state.
     """
@@ -41,13 +41,13 @@ def write(records: CallRecords, state: CallState, wall_offset: float, ended: lis
     records.write(state, wall_offset, status, by_of(sides[0]), min(each.ended_at for each in sides), reason)
 
 
-def note_quality(records: CallRecords, told: ToldDialog) -> None:
+def note_quality(records: CallRecords, told: DialogReport) -> None:
     """Note the media quality that the agent reports for an ended dialog."""
     if records.quality is not None and told.ended.media:
         records.quality.note(told.call_id, told.ended.media, told.told_at)
 
 
-def never_served(records: CallRecords, told: ToldDialog) -> CallState:
+def never_served(records: CallRecords, told: DialogReport) -> CallState:
     """The state of a call without a token: its caller gave it up before any server had answered the INVITE."""
     record = told.record
     started = told.told_at - (record.ages.invite or told.ended.ago)
@@ -71,7 +71,7 @@ def user_in(value: str) -> str:
         return ""
 
 
-def is_given_up(told: ToldDialog) -> bool:
+def is_given_up(told: DialogReport) -> bool:
     """Whether a server has cancelled the INVITE of an attempt, be it ended by that or still ringing."""
     ended = told.record.ended
     if ended is not None:
@@ -83,7 +83,9 @@ def is_given_up(told: ToldDialog) -> bool:
     return False
 
 
-def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float, lines: tuple[str, ...] = ()) -> None:
+def cancel(
+    services: CallServices, agents: Agents, told: DialogReport, now: float, lines: tuple[str, ...] = ()
+) -> None:
     """End an attempt that nobody waits for: send its INVITE again under the same origin key, which the agent takes as
     a repetition, then CANCEL it. ``lines`` are header lines of the CANCEL."""
     connection = agents.connections.get(told.agent)
@@ -101,7 +103,7 @@ def cancel(services: CallServices, agents: Agents, told: ToldDialog, now: float,
         return
 
 
-def acknowledge(leg: InviteUsage, told: ToldDialog, now: float) -> None:
+def acknowledge(leg: InviteUsage, told: DialogReport, now: float) -> None:
     """Make up for an ACK that was lost with a broken connection, in either direction, from the record of the leg."""
     if told.ack_awaited:
         leg.ack.again(told.record.ack.cseq)
@@ -109,20 +111,20 @@ def acknowledge(leg: InviteUsage, told: ToldDialog, now: float) -> None:
         leg.receive_ack(ack, now)
 
 
-def reason_of(ended: list[ToldDialog]) -> str:
+def reason_of(ended: list[DialogReport]) -> str:
     """A sentence that says why the other side of a call ended, from its record; ``""`` without a record."""
     for told in ended:
         return f"the other side ended it: {told.ended.reason or 'hung up'}"
     return ""
 
 
-def by_of(told: ToldDialog) -> Party:
+def by_of(told: DialogReport) -> Party:
     """The party that ended a call, from the record of one of its dialogs."""
     if told.ended.by != DEVICE:
         return "server"
     return "callee" if told.opened_by_server else "caller"
 
 
-def status_of(told: ToldDialog) -> int:
+def status_of(told: DialogReport) -> int:
     """Final status of an answered call: 503 if a reset of its line ended it, else 200."""
     return 503 if told.ended.by == SERVER and told.ended.status == 503 else 200

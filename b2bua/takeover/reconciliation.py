@@ -13,7 +13,7 @@ from b2bua.agent_connection import AgentConnection
 from b2bua.state_token import CallState
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.device_leg_recovery import FORMER
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 from b2bua.takeover.restoration import ALL_ENDED, CALLER_GONE, CallReport, Release, Restoration, Restorations
 from sip.dialog import Dialog, dialog_key
 
@@ -84,7 +84,7 @@ class Reconciliation:
                 self._index.remove(told)
             self.look_at(self._index.by_key.values(), now)
 
-    def look_at(self, records: Iterable[ToldDialog], now: float) -> None:
+    def look_at(self, records: Iterable[DialogReport], now: float) -> None:
         """Queue the calls of these records to be restored and judged, and with them all calls that were left
         undecided before."""
         ended: dict[str, None] = {}
@@ -184,7 +184,7 @@ class Reconciliation:
         else:
             self._untold.add(call_id)
 
-    def _is_sure(self, ended: list[ToldDialog], state: CallState | None, now: float, in_haste: bool) -> bool:
+    def _is_sure(self, ended: list[DialogReport], state: CallState | None, now: float, in_haste: bool) -> bool:
         """Whether a call is over for good, and every connected agent of it has reported.
 
         If only callees' dialogs have ended, they may be failed attempts of a call that goes on to other targets. An

@@ -47,7 +47,7 @@ class KeptRequest(NamedTuple):
     cancelled: bool
 
 
-class ToldDialog:
+class DialogReport:
     """The record of one dialog as its agent reported it."""
 
     __slots__ = ("_record", "_sent", "agent", "call", "call_id", "counter", "local_tag", "raw", "told_at")
@@ -158,10 +158,10 @@ class Index:
 
     __slots__ = ("_unreadable", "by_call", "by_key")
 
-    def __init__(self, unreadable: Callable[[ToldDialog, BadRecord], None]) -> None:
+    def __init__(self, unreadable: Callable[[DialogReport, BadRecord], None]) -> None:
         self._unreadable = unreadable
-        self.by_key: dict[str, ToldDialog] = {}
-        self.by_call: dict[str, dict[str, ToldDialog]] = {}
+        self.by_key: dict[str, DialogReport] = {}
+        self.by_call: dict[str, dict[str, DialogReport]] = {}
 
     def clear(self) -> None:
         self.by_key.clear()
@@ -170,7 +170,7 @@ class Index:
     def __len__(self) -> int:
         return len(self.by_key)
 
-    def add(self, told: ToldDialog) -> None:
+    def add(self, told: DialogReport) -> None:
         """Add a record, in place of an earlier one of the same dialog."""
         key = told.key
         old = self.by_key.get(key)
@@ -184,7 +184,7 @@ class Index:
         if told.call:
             self.by_call.setdefault(told.call, {})[key] = told
 
-    def remove(self, told: ToldDialog) -> None:
+    def remove(self, told: DialogReport) -> None:
         key = told.key
         if self.by_key.get(key) is told:
             del self.by_key[key]
@@ -194,7 +194,7 @@ class Index:
             if not same:
                 del self.by_call[told.call]
 
-    def part(self, told: ToldDialog) -> None:
+    def part(self, told: DialogReport) -> None:
         """Separate a record whose token is not valid from the call that the token names."""
         there = self.by_key.get(told.key) is told
         self.remove(told)
@@ -202,22 +202,22 @@ class Index:
         if there:
             self.add(told)
 
-    def get(self, key: str) -> ToldDialog | None:
+    def get(self, key: str) -> DialogReport | None:
         """The record of a dialog, by its key; ``None`` if there is none that can be decoded."""
         told = self.by_key.get(key)
         return told if told is not None and self._can_be_read(told) else None
 
-    def of_call(self, call_id: str) -> list[ToldDialog]:
+    def of_call(self, call_id: str) -> list[DialogReport]:
         """The records of a call that can be decoded, in the order in which they were reported."""
         same = self.by_call.get(call_id)
         return [told for told in tuple(same.values()) if self._can_be_read(told)] if same is not None else []
 
-    def told_of_call(self, call_id: str) -> list[ToldDialog]:
+    def told_of_call(self, call_id: str) -> list[DialogReport]:
         """All records of a call, undecoded: some may turn out not to be decodable."""
         same = self.by_call.get(call_id)
         return list(same.values()) if same is not None else []
 
-    def _can_be_read(self, told: ToldDialog) -> bool:
+    def _can_be_read(self, told: DialogReport) -> bool:
         try:
             return told.record is not None
         except BadRecord as fault:
@@ -231,7 +231,7 @@ class Part(NamedTuple):
 
     head: Head
     lines: list[LineRecord]
-    dialogs: list[ToldDialog]
+    dialogs: list[DialogReport]
     faults: int
     """Number of records that could not be decoded."""
     states: list[StateRecord]
@@ -252,7 +252,7 @@ def read_part(agent: str, body: bytes, now: float) -> Part | None:
         if found is not None:
             call_id, local_tag, counter, call = found.groups()
             part.dialogs.append(
-                ToldDialog(
+                DialogReport(
                     agent,
                     piece,
                     call_id.decode("latin-1"),
@@ -282,11 +282,11 @@ def read_part(agent: str, body: bytes, now: float) -> Part | None:
     return part._replace(faults=faults)
 
 
-def _decoded(agent: str, piece: bytes, members: dict[str, Any], now: float) -> ToldDialog | None:
+def _decoded(agent: str, piece: bytes, members: dict[str, Any], now: float) -> DialogReport | None:
     """A record whose members are in another order than agents write them, or with white space between them; ``None``
     without a Call-ID."""
     call_id = text_of(members["call-id"])
     if not call_id:
         return None
     call, counter = named(text_of(members.get("call-state")))
-    return ToldDialog(agent, piece, call_id, text_of(members.get("local-tag")), call, counter, now)
+    return DialogReport(agent, piece, call_id, text_of(members.get("local-tag")), call, counter, now)

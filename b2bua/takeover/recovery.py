@@ -19,7 +19,7 @@ from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.cookie_recovery import CookieRecovery
 from b2bua.takeover.reconciliation import Reconciliation
-from b2bua.takeover.records import Index, ToldDialog
+from b2bua.takeover.records import DialogReport, Index
 from b2bua.takeover.replay import Replay
 from b2bua.takeover.restoration import Release, Restorations
 from b2bua.takeover.verdicts import Verdicts
@@ -107,7 +107,7 @@ class Recovery:
 
     # Reports of agents.
 
-    def take(self, connection: AgentConnection, records: Iterable[ToldDialog], now: float) -> None:
+    def take(self, connection: AgentConnection, records: Iterable[DialogReport], now: float) -> None:
         """Handle the records in one part of an agent's list."""
         for told in records:
             try:
@@ -115,7 +115,7 @@ class Recovery:
             except Exception as error:  # the records behind it are of other calls
                 self._passed_over(told.call or told.call_id, error, now)
 
-    def _take(self, connection: AgentConnection, told: ToldDialog, now: float) -> None:
+    def _take(self, connection: AgentConnection, told: DialogReport, now: float) -> None:
         key = told.key
         connection.seen.add(key)
         if not told.call and told.is_over and not told.opened_by_server:
@@ -138,7 +138,7 @@ class Recovery:
         if told.has_sent:
             self.replay.replay(connection, told, now)
 
-    def _acknowledge_soon(self, told: ToldDialog, now: float) -> None:
+    def _acknowledge_soon(self, told: DialogReport, now: float) -> None:
         """If a 2xx of a call awaits its ACK, do not leave that to the background: restore the call when both legs are
         reported, which sends the ACK; otherwise fetch the caller's dialog."""
         same = self.index.told_of_call(told.call)
@@ -154,7 +154,7 @@ class Recovery:
         if connection is not None and state is not None and state.caller_dialog and not connection.complete:
             connection.fetch(state.caller_dialog, now)
 
-    def _is_served(self, connection: AgentConnection, told: ToldDialog) -> bool:
+    def _is_served(self, connection: AgentConnection, told: DialogReport) -> bool:
         """Whether a record needs no recovery, as its call is complete here or has ended (an agent reconnected)."""
         call_id = told.call or call_id_of(connection.name, told.call_id)
         records = self._services.records
@@ -207,7 +207,7 @@ class Recovery:
 
     # Records that cannot be used.
 
-    def _unreadable(self, told: ToldDialog, fault: BadRecord) -> None:
+    def _unreadable(self, told: DialogReport, fault: BadRecord) -> None:
         """A record cannot be decoded: count and log it. That dialog is lost, the call's other one is not."""
         stack = self._services.stack
         stack.counters["bad records"] += 1

@@ -18,7 +18,7 @@ from b2bua.call import CallServices
 from b2bua.leadership import Leadership, answers
 from b2bua.state_token import CallState, TokenError, call_id_of, read
 from b2bua.takeover.observation import Observation
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 from b2bua.takeover.verdicts import CARRIED, KEPT, RELEASED, REPLAYED, RESET, UNKEPT
 from b2bua.unattended import UnattendedCalls, cold_line
 from heartbeat.console.contract import HowFar, Refused
@@ -194,7 +194,7 @@ class Rehearsals:
         found, calls = self._last
         return replace(found, calls=tuple(calls[:limit]))
 
-    def _take(self, told: ToldDialog, now: float) -> None:
+    def _take(self, told: DialogReport, now: float) -> None:
         """Store what matters of a dialog."""
         try:
             seen = self._seen(told)
@@ -202,7 +202,7 @@ class Rehearsals:
             return  # a takeover skips it, too
         self._calls.setdefault(seen.call, []).append(seen)
 
-    def _seen(self, told: ToldDialog) -> Seen:
+    def _seen(self, told: DialogReport) -> Seen:
         record, over = told.record, told.is_over
         state = None
         if record.token:

@@ -15,7 +15,7 @@ from b2bua.agent_connection import AgentConnection
 from b2bua.state_token import call_id_of
 from b2bua.takeover import orphaned_calls
 from b2bua.takeover.cookie_recovery import CookieRecovery
-from b2bua.takeover.records import ToldDialog
+from b2bua.takeover.records import DialogReport
 from b2bua.takeover.restoration import Restorations
 from b2bua.takeover.verdicts import REPLAYED
 from sip.dialog import dialog_key
@@ -168,7 +168,7 @@ class Replay:
         if told is not None and (leg := self._leg_of(told, now)) is not None:
             leg.receive_ack(ack, now)
 
-    def dialog_told(self, told: ToldDialog, now: float) -> None:
+    def dialog_told(self, told: DialogReport, now: float) -> None:
         """A dialog was reported that requests wait for: deliver them, unless its INVITE has yet to create it anew."""
         leg = self._leg_of(told, now)
         waiting = self._waiting.get(told.key)
@@ -199,7 +199,7 @@ class Replay:
         for key in self._keys_of(agent):
             self._abandon(key)
 
-    def replay(self, connection: AgentConnection, told: ToldDialog, now: float) -> None:
+    def replay(self, connection: AgentConnection, told: DialogReport, now: float) -> None:
         """Treat the agent's unanswered requests as just arrived."""
         if connection.flow is None:
             return
@@ -222,7 +222,7 @@ class Replay:
             elif cancelled:
                 self._restorations.cancel(call_id_of(connection.name, request.call_id), _cancel_for(data), now)
 
-    def _learn_end(self, call_id: str, told: ToldDialog) -> None:
+    def _learn_end(self, call_id: str, told: DialogReport) -> None:
         """Remember the end that a record reports; if both sides have ended the call, the earlier one counts."""
         records = self._records
         if told.live or call_id in records.ended:
@@ -232,7 +232,7 @@ class Replay:
         if known is None or end.at < known.at:
             records.ends[call_id] = end
 
-    def _leg_of(self, told: ToldDialog, now: float) -> InviteUsage | None:
+    def _leg_of(self, told: DialogReport, now: float) -> InviteUsage | None:
         """Restore the call of a record, and return the record's leg, or None if it has none."""
         self._restorations.restore(told.call, now, told)
         leg = self._stack.legs.get(told.key)

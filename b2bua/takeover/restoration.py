@@ -23,7 +23,7 @@ from b2bua.plan import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, is_signed, read
 from b2bua.takeover import device_leg_recovery, orphaned_calls
 from b2bua.takeover.call_clock import wall_offset_of
-from b2bua.takeover.records import Index, ToldDialog
+from b2bua.takeover.records import DialogReport, Index
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
 from b2bua.transfer import is_paid_by_transfer
 from sip.actions import Flow
@@ -99,14 +99,14 @@ class CallReport(NamedTuple):
 
     state: CallState | None
     """The newest of their tokens that is believed."""
-    records: list[ToldDialog]
+    records: list[DialogReport]
 
 
 class Release(NamedTuple):
     """Why what is left of a call is ended."""
 
     because: str
-    ended: ToldDialog | None = None
+    ended: DialogReport | None = None
     """The record of the side that is gone, where it left one."""
 
 
@@ -159,7 +159,7 @@ class Restorations:
         action(self, one, subject, now)
         return True
 
-    def restore(self, call_id: str, now: float, told: ToldDialog | None = None) -> Call | None:
+    def restore(self, call_id: str, now: float, told: DialogReport | None = None) -> Call | None:
         """Make the call from the records of its dialogs, or add the legs that it lacks. Returns it, or ``None`` when
         none of its dialogs is answered.
 
@@ -190,7 +190,7 @@ class Restorations:
             return stray.call
         return call
 
-    def state_of(self, records: Sequence[ToldDialog]) -> CallState | None:
+    def state_of(self, records: Sequence[DialogReport]) -> CallState | None:
         """The newest token among the records that is signed with a key of the site. A record with a token that is not
         so signed no longer counts as one of this call."""
         for told in sorted(records, key=lambda each: each.counter, reverse=True):
@@ -296,7 +296,7 @@ class Restorations:
         connection = self.agents.connections.get(state.callee_agent) if state is not None else None
         return connection is None or connection.complete
 
-    def ring_on(self, state: CallState, records: list[ToldDialog], now: float) -> bool:
+    def ring_on(self, state: CallState, records: list[DialogReport], now: float) -> bool:
         """Go on with a ringing call whose caller is on a line of the servers' own. Returns False where its INVITE is
         not known, or where the former server had cancelled the attempt: the caller may have given up, and no agent
         could report that."""
@@ -330,7 +330,7 @@ class Restorations:
             return None
         return plan if plan.targets else None
 
-    def _attempt_of(self, call: Call) -> tuple[CallState | None, ToldDialog | None]:
+    def _attempt_of(self, call: Call) -> tuple[CallState | None, DialogReport | None]:
         """The state in the newest token of the call, which becomes the call's state, and the record of the attempt
         that this state names."""
         records = self.index.of_call(call.id)
@@ -342,7 +342,7 @@ class Restorations:
         known = [each for each in records if each.opened_by_server and each.record.attempt == call.state.attempt]
         return former, known[-1] if known else None
 
-    def _end_spares(self, call: Call, records: list[ToldDialog], now: float) -> None:
+    def _end_spares(self, call: Call, records: list[DialogReport], now: float) -> None:
         talking = [told for told in records if told.talks]
         newest = self.state_of(records) if talking else None
         if newest is None or newest.counter <= call.state.counter:
@@ -417,7 +417,7 @@ def _attach_legs(machine: Restorations, one: Restoration, told: CallReport, now:
         machine.step(one, BOTH_KNOWN, None, now)
 
 
-def _keep_alone(machine: Restorations, one: Restoration, told: ToldDialog, now: float) -> None:
+def _keep_alone(machine: Restorations, one: Restoration, told: DialogReport, now: float) -> None:
     """Make a call of one dialog whose token cannot be believed: it is served, and joined with no other leg."""
     services = machine.services
     wall_offset = services.records.wall_offset
@@ -514,7 +514,7 @@ def _repeat_answered(
     call.dial(now, dialog)
 
 
-def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, ToldDialog], now: float) -> None:
+def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, DialogReport], now: float) -> None:
     """Send the attempt again to where it is under way, under the same key."""
     former, attempt = subject
     call = one.call
@@ -573,7 +573,7 @@ def _write_record(machine: Restorations, one: Restoration, told: CallReport, now
     _write_ended(machine, state or orphaned_calls.never_served(machine.services.records, ended[0]), ended)
 
 
-def _write_ended(machine: Restorations, state: CallState, ended: list[ToldDialog]) -> None:
+def _write_ended(machine: Restorations, state: CallState, ended: list[DialogReport]) -> None:
     records = machine.services.records
     if (state.part or state.call_id) not in records.ended:
         orphaned_calls.write(records, state, wall_offset_of(state, ended, records.wall_offset), ended)
@@ -614,7 +614,7 @@ def _let_be(machine: Restorations, one: Restoration, _: None, now: float) -> Non
     """Nothing is left to be done."""
 
 
-def _attach(machine: Restorations, one: Restoration | None, call: Call, told: ToldDialog, now: float) -> None:
+def _attach(machine: Restorations, one: Restoration | None, call: Call, told: DialogReport, now: float) -> None:
     """Make the leg that a record describes, and add it to its call; a leg that the call has no place for is ended."""
     connection = machine.agents.connections.get(told.agent)
     if connection is None or connection.flow is None:
@@ -657,7 +657,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: To
         one.awaited = ack.origin if ack.state == ACK_AWAITED else one.awaited
 
 
-def _attach_device_leg(machine: Restorations, one: Restoration, call: Call, told: ToldDialog, now: float) -> None:
+def _attach_device_leg(machine: Restorations, one: Restoration, call: Call, told: DialogReport, now: float) -> None:
     """Recover the other leg where it is with a line of the servers' own. Where the answer to that line's INVITE was
     still on its way, take the INVITE up again instead."""
     bridge = call.bridge
@@ -684,7 +684,7 @@ def _own_lines_of(call: Call) -> list[str]:
     return lines
 
 
-def _is_spare(call: Call, told: ToldDialog) -> bool:
+def _is_spare(call: Call, told: DialogReport) -> bool:
     """Whether the call has no place for a dialog: a target that was given up answered all the same, or another party
     has replaced this one."""
     state = call.state
@@ -693,7 +693,7 @@ def _is_spare(call: Call, told: ToldDialog) -> bool:
     return bool(state.callee_dialog if told.opened_by_server else state.caller_dialog)
 
 
-def _is_callee(call: Call, told: ToldDialog) -> bool:
+def _is_callee(call: Call, told: DialogReport) -> bool:
     """Whether a dialog is the callee's side, which may also have joined by an INVITE with Replaces (RFC 3891)."""
     if told.call_id == call.state.callee_dialog:
         return True
@@ -718,7 +718,7 @@ def _take_on(machine: Restorations, call: Call, state: CallState, now: float) ->
         machine.services.transfers.left(call, leg, agent, former, now)
 
 
-def _seat_anew(machine: Restorations, call: Call, state: CallState, records: list[ToldDialog], now: float) -> None:
+def _seat_anew(machine: Restorations, call: Call, state: CallState, records: list[DialogReport], now: float) -> None:
     """A token reported last is the newest, and names a party that had taken the place of one that was restored
     before: give it that place."""
     _take_on(machine, call, state, now)
@@ -734,12 +734,12 @@ def _seat_anew(machine: Restorations, call: Call, state: CallState, records: lis
                 machine.services.discarded.hang_up(taken, REPLACED, now)
 
 
-def _picks_up(state: CallState | None, told: ToldDialog) -> bool:
+def _picks_up(state: CallState | None, told: DialogReport) -> bool:
     """Whether a dialog is that of a party which is picking the call up while it still rings elsewhere."""
     return state is not None and told.live and told.talks and picks_up(state, told.call_id, told.opened_by_server)
 
 
-def _pick_up(machine: Restorations, call: Call, told: ToldDialog, now: float) -> None:
+def _pick_up(machine: Restorations, call: Call, told: DialogReport, now: float) -> None:
     """Go on with a pickup that a former server had begun."""
     if call.pickup is not None or call.bridge.phase not in SETTING_UP:
         machine.index.remove(told)
@@ -756,13 +756,13 @@ def _pick_up(machine: Restorations, call: Call, told: ToldDialog, now: float) ->
     pickup.go_on(now)
 
 
-def _flow_to(machine: Restorations, told: ToldDialog) -> Flow | None:
+def _flow_to(machine: Restorations, told: DialogReport) -> Flow | None:
     """The connection to the agent that reported a dialog; ``None`` when it is not connected."""
     connection = machine.agents.connections.get(told.agent)
     return connection.flow if connection is not None else None
 
 
-def _hang_up(machine: Restorations, told: ToldDialog, reason: str, now: float) -> None:
+def _hang_up(machine: Restorations, told: DialogReport, reason: str, now: float) -> None:
     """Send BYE in a dialog that belongs to no call any more."""
     if (flow := _flow_to(machine, told)) is not None:
         services = machine.services
@@ -770,18 +770,18 @@ def _hang_up(machine: Restorations, told: ToldDialog, reason: str, now: float) -
         services.discarded.hang_up(leg, reason, now)
 
 
-def _was_completed_elsewhere(attempt: ToldDialog) -> bool:
+def _was_completed_elsewhere(attempt: DialogReport) -> bool:
     """Whether an attempt was cancelled, perhaps because another party picked the call up."""
     return orphaned_calls.is_given_up(attempt) and (attempt.live or attempt.ended.reason == COMPLETED_ELSEWHERE)
 
 
-def _rings_in_vain(call: Call, told: ToldDialog) -> bool:
+def _rings_in_vain(call: Call, told: DialogReport) -> bool:
     """Whether a dialog is that of a target which still rings, although the call has given it up."""
     rings = told.opened_by_server and told.live and not told.talks
     return rings and told.call_id != call.state.callee_dialog
 
 
-def _drop_told(machine: Restorations, call: Call, attempt: ToldDialog | None) -> None:
+def _drop_told(machine: Restorations, call: Call, attempt: DialogReport | None) -> None:
     """Remove the records that are dealt with: of the caller, of the attempt, and of targets that have ended."""
     for told in machine.index.of_call(call.id):
         if _picks_up(call.state, told):

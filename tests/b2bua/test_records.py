@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from b2bua.takeover.records import MOST_OF_ONE_CALL, NO_END, Index, Part, ToldDialog, read_part
+from b2bua.takeover.records import MOST_OF_ONE_CALL, NO_END, DialogReport, Index, Part, read_part
 from sip.packages.line_dialog import BadRecord, Ended
 
 INVITE = (
@@ -33,7 +33,7 @@ def part(*pieces: bytes) -> Part:
     return found
 
 
-def one(**more: Any) -> ToldDialog:
+def one(**more: Any) -> DialogReport:
     [found] = part(raw(**more)).dialogs
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from b2bua import agent_connection
-from b2bua.takeover.records import NO_END, ToldDialog, read_part
+from b2bua.takeover.records import NO_END, DialogReport, read_part
 from gateway_agent.deduplication import key_of
 from heartbeat.console.render import Console
 from sip import header_policy
@@ -24,7 +24,7 @@ from tests.gateway_agent.agent_fixture import SDP, AgentFixture
 from tests.security.test_impostors import bench
 
 
-def told(**members: Any) -> ToldDialog:
+def told(**members: Any) -> DialogReport:
     head = b'{"call-id":"c","local-tag":"t","call-state":""'
     body = json.dumps(members)[1:].encode()
     part = read_part("gw1", b"\x1e{}\n\x1e" + head + b"," + body, 0.0)
