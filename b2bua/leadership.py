@@ -13,7 +13,7 @@ from typing import Any
 
 from b2bua.beat_paths import BeatPaths
 from heartbeat import carriage
-from heartbeat.agent_words import AgentWords
+from heartbeat.agent_statements import AgentStatements
 from heartbeat.carrier import Carrier
 from heartbeat.console_exchange import ConsoleExchange
 from heartbeat.death import DEATH, Death
@@ -86,7 +86,7 @@ class Leadership:
         self._site = site
         self.keyring = Keyring(site.name, site.agents, keys)
         """The keys with which messages of agents are verified, and those to them signed."""
-        self.words = AgentWords(self.keyring, self.member.participant, self.member.cluster)
+        self.words = AgentStatements(self.keyring, self.member.participant, self.member.cluster)
         """Converts beats from and to agents according to the keys that they have."""
         self._beats = beats
         self._live_by = live_by

@@ -33,14 +33,14 @@ TARGETS: Final = (
             "proof_renewal",
             "reconfiguration",
             "persistence",
-            "agent_words",
+            "agent_statements",
         ),
         _of("heartbeat", "deaths", "starts", "first_start", "switchover", "member_simulation"),
     ),
     Target(
         "keys",
-        ("heartbeat/agent_key.py", "heartbeat/keyring.py", "heartbeat/agent_words.py"),
-        _of("heartbeat", "agent_key", "keyring", "agent_words", "site_reload"),
+        ("heartbeat/agent_key.py", "heartbeat/keyring.py", "heartbeat/agent_statements.py"),
+        _of("heartbeat", "agent_key", "keyring", "agent_statements", "site_reload"),
         (*_of("stories", "agent_keys"), *_of("security", "stolen_agent")),
     ),
     Target(

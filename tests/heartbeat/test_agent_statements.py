@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heartbeat.agent_key import derive
-from heartbeat.agent_words import MOST_AHEAD, MOST_EPOCH, AgentWords
+from heartbeat.agent_statements import MOST_AHEAD, MOST_EPOCH, AgentStatements
 from heartbeat.cluster_view import ClusterView
 from heartbeat.header import GRANT, PREVOTE, PROOF, Beat, BeatError
 from heartbeat.keyring import Keyring
@@ -30,7 +30,7 @@ class Made:
         node = Participant("m1", site, state, lambda: "standby", lambda name, now: None, 0.0)
         self.ring = Keyring("paris", site.agents, keys)
         self.cluster = ClusterView("m1", 7, 9)
-        self.words = AgentWords(self.ring, node, self.cluster)
+        self.words = AgentStatements(self.ring, node, self.cluster)
         for name in site.agents:
             self.ring.proved(name, derive(keys[0], "paris", name) if name in own else keys[0])
 

@@ -32,7 +32,7 @@ MOST_AHEAD: Final = 2**20
 """How far an epoch named by an agent may be above the next one that this server knows, where that limit is higher."""
 
 
-class _Word(NamedTuple):
+class _Statement(NamedTuple):
     """An agent's last statement about the leader."""
 
     leader: str
@@ -42,14 +42,14 @@ class _Word(NamedTuple):
     said_at: float
 
 
-class AgentWords:
+class AgentStatements:
     """Translates the statements between one server and its agents."""
 
     def __init__(self, keyring: Keyring, node: Participant, cluster: ClusterView) -> None:
         self._keyring = keyring
         self._node = node
         self._cluster = cluster
-        self._last: dict[str, _Word] = {}
+        self._last: dict[str, _Statement] = {}
         self._asked: dict[str, tuple[int, str]] = {}
         """Agent -> the epoch and the list of voters of the grant that it was asked for last."""
         self._lists: dict[str, tuple[str, int]] = {}
@@ -89,7 +89,7 @@ class AgentWords:
         dropped."""
         agent = beat.node
         heard_at = NEVER if beat.heard is None else now - beat.heard
-        self._last[agent] = _Word(beat.leader, beat.epoch, heard_at, now)
+        self._last[agent] = _Statement(beat.leader, beat.epoch, heard_at, now)
         if not self._keyring.has_own(agent):
             return beat
         numbers = max(beat.epoch, beat.promised_epoch, beat.promised_to_others)
@@ -120,7 +120,7 @@ class AgentWords:
             return beat
         return replace(beat, heard=None if heard_at == NEVER else now - heard_at)
 
-    def _lately(self, now: float) -> list[_Word]:
+    def _lately(self, now: float) -> list[_Statement]:
         """The last statements of the voting agents that were heard lately."""
         timing = self._node.membership.timing
         since = now - 2 * timing.slow_interval - timing.silence
