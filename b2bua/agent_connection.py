@@ -95,12 +95,12 @@ class AgentServices:
 class FormerStarts:
     """The former incarnations of an agent, and what waits until the present one has got their state back."""
 
-    __slots__ = ("_waiting", "connections", "reading", "unmoved")
+    __slots__ = ("_waiting", "connections", "reading", "resend_from")
 
     def __init__(self) -> None:
         self.connections: deque[Flow] = deque(maxlen=MOST_FORMERS)
         """The last connection of each."""
-        self.unmoved: tuple[Flow | None] | None = None
+        self.resend_from: tuple[Flow | None] | None = None
         """The connection (None: it had none any more) whose pending requests wait to be sent again, until the present
         incarnation has got back the state of the former one. None when nothing waits."""
         self.reading: Flow | None = None
@@ -111,7 +111,7 @@ class FormerStarts:
         """A new incarnation runs; ``former``: the connection of the previous one."""
         if former is not None:
             self.connections.append(former)
-        self.unmoved = self.unmoved or (former,)
+        self.resend_from = self.resend_from or (former,)
 
     def when_read(self, act: Callable[[float], None], now: float) -> None:
         """Call ``act`` once the previous incarnation's connection has been read to its end."""
@@ -206,9 +206,9 @@ class AgentConnection:
     def settle(self, now: float) -> None:
         """This incarnation of the agent has got its state back: send pending requests again on its connection."""
         starts = self.former_starts
-        unmoved, starts.unmoved = starts.unmoved, None
-        if unmoved is not None and self.flow is not None:
-            self._services.moved(self.name, unmoved[0], self.flow, now)
+        resend_from, starts.resend_from = starts.resend_from, None
+        if resend_from is not None and self.flow is not None:
+            self._services.moved(self.name, resend_from[0], self.flow, now)
 
     def heard(self, now: float) -> None:
         """The agent has answered a beat, or authenticated."""

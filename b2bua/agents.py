@@ -128,7 +128,7 @@ class Agents:
         return [
             each
             for each in self.connections.values()
-            if each.flow is not None and (each.line_states.missing or each.former_starts.unmoved is not None)
+            if each.flow is not None and (each.line_states.missing or each.former_starts.resend_from is not None)
         ]
 
     @property
@@ -222,7 +222,7 @@ class Agents:
         stack.unauthenticated_flows.discard(flow)
         stack.site_flows.add(flow)
         self._refused.pop(flow, None)
-        if connection.former_starts.unmoved is None:
+        if connection.former_starts.resend_from is None:
             self.services.moved(name, former, flow, now)
         connection.renew(now)
         leadership.agents_changed(self.reached, now)

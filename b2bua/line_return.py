@@ -329,7 +329,7 @@ def give_back(
     granted, starts = found, connection.former_starts
 
     def begin(now: float) -> None:
-        former = starts.unmoved[0] if starts.unmoved is not None else None
+        former = starts.resend_from[0] if starts.resend_from is not None else None
         formers = [*starts.connections, *([former] if former is not None else ())]
         kept, settle = connection.line_states, connection.settle
         one = LineReturn(services, connection.name, kept, former, formers, may_act, settle)

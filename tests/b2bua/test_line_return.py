@@ -231,7 +231,7 @@ def test_a_dialog_that_kills_its_agent_comes_last_then_not_at_all() -> None:
     second.connect()
     second.ask()
     assert max(len(part) for part in second.parts) == 2, "a part of its own has a head and a record"
-    assert len(second.told) == 3 and fixture.bench.core.agents.connections["gw1"].former_starts.unmoved is None
+    assert len(second.told) == 3 and fixture.bench.core.agents.connections["gw1"].former_starts.resend_from is None
 
     third = NextStart(fixture.bench, incarnation=4)
     second.disconnect()
