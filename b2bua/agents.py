@@ -114,10 +114,10 @@ class Agents:
     @property
     def all_complete(self) -> bool:
         """Whether the list of every connected agent in this epoch is complete, silent agents not counted."""
-        return all(connection.hung for connection in self.untold)
+        return all(connection.hung for connection in self.incomplete)
 
     @property
-    def untold(self) -> list[AgentConnection]:
+    def incomplete(self) -> list[AgentConnection]:
         """The connected agents whose lists in this epoch are not complete."""
         return [each for each in self.connections.values() if each.flow is not None and not each.complete]
 

@@ -99,7 +99,7 @@ def _disobedient(core: Core, connection: AgentConnection, now: float) -> Iterato
 
 
 def _lists(core: Core, now: float) -> Iterator[Alert]:
-    for each in core.agents.untold:
+    for each in core.agents.incomplete:
         if each.obeys and now - each.asked_at >= SLOW_LIST:
             late = f"{now - each.asked_at:.0f} s"
             yield Alert("agent-list-late", f"{each.name} has not told its list for {late}: its calls wait")

@@ -83,11 +83,11 @@ class Recovery:
     def due(self, cause: str, now: float) -> None:
         """While a list is outstanding: do not wait any longer for a connected agent that has gone quiet."""
         if not self._agents.all_complete:
-            for connection in self._agents.untold:
+            for connection in self._agents.incomplete:
                 connection.hung = connection.is_quiet(now)
             if self._agents.all_complete:
                 self._all_told(now)
-        if self._agents.untold:
+        if self._agents.incomplete:
             self._services.stack.deadlines.set(now + LOOK_EVERY, self, LOOK)
 
     def reset(self) -> None:

@@ -595,7 +595,7 @@ def test_a_hung_agent_costs_nobody_anything_at_a_takeover() -> None:
     clock = world.nodes["s1"].clock
     server = sim.server("s1")
     assert views.status(server, {}, clock(world.now)).state == "active"
-    assert world.run_until(lambda: not [each for each in server.agents.untold if each.name != "gw3"], 2.0)
+    assert world.run_until(lambda: not [each for each in server.agents.incomplete if each.name != "gw3"], 2.0)
     dialled = world.now
     call = sim.call("west", "200")
     assert world.run_until(lambda: call.answered_at > 0, 5.0) and world.now - dialled < 0.5
@@ -609,7 +609,7 @@ def test_a_hung_agent_costs_nobody_anything_at_a_takeover() -> None:
     assert world.run_until(lambda: server.agents.all_complete, 8.0), "nobody waits for who says nothing"
     assert [said for said in sim.said if " s1: the lists of all agents reached are complete" in said]
     world.resume("gw3")
-    assert world.run_until(lambda: not server.agents.untold, 8.0), "it tells its list when it goes on"
+    assert world.run_until(lambda: not server.agents.incomplete, 8.0), "it tells its list when it goes on"
 
 
 @pytest.mark.parametrize("cut_for", [3.0, 7.3, 20.1])
