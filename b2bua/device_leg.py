@@ -45,9 +45,9 @@ class DeviceLeg:
         "eager",
         "identity",
         "leg",
+        "refresh_pending",
         "session",
         "takes_update",
-        "untold",
     )
 
     def __init__(
@@ -85,7 +85,7 @@ class DeviceLeg:
         """By early dialog, answers that arrived reliably but went to the device unreliably: its 2xx repeats them."""
         self.takes_update = False
         """The device supports UPDATE (its Allow says so)."""
-        self.untold = False
+        self.refresh_pending = False
         """The leg is restored, but its telephone is not reachable for a target refresh yet."""
 
     def offer(self, transaction: ServerTransaction, request: Request, now: float) -> None:

@@ -66,18 +66,18 @@ class FormerLegs:
         ours = session.timer is not None and session.timer.ours
         phone = device_leg.device if isinstance(device_leg.device, DirectPhone) else None
         if phone is not None and not (heard or phone.is_reached(state, leg.path.flow)):
-            device_leg.untold = True
+            device_leg.refresh_pending = True
         elif ours or leg.path.flow.transport != "udp" or self._stack.address(leg.path.flow) != state.shown:
             self._tell(device_leg, now)
 
     def moved(self, leg: Leg, now: float) -> None:
         """A telephone has come back on another flow, and its leg was moved there."""
         device_leg = leg.owner
-        if isinstance(device_leg, DeviceLeg) and device_leg.untold:
+        if isinstance(device_leg, DeviceLeg) and device_leg.refresh_pending:
             self._tell(device_leg, now)
 
     def _tell(self, device_leg: DeviceLeg, now: float) -> None:
-        device_leg.untold = False
+        device_leg.refresh_pending = False
         deadlines, update = self._stack.deadlines, device_leg.takes_update
         beyond = partial(_beyond, device_leg)
         TargetRefresh(
@@ -89,4 +89,4 @@ def _beyond(device_leg: DeviceLeg) -> Side | None:
     """The other side of a device leg's call, if that is an own line, too, and reachable; else None."""
     other = device_leg.bridge.other(device_leg.leg)
     owner = other.owner if other is not None and other.established and not other.ended else None
-    return Side(owner.leg, owner.session) if isinstance(owner, DeviceLeg) and not owner.untold else None
+    return Side(owner.leg, owner.session) if isinstance(owner, DeviceLeg) and not owner.refresh_pending else None

@@ -266,7 +266,12 @@ def _waits(
     would end in 408 after 64*T1, which ends the sender's dialog. A BYE, or the re-INVITE of a replacement, is sent
     anyway.
     """
-    if not device_leg.untold or not isinstance(asked, ServerTransaction) or method == "BYE" or call.bridge.joining:
+    if (
+        not device_leg.refresh_pending
+        or not isinstance(asked, ServerTransaction)
+        or method == "BYE"
+        or call.bridge.joining
+    ):
         return False
     device_leg.session.offers.refuse()
     passage.reply(call, asked, 500, now, passed=LATER)
