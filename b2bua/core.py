@@ -120,7 +120,7 @@ class Core:
             self.keys or [self.key],
             self.beats,
             chance,
-            live_by=lambda *decided: self.leadership_changes.live_by(*decided),
+            apply=lambda *decided: self.leadership_changes.apply(*decided),
             now=now,
             commitment=commitment,
             deaths=deaths,

@@ -47,12 +47,12 @@ class Leadership:
         keys: Sequence[bytes],
         beats: BeatPaths,
         chance: random.Random,
-        live_by: Callable[[Decision, str, float], None],
+        apply: Callable[[Decision, str, float], None],
         now: float,
         commitment: str = "",
         deaths: Sequence[str] = (),
     ) -> None:
-        """``keys`` verify signed statements; the first one signs. ``beats``: the paths to other servers. ``live_by``
+        """``keys`` verify signed statements; the first one signs. ``beats``: the paths to other servers. ``apply``
         is called with each decision and the name of the former leader, as far as known. ``commitment`` and
         ``deaths``: see `Member`.
         """
@@ -89,7 +89,7 @@ class Leadership:
         self.words = AgentStatements(self.keyring, self.member.participant, self.member.cluster)
         """Converts beats from and to agents according to the keys that they have."""
         self._beats = beats
-        self._live_by = live_by
+        self._apply = apply
         self._carrier = Carrier(self.member, self._do, self._ask, self._decided, self.keyring.towards)
         self._former = ""
         """The server that led before this one, as far as known."""
@@ -119,7 +119,7 @@ class Leadership:
         self._site = site
         self.keyring.load(site.agents, keys)
         self.member.reload(site.membership(self.node))
-        self.part_exchange.live_by(site)
+        self.part_exchange.apply(site)
 
     def stored(self, value: str, fault: str | None, now: float) -> None:
         """The member's state is on disk, or could not be stored because of ``fault``."""
@@ -292,7 +292,7 @@ class Leadership:
             )
             if not decision.again:
                 self.resets_cold = decision.epoch > 1
-        self._live_by(decision, self._former, now)
+        self._apply(decision, self._former, now)
         if began or decision.what in (What.STEPPED_DOWN, What.HOLDING, What.LEASE_BACK):
             self.since_at = now
         holding = self.member.state == HOLDING and self._site.failover.on_lost_quorum == "hold"

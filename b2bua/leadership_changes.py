@@ -45,7 +45,7 @@ class LeadershipChanges:
         self._dialog_fetch = dialog_fetch
         self._decided = decided
 
-    def live_by(self, decision: Decision, former: str, now: float) -> None:
+    def apply(self, decision: Decision, former: str, now: float) -> None:
         """Carry out a decision on who leads; ``former`` led before, as far as is known."""
         self._decided(decision.what.value, decision.because, now)
         self._takeovers.seen(decision)

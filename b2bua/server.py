@@ -114,7 +114,7 @@ class Process(program.Process[Core]):
     async def run(self, serve: program.Serve) -> None:
         if self._supervised is not None:
             self._supervised.watch(self.loop, partial(_alone, self))
-            self.lives_by = partial(_tell, self._supervised, self.name)
+            self.site_applied = partial(_tell, self._supervised, self.name)
         try:
             await super().run(serve)
         finally:

@@ -118,7 +118,7 @@ class Process(program.Process[Core]):
             await relay.start()
             self.pump.transport.inherit(await relay.sockets())
             # what devices send while this process is dead waits for its next start
-            self.lives_by = lambda site: relay.hold(self.pump.transport.listening(), site.timing.hold_attempt)
+            self.site_applied = lambda site: relay.hold(self.pump.transport.listening(), site.timing.hold_attempt)
             if self._relay is not None:
                 _join(self.pump, relay)
         except RelayError as error:

@@ -258,7 +258,7 @@ class ServerConnections:
         self.console = ConsoleExchange(self.voter.participant, self._ask, endpoint.stack.do, endpoint.stack.deadlines)
         """Answers what operators ask this agent by way of a server."""
         self._carrier = Carrier(
-            self.voter, endpoint.stack.do, self._ask, self._live_by, lambda node: endpoint.keys()[0]
+            self.voter, endpoint.stack.do, self._ask, self._apply, lambda node: endpoint.keys()[0]
         )
         self._callbacks: ConnectionCallbacks | None = None
 
@@ -271,7 +271,7 @@ class ServerConnections:
         """Apply a changed site file. A server that still signs with a key that was removed has not got the new one
         yet: its connection is closed, and it gets the new key in the handshake of the next one."""
         self.voter.reload(site.membership())
-        self.part_exchange.live_by(site)
+        self.part_exchange.apply(site)
         keys = self.endpoint.keys()
         for connection in self.by_name.values():
             if connection.state == PROVED and connection.key not in keys:
@@ -409,7 +409,7 @@ class ServerConnections:
         self.pump(now)
         self.callbacks.obedience_changed(now)
 
-    def _live_by(self, decision: Decision, now: float) -> None:
+    def _apply(self, decision: Decision, now: float) -> None:
         self.callbacks.decided(decision.what.value, decision.because, now)
         if decision.what is What.ADOPTED:
             if self.callbacks.adopted_by() != (decision.node, decision.epoch):

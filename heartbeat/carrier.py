@@ -24,7 +24,7 @@ _MOST_ASKED: Final = 1024
 
 
 class Carrier:
-    """Drives one core. ``do`` is called with actions for the shell, ``ask`` sends a request of the core, ``live_by``
+    """Drives one core. ``do`` is called with actions for the shell, ``ask`` sends a request of the core, ``apply``
     is called with each decision, ``key_for`` returns the key that signs messages to a node.
     """
 
@@ -33,13 +33,13 @@ class Carrier:
         core: Member | AgentVoter,
         do: Callable[[Action], None],
         ask: Callable[[Tell], None],
-        live_by: Callable[[Decision, float], None],
+        apply: Callable[[Decision, float], None],
         key_for: Callable[[str], bytes],
     ) -> None:
         self._core = core
         self._do = do
         self._ask = ask
-        self._live_by = live_by
+        self._apply = apply
         self._key_for = key_for
         self._asked: OrderedDict[tuple[Start, int], tuple[Request, Flow]] = OrderedDict()
         self._storing: dict[str, PersistentState] = {}
@@ -70,7 +70,7 @@ class Carrier:
             decision = self._core.next_event()
             if decision is None:
                 return
-            self._live_by(decision, now)
+            self._apply(decision, now)
 
     def stored(self, value: str, fault: str | None, now: float) -> bool:
         """``value`` is stored, or ``fault`` says why not. Returns whether it is a state of this core; call `pump`

@@ -157,7 +157,7 @@ class Member:
         before = outbox.leadership
         outbox.persisted(state, now)
         if outbox.leadership != before:
-            self._role.live_by(outbox.leadership, now)
+            self._role.apply(outbox.leadership, now)
         outbox.release(now)
 
     def not_persisted(self, state: PersistentState, because: str, now: float) -> None:
@@ -170,7 +170,7 @@ class Member:
         outbox.not_persisted(state, because, now)
         if leadership.epoch > outbox.leadership.epoch:
             outbox.leadership = leadership
-            self._role.live_by(leadership, now)
+            self._role.apply(leadership, now)
 
     def _tick(self, now: float) -> None:
         role, leader = self._role, self.leader

@@ -65,9 +65,9 @@ class PartExchange:
         self._sealed_at: dict[str, float] = {}
         """Agent -> when a sealed part was last requested from it."""
         self._had: tuple[Version, float]
-        self.live_by(site)
+        self.apply(site)
 
-    def live_by(self, site: Site) -> None:
+    def apply(self, site: Site) -> None:
         """Use this site from now on."""
         self._part = site.provisioned
         self._wanted = site.identity.provisioned != "no"

@@ -178,7 +178,7 @@ class Process(Generic[C]):
         self._api: Api | None = None
         self._decisions: Counter[str] = Counter()
         self._ticks = 0
-        self.lives_by: Callable[[Site], object] = _nothing
+        self.site_applied: Callable[[Site], object] = _nothing
         """Called with the site in use when all listeners are open, and after each reload."""
         tls = any(endpoint.transport == "tls" for endpoint in settings.sip)
         supported = ("udp", "tcp", "tls") if tls else ("udp", "tcp")
@@ -199,7 +199,7 @@ class Process(Generic[C]):
     ) -> None:
         """Make the pump of ``core`` with its console; ``peer_of``: name of a flow's peer. Raises `BadEndpoint`."""
         self.core = core
-        lives = Reloaded(self.name, self.settings.state_dir, lambda: core.site, self.misses, self._live_by)
+        lives = Reloaded(self.name, self.settings.state_dir, lambda: core.site, self.misses, self._apply)
         self.reloading = Reloading(lives, self.certificates, self.loop, lambda: self.logger)
         self._history.take_up(core.history, boottime() - time.time())
         self._view = view
@@ -308,7 +308,7 @@ class Process(Generic[C]):
             self.logger.warning("%s", sentence)
         self.names.start()
         self._tick()
-        self.lives_by(site)
+        self.site_applied(site)
 
     def _tick(self) -> None:
         now = boottime()
@@ -322,13 +322,13 @@ class Process(Generic[C]):
         self._ticks += 1
         self.loop.call_later(TICK, self._tick)
 
-    def _live_by(self, site: Site, read: Read) -> None:
+    def _apply(self, site: Site, read: Read) -> None:
         self.certificates.take(site, read)
-        self.tracing.live_by(site)
+        self.tracing.apply(site)
         self.pump.ask(self.core.reload, site)
         if self._api is not None:
             self._api.take(_access(site.servers.get(self.name) or site.agents[self.name]))
-        self.lives_by(site)
+        self.site_applied(site)
 
 
 def _cpu_and_stalls(process: Process[Any], now: float) -> ProcessStats:

@@ -185,7 +185,7 @@ class ServerRole:
         proof = Proof(epoch, node.name, incarnation, state.voters, ((FORCED, signature),))
         node.offer(proof, now, commitment=node.start.commitment)
 
-    def live_by(self, leadership: Leadership, now: float) -> None:
+    def apply(self, leadership: Leadership, now: float) -> None:
         """A new leadership, perhaps our own, is on disk, or the disk cannot be written: act on it."""
         node, cluster, election = self._node, self._cluster, self._candidate.election
         epoch = leadership.epoch

@@ -46,9 +46,9 @@ class Tracing:
         self._call_ids.keep = self.ring.keep
         self._peer_of = peer_of
         self._settings = model.Trace(memory=0)
-        self.live_by(site)
+        self.apply(site)
 
-    def live_by(self, site: Site) -> None:
+    def apply(self, site: Site) -> None:
         """Keep and export messages by the settings of this site file from now on."""
         wanted, former = site.trace, self._settings
         self._settings = wanted

@@ -61,7 +61,7 @@ TOKEN_BAN_S: Final = 300.0
 def token_bans() -> Bans:
     """The bans of an API for wrong tokens, by host (IPv6: by /64 network), separate from those for SIP."""
     found = Bans()
-    found.live_by(BanPolicy(MOST_WRONG_TOKENS, 60.0, TOKEN_BAN_S))
+    found.apply(BanPolicy(MOST_WRONG_TOKENS, 60.0, TOKEN_BAN_S))
     return found
 
 

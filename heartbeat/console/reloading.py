@@ -40,7 +40,7 @@ class Reloaded(NamedTuple):
     """Returns the site in use."""
     misses: Callable[[Site], Iterable[str]]
     """Returns faults of a site for this node besides `reload_complaints`, a sentence each."""
-    live_by: Callable[[Site, Read], None]
+    apply: Callable[[Site, Read], None]
     """Makes the node use a site and the certificates that were read."""
 
 
@@ -194,7 +194,7 @@ class Reloading:
             return
         for sentence in sentences:
             self._logger().warning("the site file: %s", sentence)
-        self._node.live_by(site, read)
+        self._node.apply(site, read)
         lives = f"{self._node.name} lives by the site file {site.digest}: {new}"
         self.orders.settle(True, [lives, *sentences])
         if written is not None:

@@ -22,7 +22,7 @@ def ban_by(stack: Stack, settings: BanSettings, is_peer: Callable[[str], bool]) 
     bans = stack.bans
     bans.exempt = partial(_is_exempt, stack, is_peer, [source.network for source in settings.never])
     bans.told = partial(_say, stack)
-    bans.live_by(BanPolicy(settings.after, settings.within, settings.time))
+    bans.apply(BanPolicy(settings.after, settings.within, settings.time))
 
 
 def _is_exempt(stack: Stack, is_peer: Callable[[str], bool], never: list[Network], host: str) -> bool:

@@ -104,7 +104,7 @@ class Bans:
         self._records: OrderedDict[str, _Record] = OrderedDict()
         self._known: OrderedDict[str, float] = OrderedDict()
 
-    def live_by(self, policy: BanPolicy) -> None:
+    def apply(self, policy: BanPolicy) -> None:
         """Use this policy from now on. Bans of hosts that are exempt by now are lifted, and all where the policy bans
         nobody."""
         self.policy = policy

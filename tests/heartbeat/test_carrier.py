@@ -27,9 +27,9 @@ class Bench:
         self.done: list[Action] = []
         self.asked: list[Tell] = []
         self.decided: list[Decision] = []
-        self.carrier = Carrier(self.core, self.done.append, self.asked.append, self._live_by, lambda node: KEY)
+        self.carrier = Carrier(self.core, self.done.append, self.asked.append, self._apply, lambda node: KEY)
 
-    def _live_by(self, decision: Decision, now: float) -> None:
+    def _apply(self, decision: Decision, now: float) -> None:
         self.decided.append(decision)
 
     def hear(self, seq: int, kind: str, now: float, flow: Flow = FLOW, **more: object) -> None:

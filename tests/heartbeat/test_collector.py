@@ -46,7 +46,7 @@ def test_messages_go_to_the_collector_also_where_none_is_remembered() -> None:
             datagram = await asyncio.wait_for(loop.sock_recv(ear, 65_535), 60)
             assert chunks(datagram)[17] == b"c0ffee" and chunks(datagram)[19] == b"m1"
             assert tracing.collected() == {"sent": 1, "dropped": 0}
-            tracing.live_by(site())
+            tracing.apply(site())
             assert tracing.collected() == {} and end.stack.call_ids.joined is None and tracing.ring.told is None
 
     asyncio.run(run())

@@ -50,7 +50,7 @@ class Node:
         new.write_text(text)
         new.replace(self.path)
 
-    def live_by(self, site: Site, read: Read) -> None:
+    def apply(self, site: Site, read: Read) -> None:
         self.site = site
 
     async def settled(self, order: Progress) -> Progress:
@@ -60,7 +60,7 @@ class Node:
 
     def tell(self, story: Callable[[Node], Awaitable[Any]]) -> None:
         async def run() -> None:
-            lives = Reloaded("m1", self.kept.parent, lambda: self.site, lambda site: self.missing, self.live_by)
+            lives = Reloaded("m1", self.kept.parent, lambda: self.site, lambda site: self.missing, self.apply)
             loop = asyncio.get_running_loop()
             self.reloading = Reloading(lives, OwnCertificates(self.site, "m1"), loop, logging.getLogger)
             await asyncio.wait_for(story(self), 20.0)

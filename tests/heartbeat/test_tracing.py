@@ -37,13 +37,13 @@ def test_a_process_notes_messages_as_the_site_file_says() -> None:
     receiver.note(b"x" * 1000, DEVICE, 1.0, False)
     pump.note(b"y" * 1000, DEVICE, 2.0, True)
     assert [each.data[:1] for each in tracing.ring] == [b"x", b"y"]
-    tracing.live_by(usual)
+    tracing.apply(usual)
     assert len(list(tracing.ring)) == 2, "a reload that changes nothing forgets nothing"
-    tracing.live_by(replace(usual, trace=Trace(memory=1)))
+    tracing.apply(replace(usual, trace=Trace(memory=1)))
     for at in range(5000):
         receiver.note(b"z" * 1000, DEVICE, float(at), False)
     assert 0.5 * MEGABYTE < tracing.ring.size < MEGABYTE
-    tracing.live_by(replace(usual, trace=Trace(memory=0)))
+    tracing.apply(replace(usual, trace=Trace(memory=0)))
     assert receiver.note is None and pump.note is None and list(tracing.ring) == []
     assert tracing.view({"id": "x"}).memory == 0
 

@@ -24,7 +24,7 @@ def answers(fixture: AgentFixture, count: int, flow: Flow, now: float) -> int:
 
 def test_an_address_is_answered_so_often_and_no_more() -> None:
     fixture = AgentFixture()
-    fixture.core.stack.bans.live_by(BAN_NOBODY)
+    fixture.core.stack.bans.apply(BAN_NOBODY)
     assert answers(fixture, 2000, ODD, 100.0) == AT_ONCE
     assert answers(fixture, 2000, ODD, 101.0) == A_SECOND
     assert fixture.core.stack.counters["unanswered"] == 4000 - AT_ONCE - A_SECOND
@@ -36,7 +36,7 @@ def test_a_peer_is_answered_more_often_and_a_stream_always() -> None:
     assert answers(fixture, 2000, CARRIER, 100.0) == 2000
     stream = Flow("tcp", "127.0.0.11:5060#1", ("127.0.0.66", 5060))
     fixture.core.flow_changed(stream, "open", 100.0)
-    fixture.core.stack.bans.live_by(BAN_NOBODY)
+    fixture.core.stack.bans.apply(BAN_NOBODY)
     assert answers(fixture, 2000, stream, 100.0) == 2000
 
 

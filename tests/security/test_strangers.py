@@ -62,7 +62,7 @@ def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
     register(fixture)
     fixture.run(40)
     stack = fixture.core.stack
-    stack.bans.live_by(BAN_NOBODY)
+    stack.bans.apply(BAN_NOBODY)
     before = (len(stack.servers), len(stack.legs), len(stack.deadlines))
     for index, method in enumerate(METHODS * 20):
         fixture.say(asked(method, index, tag=tag), ODD)
@@ -75,7 +75,7 @@ def test_no_request_of_a_stranger_leaves_anything_at_an_agent(tag: str) -> None:
 @pytest.mark.parametrize("tag", ["", ";tag=no"])
 def test_no_request_of_a_stranger_leaves_anything_at_a_server(tag: str) -> None:
     bench = Bench(server_site(SITE)).serve()
-    bench.core.stack.bans.live_by(BAN_NOBODY)
+    bench.core.stack.bans.apply(BAN_NOBODY)
     before = bench.stack_sizes
     for index, method in enumerate(METHODS * 20):
         bench.core.receive(asked(method, index, tag=tag), STRANGER, bench.now)

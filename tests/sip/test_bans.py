@@ -80,11 +80,11 @@ def test_a_new_policy_frees_whom_it_would_not_ban() -> None:
     for host in ("192.0.2.1", "192.0.2.2"):
         offend(bans, host, times=201)
     bans.exempt = "192.0.2.1".__eq__
-    bans.live_by(BanPolicy(10.0, 60.0, 5.0))
+    bans.apply(BanPolicy(10.0, 60.0, 5.0))
     assert list(bans.banned) == ["192.0.2.2"]
     offend(bans, "192.0.2.3", times=11)
     assert bans.banned["192.0.2.3"].until == 5.0
-    bans.live_by(BanPolicy(after=0.0))
+    bans.apply(BanPolicy(after=0.0))
     offend(bans, "192.0.2.4", times=10_000)
     assert not bans.banned
 

@@ -17,7 +17,7 @@ SWAPPED = (NEW, OLD)
 NEW_ALONE = (NEW, "")
 
 
-def live_by(sim: SiteSimulation, keys: tuple[str, str]) -> None:
+def apply_keys(sim: SiteSimulation, keys: tuple[str, str]) -> None:
     """All nodes read a file with this key, and the previous one."""
     key, previous = keys
     words = [f"key = {key}", *([f"previous_key = {previous}"] if previous else [])]
@@ -43,9 +43,9 @@ def test_a_call_in_which_something_is_said_outlives_the_old_key(
     """``dies``: a server dies in the middle of the change, and the next one knows which tokens are old."""
     sim = begun()
     call, other = sim.talk()
-    live_by(sim, BOTH)
+    apply_keys(sim, BOTH)
     assert not warned(sim)
-    live_by(sim, SWAPPED)
+    apply_keys(sim, SWAPPED)
     if dies:
         sim.world.kill("m1")
         taken_over(sim)
@@ -58,7 +58,7 @@ def test_a_call_in_which_something_is_said_outlives_the_old_key(
     if verb == "hold":
         sim.do(who, "resume", call if who == "west" else other)
         sim.world.run(sim.world.now + 1.0)
-    live_by(sim, NEW_ALONE)
+    apply_keys(sim, NEW_ALONE)
     [active] = sim.active
     sim.world.kill(active)
     taken_over(sim, "s1" if active == "m1" else "m1")
@@ -69,12 +69,12 @@ def test_a_call_in_which_something_is_said_outlives_the_old_key(
 def test_both_ends_of_a_call_may_be_at_one_agent() -> None:
     sim = begun(who=("bert", "carl"))
     call, other = sim.talk("bert", "1003", "carl")
-    live_by(sim, BOTH)
-    live_by(sim, SWAPPED)
+    apply_keys(sim, BOTH)
+    apply_keys(sim, SWAPPED)
     sim.do("bert", "info", call, "1")
     sim.world.run(sim.world.now + 1.0)
     assert not warned(sim)
-    live_by(sim, NEW_ALONE)
+    apply_keys(sim, NEW_ALONE)
     sim.world.kill("m1")
     taken_over(sim)
     serve(sim, call, other, ("bert", "carl"))
@@ -84,8 +84,8 @@ def test_both_ends_of_a_call_may_be_at_one_agent() -> None:
 def test_a_call_that_has_ended_is_not_waited_for() -> None:
     sim = begun()
     call, other = sim.talk()
-    live_by(sim, BOTH)
-    live_by(sim, SWAPPED)
+    apply_keys(sim, BOTH)
+    apply_keys(sim, SWAPPED)
     assert warned(sim)
     part(sim, "east", other, call, ["answered"])
     assert not warned(sim)
@@ -95,7 +95,7 @@ def test_a_call_that_ended_before_the_change_is_no_stranger_s() -> None:
     sim = begun()
     part(sim, "west", *sim.talk(), ["answered"])
     for keys in (BOTH, SWAPPED, NEW_ALONE):
-        live_by(sim, keys)
+        apply_keys(sim, keys)
     sim.world.kill("m1")
     taken_over(sim)
     assert not sim.server("s1").stack.counters["bad token"]
