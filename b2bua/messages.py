@@ -54,7 +54,7 @@ MOST: Final = 2000
 """Requests that may be under way at once; further ones are answered 503 with Retry-After."""
 MOST_OF_LINE: Final = 20
 """The same limit for one own line; agents limit theirs themselves."""
-LONGEST_AWAY: Final = 8.0
+RESTART_WAIT: Final = 8.0
 """Seconds for which a request inside a subscription waits for an agent that restarts."""
 PASSED: Final = frozenset({"MESSAGE", "SUBSCRIBE", "NOTIFY"})
 LOOK_S: Final = 0.1
@@ -199,7 +199,7 @@ class Messages:
 
     def _next(self, one: Passing, now: float) -> None:
         one.attempt += 1
-        one.until = now + (LONGEST_AWAY if one.request.to_tag else LONGEST_WAIT)
+        one.until = now + (RESTART_WAIT if one.request.to_tag else LONGEST_WAIT)
         one.places = []
         self.pass_on(one, now)
 

@@ -28,7 +28,14 @@ from sip.b2b.bridge import (
 )
 from sip.b2b.policy import LATER, NOTHING, Passage, Passed
 from sip.device.header_rules import ruled, without
-from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device, rewritten, with_fields
+from sip.device.identity import (
+    AS_IT_IS,
+    POLICY_FIELDS,
+    asserted_by_device,
+    asserted_to_device,
+    rewritten,
+    with_fields,
+)
 from sip.device.reliability import marks
 from sip.device.session import for_device
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left
@@ -289,7 +296,7 @@ def _crossed(
     here = call.device_legs.get(leg) if event is not FAILED else None
     there = call.device_legs.get(other) if other is not None else None
     dropped, more = AS_IT_IS
-    tells = not TELLING.isdisjoint(message.names)
+    tells = not POLICY_FIELDS.isdisjoint(message.names)
     if tells and here is not None:
         dropped, more = asserted_by_device(here.identity, message, "")
     if tells and there is not None:

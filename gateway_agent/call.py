@@ -28,7 +28,7 @@ from gateway_agent.webrtc.anchor import WebrtcAnchor
 from sip.b2b.bridge import ROUTING, Bridge, acknowledge
 from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.device.header_rules import ruled
-from sip.device.identity import AS_IT_IS, TELLING, asserted_by_device, asserted_to_device
+from sip.device.identity import AS_IT_IS, POLICY_FIELDS, asserted_by_device, asserted_to_device
 from sip.device.session import REFRESH, SDP, DeviceSession
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
@@ -444,7 +444,11 @@ def _acknowledge_alone(call: Call, asked_for_offer: bool, now: float) -> None:
 def told_to_device(line: Line, message: Message) -> list[str]:
     """The header lines of a message from the servers, as they are passed on to the device."""
     identity = line.identity
-    told = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_to_device(identity, message, identity.domain)
+    told = (
+        AS_IT_IS
+        if POLICY_FIELDS.isdisjoint(message.names)
+        else asserted_to_device(identity, message, identity.domain)
+    )
     lines = _crossing(message, *told)
     return ruled(identity.to_device_headers, lines) if identity.to_device_headers else lines
 
@@ -453,7 +457,7 @@ def believed_of_device(line: Line, message: Message, session_id: str) -> list[st
     """The header lines of a message from the device, as they are passed on to the servers. ``session_id`` is used
     where the message has none."""
     identity = line.identity
-    believed = AS_IT_IS if TELLING.isdisjoint(message.names) else asserted_by_device(identity, message, "")
+    believed = AS_IT_IS if POLICY_FIELDS.isdisjoint(message.names) else asserted_by_device(identity, message, "")
     lines = _crossing(message, *believed)
     if line.settings.session_id:
         lines += line_of(session_id, message)

@@ -10,7 +10,7 @@ SERVER: Final = "server"
 AGENT: Final = "agent"
 
 
-_AS_WANTED: Final = frozenset({486, 487, 600})
+_NOT_FAILURES: Final = frozenset({486, 487, 600})
 """Busy, or given up."""
 
 
@@ -26,4 +26,4 @@ class CallEnd(NamedTuple):
 
 def is_failure(status: int) -> bool:
     """Whether a call that was not answered and ended so is worth looking into."""
-    return status >= 400 and status not in _AS_WANTED
+    return status >= 400 and status not in _NOT_FAILURES

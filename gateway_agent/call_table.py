@@ -11,7 +11,7 @@ from gateway_agent.call_end import is_failure
 from gateway_agent.records import Recorder
 from gateway_agent.terminated_call import TerminatedCall
 
-MOST_GONE: Final = 200_000
+MOST_TERMINATED: Final = 200_000
 """Ended calls that are remembered for servers; the oldest go first."""
 
 
@@ -27,7 +27,7 @@ class CallTable:
         self.living: dict[int, Call] = {}
         self.by_call_id: dict[str, Call] = {}
         """By the Call-ID of the server dialog."""
-        self.gone: deque[TerminatedCall] = deque(maxlen=MOST_GONE)
+        self.gone: deque[TerminatedCall] = deque(maxlen=MOST_TERMINATED)
         """Ended calls that a server may not know of yet."""
         self._recorder = recorder
         self._lifetime = lifetime

@@ -19,7 +19,7 @@ MOST_WEIGHT: Final = 4
 SILENT: Final = 2
 """Weight of the crash of a server that had not responded to the request at all: it probably crashed while reading it.
 Two of these suffice."""
-SPOKEN: Final = 1
+RESPONDED: Final = 1
 """Weight of the crash of a server that had responded, if only with 100: the request is less likely the cause."""
 SOON: Final = 2.0
 """Seconds after a server got a request within which its crash counts. A later one is not ascribed to the request, so
@@ -31,7 +31,7 @@ def count(sent: PendingRequest, died_at: float | None, now: float) -> bool:
     """Count the crash of the server that had the request, at ``died_at`` (None: it did not crash), before the request
     is given to the next server. Returns whether it must not be given to it."""
     if died_at is not None and sent.reached and died_at - sent.handed_at <= SOON:
-        sent.deaths += SPOKEN if sent.heard else SILENT
+        sent.deaths += RESPONDED if sent.heard else SILENT
     sent.handed_at, sent.heard = now, False
     return sent.deaths >= MOST_WEIGHT
 

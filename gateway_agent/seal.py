@@ -28,7 +28,7 @@ TOO_LONG: Final = "-"
 """Stands for a payload that would be too long."""
 MOST_DECODED: Final = 65_536
 """Bytes of a payload before compression; one with more is too long, however well it compresses."""
-_BESIDES: Final = 32
+_OVERHEAD: Final = 32
 """Characters after the payload, at most."""
 
 
@@ -84,7 +84,7 @@ def _restored(payload: str) -> bytes:
 def _packed(whole: bytes, front: str) -> str:
     packer = _PACKER.copy()
     payload = b2a_base64(packer.compress(whole) + packer.flush(), newline=False).decode()
-    if len(front) + len(payload) > LONGEST - _BESIDES or len(whole) > MOST_DECODED:
+    if len(front) + len(payload) > LONGEST - _OVERHEAD or len(whole) > MOST_DECODED:
         return front + TOO_LONG
     return front + payload
 

@@ -204,13 +204,13 @@ class Election:
         for voter in self.voters.names:
             no = self.refusals.get(voter)
             if no is not None:
-                parts.append(f"{voter}: {_SAYINGS.get(no.no, no.no).format(leader=no.leader or 'a server')}")
+                parts.append(f"{voter}: {_REFUSAL_REASONS.get(no.no, no.no).format(leader=no.leader or 'a server')}")
             elif voter not in said:
                 parts.append(f"{voter}: no answer yet")
         return "; ".join(parts)
 
 
-_SAYINGS: Final = {
+_REFUSAL_REASONS: Final = {
     "": "it has no vote",
     "mute": "it has no vote",
     "disk": "its disk takes nothing, so it cannot vote",

@@ -28,7 +28,7 @@ TERMINATED: Final = "terminated"
 REFRESHED: Final = "refreshed"
 ENDED: Final = "ended by the subscriber"
 RAN_OUT: Final = "not refreshed"
-LAST_TOLD: Final = "last NOTIFY made"
+LAST_MADE: Final = "last NOTIFY made"
 FAILED: Final = "a NOTIFY failed"
 
 FATAL: Final = frozenset({404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604})
@@ -142,7 +142,7 @@ class Notifier:
         lines = (f"Event: {self.event}", f"Subscription-State: {state}", *lines)
         self._out.append(OutgoingRequest("NOTIFY", "", lines, body))
         if not more:
-            self._step(LAST_TOLD, now)
+            self._step(LAST_MADE, now)
 
     def answered(self, response: Response, now: float) -> None:
         """Take the final response to a NOTIFY."""
@@ -192,6 +192,6 @@ Notifier.TABLE = {
     (ACTIVE, ENDED): (CLOSING, Notifier._owe),
     (ACTIVE, RAN_OUT): (CLOSING, Notifier._tell_end),
     (ACTIVE, FAILED): (TERMINATED, Notifier._abandon),
-    (CLOSING, LAST_TOLD): (TERMINATED, Notifier._rest),
+    (CLOSING, LAST_MADE): (TERMINATED, Notifier._rest),
     (CLOSING, FAILED): (TERMINATED, Notifier._abandon),
 }

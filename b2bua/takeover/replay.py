@@ -25,7 +25,7 @@ from sip.wire.message import Request, parse
 
 MOST_WAITING: Final = 10_000
 """Dialogs with waiting requests; requests in further ones are answered 500 with Retry-After."""
-MOST_STRANGE: Final = 500
+MOST_UNAUTHENTICATED: Final = 500
 """The same limit for requests from senders that cannot be told from strangers."""
 MOST_OF_ONE: Final = 16
 """Requests that may wait for one dialog."""
@@ -107,7 +107,11 @@ class Replay:
             dialog_key(request.call_id, request.to_tag),
             self._services.own_lines.senders.has_dialogs(transaction.flow),
         )
-        if known is False or not self._unrestored(now) or (known is None and len(self._waiting) >= MOST_STRANGE):
+        if (
+            known is False
+            or not self._unrestored(now)
+            or (known is None and len(self._waiting) >= MOST_UNAUTHENTICATED)
+        ):
             return False
         if len(self._waiting) >= MOST_WAITING or len(self._waiting.get(key, ())) >= MOST_OF_ONE:
             self._stack.respond_stateless(transaction, 500, ("Retry-After: 5",))

@@ -10,7 +10,7 @@ from gateway_agent.station.line_events import Statistics
 from gateway_agent.station.tones import Echo
 from heartbeat.console.schema import Metric
 
-HEARD_ENOUGH: Final = 0.9
+LEAST_SHARE: Final = 0.9
 """Share of the bursts that must come back."""
 REGISTERED_WITHIN: Final = 10.0
 """Seconds from its start within which a station registers; when it has not, that is what its first probe finds."""
@@ -94,7 +94,7 @@ def judged(
 def _fault(echo: Echo, mos: float | None, least_mos: float) -> str:
     if not echo.heard:
         return "nothing came back: is that number's line one that echoes?"
-    if echo.heard < HEARD_ENOUGH * echo.sent:
+    if echo.heard < LEAST_SHARE * echo.sent:
         return f"only {echo.heard} of {echo.sent} bursts came back"
     if mos is not None and mos < least_mos:
         return f"the MOS is {mos:.2f}, under {least_mos:g}"

@@ -23,7 +23,7 @@ MOST_NAMES: Final = 20_000
 BEFORE: Final = "before"
 """Key of a route that is put: the provisioned route before which it shall stand. It is not kept."""
 KINDS: Final = ("lines", "routes")
-_HERE_ALONE: Final = ("station", "stir_sign", "stir_verify", "ca")
+_LOCAL_FILES: Final = ("station", "stir_sign", "stir_verify", "ca")
 """Keys of lines that name files of a machine, which who provisions need not know."""
 
 Table = Mapping[str, Any]
@@ -226,7 +226,7 @@ def _local(place: str, value: object) -> Iterator[str]:
     if isinstance(value, Mapping):
         for key, item in value.items():
             at = f"{place}.{key}"
-            if key in _HERE_ALONE:
+            if key in _LOCAL_FILES:
                 yield f"{at}: names files of a machine: such a line is written into the site file"
             elif isinstance(item, Mapping) and item.keys() & {"file", "env"}:
                 yield f'{at}: must be {{"secret": "NAME"}} in a provisioned line'

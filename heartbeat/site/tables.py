@@ -33,7 +33,7 @@ from pydantic import (
 from heartbeat.site.lines import Group, LineSettings, Route
 from heartbeat.site.model import Agent, Bans, Failover, HookSettings, Identity, Records, Server, Trace
 from heartbeat.site.provisioned import Provisioned
-from heartbeat.site.texts import NAME, NAME_SAID, TEXTS, shown
+from heartbeat.site.texts import NAME, NAME_RULE, TEXTS, shown
 from heartbeat.site.values import Api, Secret, Within, figure
 from heartbeat.timing import Timing
 
@@ -113,7 +113,7 @@ class TableReader:
         found = {}
         for name, item in value.items():
             if not NAME.fullmatch(name):
-                self.complaints.append(f"{place}.{name}: has a name that is not {NAME_SAID}")
+                self.complaints.append(f"{place}.{name}: has a name that is not {NAME_RULE}")
             elif (read := self.table(kind, item, f"{place}.{name}", name=name)) is not None:
                 found[name] = read
         return found

@@ -14,7 +14,7 @@ from heartbeat.site.values import figure, split_host_port
 from sip.device.header_rules import PROTECTED, field_of
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,31}")
-NAME_SAID: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
+NAME_RULE: Final = "1 to 32 letters, digits, underscores, dots or hyphens, the first a letter or digit"
 FIELD: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]{1,64}")
 ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 URL: Final = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?(?:/[!-~]*)?")
@@ -34,7 +34,7 @@ def shown(value: object) -> str:
 
 def _name(text: str) -> str:
     if not NAME.fullmatch(text):
-        raise ValueError(f"must be {NAME_SAID}, is {text!r}")
+        raise ValueError(f"must be {NAME_RULE}, is {text!r}")
     return text
 
 

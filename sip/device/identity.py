@@ -37,7 +37,7 @@ _NETWORK: Final = frozenset(
 """Fields exchanged between networks (RFC 7315, RFC 5502), which a device may not assert."""
 UNTRUSTED: Final = _CLAIMS | _NETWORK
 """Fields that only a trusted network may assert (RFC 3325 section 5, RFC 7044 section 10.3)."""
-TELLING: Final = UNTRUSTED | IDENTITIES | {"privacy"}
+POLICY_FIELDS: Final = UNTRUSTED | IDENTITIES | {"privacy"}
 """A message inside a dialog that has none of these is passed on unchanged by every line."""
 _PERSONAL: Final = frozenset("call-info organization subject reply-to in-reply-to user-agent server".split())
 """Further fields that reveal something of the user (RFC 3323 section 5.3)."""

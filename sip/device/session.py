@@ -11,7 +11,7 @@ from contextlib import suppress
 from random import Random
 from typing import Final, Protocol
 
-from sip.device.identity import TELLING
+from sip.device.identity import POLICY_FIELDS
 from sip.device.session_timer import SessionTimer, asked_by, supports
 from sip.dialog import UAC
 from sip.header_policy import ALLOW
@@ -177,7 +177,7 @@ class DeviceSession:
         only."""
         if self.timer is not None and (too_little := self.timer.asks_too_little(request)):
             leg.reply(transaction, 422, now, lines=too_little)
-        elif request.body or not TELLING.isdisjoint(request.names):
+        elif request.body or not POLICY_FIELDS.isdisjoint(request.names):
             return False
         else:
             leg.reply(transaction, 200, now, lines=[*self.agree(request, now), ALLOW])

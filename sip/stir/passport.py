@@ -28,7 +28,7 @@ MOST: Final = 4
 """Identity headers of a call that are checked."""
 ALGORITHM: Final = "ES256"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
-_UNTOLD: Final = re.compile(r"[\s().\-]")
+_SEPARATORS: Final = re.compile(r"[\s().\-]")
 _NUMBER: Final = re.compile(r"[0-9*#]+\Z")
 
 
@@ -63,7 +63,7 @@ class IdentityHeader(NamedTuple):
 def canonical(number: str) -> str:
     """The canonical form of a number (RFC 8224 section 8.3): without separators and ``+``; ``""``: it is no
     number."""
-    digits = _UNTOLD.sub("", number).removeprefix("+")
+    digits = _SEPARATORS.sub("", number).removeprefix("+")
     return digits if _NUMBER.match(digits) else ""
 
 

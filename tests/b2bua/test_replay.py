@@ -427,7 +427,7 @@ def test_beside_a_device_s_request_one_of_an_agent_waits_for_its_own() -> None:
 def test_who_may_have_dialogs_waits(
     known: bool | None, unrestored: bool, waiting: int, waits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_STRANGE", 2)
+    monkeypatch.setattr(module, "MOST_UNAUTHENTICATED", 2)
     fixture = Fixture()
     for number in range(waiting):
         fixture.device(request(to_tag=f"t{number}"))

@@ -182,7 +182,7 @@ class Client:
     ("goodbye", "lost_after", "heard", "deaths"),
     [
         (False, 1.0, False, poison.SILENT),
-        (False, 1.0, True, poison.SPOKEN),
+        (False, 1.0, True, poison.RESPONDED),
         (True, 1.0, False, 0),
         (False, 60.0, False, 0),  # a death long after the request is none of its doing
     ],
