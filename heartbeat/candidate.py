@@ -302,11 +302,11 @@ class Candidate:
         """Whether ``takeover_without_quorum`` allows to lead now: only while fewer voters answer than a quorum has. A
         quorum that answers no is respected."""
         membership = self._node.membership
-        patience = membership.timing.silence + membership.timing.lease
+        timeout = membership.timing.silence + membership.timing.lease
         return (
             membership.takeover_without_quorum
             and not election.renewal
-            and now >= election.began_at + patience
+            and now >= election.began_at + timeout
             and len(election.yes | election.refusals.keys()) < election.quorum
         )
 

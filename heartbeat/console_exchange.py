@@ -47,7 +47,7 @@ AGAIN: Final = 0.25
 SOON: Final = 0.01
 LATEST: Final = 0.5
 """Seconds between two polls for an answer, at first and at last."""
-PATIENCE: Final = 2.0
+TIMEOUT: Final = 2.0
 """Seconds without any message from the other node after which a question fails."""
 LONGEST: Final = 30.0
 """Seconds that an answer may take."""
@@ -256,7 +256,7 @@ class ConsoleExchange:
         """Repeat unanswered requests, poll for answers, and forget old questions of other servers."""
         self._look = float("inf")
         for one in list(self._questions.values()):
-            if now - one.heard_at >= PATIENCE:
+            if now - one.heard_at >= TIMEOUT:
                 said = f"{one.node} does not answer what {self._participant.name} passes on"
                 self._end(one, f"{said}: it is not there, or of an older version; ask on its machine")
             elif now - one.begun_at >= LONGEST:

@@ -156,15 +156,15 @@ class Election:
             return False
         return len(self.yes) >= self.quorum and not self.yes.isdisjoint(self._agents)
 
-    def waits_for(self, present: set[str], now: float, patience: float) -> bool:
+    def waits_for(self, present: set[str], now: float, timeout: float) -> bool:
         """Whether to wait for more voters although a quorum would grant: at the first start of a site, and for
-        ``patience`` seconds at most. Voters that are not ``present`` are not waited for, nor those that refuse for
+        ``timeout`` seconds at most. Voters that are not ``present`` are not waited for, nor those that refuse for
         another reason than that they have just started.
         """
         if not self._waits_for_more:
             return False
         if self._waits_until is None:
-            self._waits_until = now + patience
+            self._waits_until = now + timeout
         expected = {
             voter
             for voter in present - self.yes - self._willing

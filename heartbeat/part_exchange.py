@@ -19,7 +19,7 @@ from heartbeat.site.provisioned import MOST_BYTES, NEVER, Version
 
 PIECE: Final = 900
 """Bytes of one piece, which with its header has to fit into a datagram."""
-PATIENCE: Final = 1.0
+TIMEOUT: Final = 1.0
 """Seconds after which a missing piece is requested again, from the next node that is heard."""
 AGAIN: Final = 30.0
 """Seconds after which a version that this node could not use is fetched once more."""
@@ -96,14 +96,14 @@ class PartExchange:
         if version == had and now - at < AGAIN:
             return False
         under_way = self._fetching
-        if under_way is None or under_way.sealed or now - under_way.asked_at > PATIENCE:
+        if under_way is None or under_way.sealed or now - under_way.asked_at > TIMEOUT:
             return True
         return under_way.version < version
 
     def _may_try(self, agent: str, now: float) -> bool:
         """Whether a part is requested from an untrusted agent: they take turns, so that none can block the others."""
         under_way = self._fetching
-        if under_way is not None and now - under_way.asked_at <= PATIENCE:
+        if under_way is not None and now - under_way.asked_at <= TIMEOUT:
             turn_over = under_way.sealed and now - under_way.began_at > AGAIN
         else:
             turn_over = True

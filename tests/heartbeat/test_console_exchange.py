@@ -18,8 +18,8 @@ from heartbeat.console_exchange import (
     MOST_QUESTION,
     MOST_TOGETHER,
     MOST_UNDER_WAY,
-    PATIENCE,
     PIECE,
+    TIMEOUT,
     WINDOW,
     ConsoleAnswered,
     ConsoleAsked,
@@ -146,7 +146,7 @@ def test_an_answer_may_take_its_time_but_not_for_ever() -> None:
 def test_who_says_nothing_is_not_waited_for() -> None:
     pair = Pair(loss=1.0)
     pair.m1.exchange.ask("m2", b"status", pair.now)
-    pair.run(PATIENCE + 0.5)
+    pair.run(TIMEOUT + 0.5)
     assert pair.m1.answered[0].fault == (
         "m2 does not answer what m1 passes on: it is not there, or of an older version; ask on its machine"
     )

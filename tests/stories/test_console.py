@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heartbeat.console_exchange import LONGEST, PATIENCE, PIECE, ConsoleAnswered, ConsoleAsked
+from heartbeat.console_exchange import LONGEST, PIECE, TIMEOUT, ConsoleAnswered, ConsoleAsked
 from tests.agent_keys import own_site
 from tests.stories import former
 from tests.stories.former import Former, MixedSimulation
@@ -105,7 +105,7 @@ def test_an_agent_asks_nothing() -> None:
     consoles = Consoles(sim)
     for server in SERVERS:
         consoles.ask("gw1", server, b"switchover")
-    sim.world.run(sim.world.now + PATIENCE + 1.0)
+    sim.world.run(sim.world.now + TIMEOUT + 1.0)
     assert not consoles.asked
     assert {told.fault.partition(":")[0] for told in consoles.answered.values()} == {
         f"{server} does not answer what gw1 passes on" for server in SERVERS
@@ -128,7 +128,7 @@ def test_an_agent_of_the_former_version_is_asked_on_its_machine(old_version: For
     call, other = sim.talk()
     old, new = consoles.ask("m1", "gw1"), consoles.ask("m1", "gw2")
     assert consoles.told(new, 1.0).answer == b"gw2: lines"
-    assert consoles.told(old, PATIENCE + 0.5).fault == (
+    assert consoles.told(old, TIMEOUT + 0.5).fault == (
         "gw1 does not answer what m1 passes on: it is not there, or of an older version; ask on its machine"
     )
     part(sim, "west", call, other, ["answered"])
