@@ -11,7 +11,7 @@ from b2bua.agents import Agents
 from b2bua.call import CallServices
 from b2bua.leadership import Leadership
 from heartbeat import first_start
-from heartbeat.console.contract import HowFar, Progress, Refused
+from heartbeat.console.contract import Progress, ProgressCheck, Refused
 from heartbeat.decision import Decided
 from sip.packages.line_dialog import BACK, BUSIED_BY, BUSIED_OUT, IDLE, OUT_OF_SERVICE
 
@@ -30,7 +30,7 @@ class AdminCommands:
         leadership: Leadership,
         agents: Agents,
         history: Sequence[Decided],
-        looks: Mapping[str, Callable[[Mapping[str, str], float], HowFar]],
+        looks: Mapping[str, Callable[[Mapping[str, str], float], ProgressCheck]],
         decided: Callable[[str, str, float], None],
         busy_out: Callable[[str, bool, float], None],
     ) -> None:
@@ -45,7 +45,7 @@ class AdminCommands:
         self._member = leadership.member
         self._agents = agents
         self._history = history
-        self._commands: OrderedDict[str, tuple[str, float, HowFar]] = OrderedDict()
+        self._commands: OrderedDict[str, tuple[str, float, ProgressCheck]] = OrderedDict()
         self._count = 0
 
     def command(self, verb: str, params: Mapping[str, str], now: float) -> Progress:
@@ -63,11 +63,11 @@ class AdminCommands:
         }.get(verb)
         if act is None:
             raise Refused(f"there is no verb {verb} here", 404)
-        how_far = act(params, now)
+        check_progress = act(params, now)
         self._leadership.pump(now)
         self._count += 1
         order = f"{verb}-{self._count}"
-        self._commands[order] = (verb, now, how_far)
+        self._commands[order] = (verb, now, check_progress)
         if len(self._commands) > MOST:
             self._commands.popitem(last=False)
         return self.progress(order, now)
@@ -76,13 +76,13 @@ class AdminCommands:
         found = self._commands.get(order)
         if found is None:
             raise Refused(f"no order {order or '(no id given)'} is known here", 404)
-        verb, begun_at, how_far = found
-        state, sentence, done, total = how_far(now)
+        verb, begun_at, check_progress = found
+        state, sentence, done, total = check_progress(now)
         if state == "running" and now - begun_at > LONGEST:
             state, sentence = "failed", f"after {LONGEST:g} s still: {sentence}"
         return Progress(id=order, verb=verb, state=state, sentence=sentence, done=done, total=total)
 
-    def _switchover(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _switchover(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         to = params.get("to", "")
         if params.get("force") == "yes":
             if to and to != self._leadership.node:
@@ -101,8 +101,8 @@ class AdminCommands:
             raise Refused(fault)
         return self._handed_over(to or next(iter(self._member.cluster.others)), now)
 
-    def _won(self, node: str) -> HowFar:
-        def how_far(now: float) -> tuple[str, str, int, int]:
+    def _won(self, node: str) -> ProgressCheck:
+        def check_progress(now: float) -> tuple[str, str, int, int]:
             connections = [
                 connection for connection in self._agents.connections.values() if connection.flow is not None
             ]
@@ -111,12 +111,12 @@ class AdminCommands:
                 return "done", f"{node} is active under epoch {self._leadership.epoch}", done, len(connections)
             return "running", f"{done} of {len(connections)} agents have moved to {node}", done, len(connections)
 
-        return how_far
+        return check_progress
 
-    def _handed_over(self, to: str, begun_at: float) -> HowFar:
+    def _handed_over(self, to: str, begun_at: float) -> ProgressCheck:
         epoch = self._leadership.epoch
 
-        def how_far(now: float) -> tuple[str, str, int, int]:
+        def check_progress(now: float) -> tuple[str, str, int, int]:
             if not self._leadership.serving:
                 peer = self._member.cluster.peers.get(to)
                 if peer is not None and peer.state == "active":
@@ -132,9 +132,9 @@ class AdminCommands:
                     return "failed", decision.because, 0, 1
             return "running", f"{to} is gathering votes", 0, 1
 
-        return how_far
+        return check_progress
 
-    def _reset(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _reset(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         self._must_lead()
         state = OUT_OF_SERVICE if params.get("state") == "out of service" else IDLE
         wanted = [name for name in params.get("lines", "").split(",") if name]
@@ -166,7 +166,7 @@ class AdminCommands:
 
         return _true(f"{reset} reset to {state.replace('-', ' ')}")
 
-    def _hangup(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _hangup(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         self._must_lead()
         wanted = params.get("call", "")
         calls = [call for name, call in self._services.calls.items() if wanted and name.startswith(wanted)]
@@ -182,7 +182,7 @@ class AdminCommands:
         self._decided("hangup", said, now)
         return _true(said)
 
-    def _busyout(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _busyout(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         name, out = params.get("line", ""), params.get("end") != "yes"
         line = self._services.site.lines.get(name)
         if line is None:
@@ -198,45 +198,45 @@ class AdminCommands:
         connection.reset([name], BUSIED_OUT if out else BACK, now)
         self._decided("busyout", f"{said}, by an operator", now)
 
-        def how_far(now: float) -> tuple[str, str, int, int]:
+        def check_progress(now: float) -> tuple[str, str, int, int]:
             told = connection.lines.get(name)
             if (told is not None and told.why.startswith(BUSIED_BY)) is not out:
                 return "running", f"{line.agent} has not said that it does so", 0, 1
             return "done", said, 1, 1
 
-        return how_far
+        return check_progress
 
     def _must_lead(self) -> None:
         if not self._leadership.serving:
             leader = self._member.cluster.leader or "the active server"
             raise Refused(f"{self._leadership.node} is not active; send the order to {leader}")
 
-    def _pause(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _pause(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         self._member.pause(now)
         return _true(f"{self._leadership.node} takes nothing over by itself until resume")
 
-    def _resume(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _resume(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         self._member.resume(now)
         return _true(f"{self._leadership.node} takes over by itself again")
 
-    def _init(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _init(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         fault = first_start.begin(self._member.participant, self._member.cluster, now)
         if fault:
             raise Refused(fault)
         return self._won(self._leadership.node)
 
-    def _readmit(self, params: Mapping[str, str], now: float) -> HowFar:
+    def _readmit(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         agent = params.get("agent", "")
         fault = self._member.restore_vote(agent, now, params.get("force") == "yes")
         if fault:
             raise Refused(fault)
 
-        def how_far(now: float) -> tuple[str, str, int, int]:
+        def check_progress(now: float) -> tuple[str, str, int, int]:
             if agent in self._member.cluster.non_voting:
                 return "running", f"{agent} has no vote yet", 0, 1
             return "done", f"{agent} votes again", 1, 1
 
-        return how_far
+        return check_progress
 
 
 def _is_on(caller_line: str, callee_line: str, names: list[str]) -> bool:
@@ -248,5 +248,5 @@ def _is_on(caller_line: str, callee_line: str, names: list[str]) -> bool:
     )
 
 
-def _true(sentence: str) -> HowFar:
+def _true(sentence: str) -> ProgressCheck:
     return lambda now: ("done", sentence, 1, 1)

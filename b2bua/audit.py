@@ -19,7 +19,7 @@ from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import DialogReport
 from b2bua.transfer_parts import call_of
 from b2bua.unattended import UnattendedCalls
-from heartbeat.console.contract import HowFar, Refused
+from heartbeat.console.contract import ProgressCheck, Refused
 from heartbeat.console.views.takeovers import Audit, Fault
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import BadRecord
@@ -69,7 +69,7 @@ class Audits:
         self._living = 0
         self._last: Audit | None = None
 
-    def begin(self, params: Mapping[str, str], now: float) -> HowFar:
+    def begin(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         """Begin an audit, unless one is under way; returns its progress. Raises :class:`Refused` if another server
         leads, or lists are not complete yet."""
         leadership = self._leadership

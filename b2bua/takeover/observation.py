@@ -13,7 +13,7 @@ from b2bua.agent_connection import MOST_FETCHED, MOST_LIST
 from b2bua.agents import Agents
 from b2bua.subscription import Parties, Subscription
 from b2bua.takeover.records import DialogReport, read_part
-from heartbeat.console.contract import HowFar
+from heartbeat.console.contract import ProgressCheck
 from heartbeat.console.views.takeovers import AgentReport
 from sip.actions import Flow
 from sip.packages.line_dialog import OBSERVE, BadRecord, ListRequest
@@ -146,17 +146,17 @@ class Observation:
         """The agents that have reported everything they were asked for."""
         return frozenset(each.agent for each in self.questions if each.complete_at is not None)
 
-    def progress(self, is_current: Callable[[], bool], done: str) -> HowFar:
+    def progress(self, is_current: Callable[[], bool], done: str) -> ProgressCheck:
         """A function that reports progress: state, sentence, agents complete, agents asked. ``is_current``: whether
         the observation still runs; afterwards the sentence is ``done``."""
 
-        def how_far(now: float) -> tuple[str, str, int, int]:
+        def check_progress(now: float) -> tuple[str, str, int, int]:
             complete, total = len(self.complete), len(self.questions)
             if is_current():
                 return "running", f"{complete} of {total} agents have told what they have", complete, total
             return "done", done, complete, total
 
-        return how_far
+        return check_progress
 
     @property
     def took(self) -> float:

@@ -21,7 +21,7 @@ from b2bua.takeover.observation import Observation
 from b2bua.takeover.records import DialogReport
 from b2bua.takeover.verdicts import CARRIED, KEPT, RELEASED, REPLAYED, RESET, UNKEPT
 from b2bua.unattended import UnattendedCalls, cold_line
-from heartbeat.console.contract import HowFar, Refused
+from heartbeat.console.contract import ProgressCheck, Refused
 from heartbeat.console.views.takeovers import Rehearsal, Verdict
 from heartbeat.timing import Timing
 from sip.packages.line_dialog import BadRecord
@@ -175,7 +175,7 @@ class Rehearsals:
         self._calls: dict[str, list[Seen]] = {}
         self._last: tuple[Rehearsal, list[Verdict]] | None = None
 
-    def begin(self, params: Mapping[str, str], now: float) -> HowFar:
+    def begin(self, params: Mapping[str, str], now: float) -> ProgressCheck:
         """Begin a rehearsal, unless one is under way; returns its progress."""
         if self._whole is None:
             self._begun_at = now

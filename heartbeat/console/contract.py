@@ -115,5 +115,5 @@ class Progress:
     """For a progress bar: ``done`` of ``total`` agents, calls, …; 0 of 0 when there is nothing to count."""
 
 
-HowFar = Callable[[float], tuple[str, str, int, int]]
+ProgressCheck = Callable[[float], tuple[str, str, int, int]]
 """Returns the ``state``, ``sentence``, ``done`` and ``total`` of a command's :class:`Progress` at a time."""
