@@ -26,7 +26,7 @@ FORCED: Final = "!"
 _PER_EPOCH: Final = 100
 
 
-class Standing(NamedTuple):
+class ListRank(NamedTuple):
     """The rank of a list of voters. Of two lists the site's is that of the later leadership; under the same
     leadership, the later list.
 
@@ -59,9 +59,9 @@ class VoterList:
         """The epoch under which it was made; 0: at the first start of the site."""
         return self.generation // _PER_EPOCH
 
-    def since(self, epoch: int) -> Standing:
+    def rank(self, epoch: int) -> ListRank:
         """The rank of this list at a node that uses it and follows the leadership of ``epoch``."""
-        return Standing(max(epoch, self.made_under), self.generation)
+        return ListRank(max(epoch, self.made_under), self.generation)
 
     @property
     def text(self) -> str:

@@ -15,7 +15,7 @@ from heartbeat.death import commitment_of
 from heartbeat.header import ACTIVE, AS_IF_RELEASED, FIRST, Beat, BeatError, Start
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import Granted, Leadership, PersistentState
-from heartbeat.proof import Proof, Standing, VoterList, sign_grant
+from heartbeat.proof import ListRank, Proof, VoterList, sign_grant
 from heartbeat.timing import Timing
 
 NOBODY: Final = ""
@@ -68,9 +68,9 @@ class Voter:
         self.membership = membership
 
     @property
-    def standing(self) -> Standing:
+    def list_rank(self) -> ListRank:
         """The rank of our list of voters among others."""
-        return self.state.voters.since(self.state.leadership.epoch)
+        return self.state.voters.rank(self.state.leadership.epoch)
 
     @property
     def has_vote(self) -> bool:
@@ -171,7 +171,7 @@ class Voter:
             return own
         if own.generation == 0:
             return theirs if FIRST in ask.flags else None
-        return theirs if theirs.names and theirs.since(ask.epoch) > self.standing else None
+        return theirs if theirs.names and theirs.rank(ask.epoch) > self.list_rank else None
 
     def grant(self, request: Beat, now: float) -> Vote:
         """Grant ``request.for_epoch`` to the sender if the rules allow it. A grant counts as hearing the candidate.
@@ -255,7 +255,7 @@ class Voter:
 
         This gives no vote to a node that has none; ``admit`` does.
         """
-        if voters.since(epoch) <= self.standing:
+        if voters.rank(epoch) <= self.list_rank:
             return False
         self._change(voters=voters)
         return True
@@ -264,7 +264,7 @@ class Voter:
         """Give this node its vote again, with the list of ``epoch``. It counts as having promised
         ``promised_to_others``, an epoch above all of earlier lists, to nobody. Returns False when it has a vote
         already, or its own list is later."""
-        if not self.state.non_voting or voters.since(epoch) < self.standing:
+        if not self.state.non_voting or voters.rank(epoch) < self.list_rank:
             return False
         self.heard = None
         self._since = now
