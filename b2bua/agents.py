@@ -172,7 +172,7 @@ class Agents:
         stack, leadership = self._stack, self._leadership
         participant = leadership.member.participant
         try:
-            beat, key = leadership.keyring.said_first(request)
+            beat, key = leadership.keyring.first_statement(request)
             responder, begun_with = self._responders.setdefault(flow, (Responder(leadership.nonce()), key))
             if key != begun_with:
                 raise BeatError(f"{beat.node} changes its key within a handshake")

@@ -202,7 +202,7 @@ class Leadership:
         if f"kind={PING}" not in (request.get("heartbeat") or ""):
             return False  # beats are not verified twice
         try:
-            beat, key = self.keyring.said_first(request)
+            beat, key = self.keyring.first_statement(request)
         except BeatError:
             return False
         if beat.kind != PING:
@@ -236,7 +236,7 @@ class Leadership:
         if it is not valid."""
         try:
             if sender:
-                beat = self.keyring.said_on(message, sender)
+                beat = self.keyring.statement_on(message, sender)
                 # pieces of files or console pages have nothing to do with leadership
                 return beat if beat.kind in (FETCH, CONSOLE) else self.words.heard(beat, now)
             return carriage.beat_in(message, self.keyring.keys)

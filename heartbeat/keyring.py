@@ -76,7 +76,7 @@ class Keyring:
         own = self.own(agent)
         return own if agent in self._with_own else (*own, *self.keys)
 
-    def said_on(self, message: Request | Response, agent: str) -> Beat:
+    def statement_on(self, message: Request | Response, agent: str) -> Beat:
         """The verified statement in a message on the connection of that agent. Raises `BeatError`."""
         accepted, last = self._accepted(agent), self._last.get(agent)
         if last in accepted:
@@ -88,7 +88,7 @@ class Keyring:
             self.proved(agent, key)
         return beat
 
-    def said_first(self, message: Request | Response) -> tuple[Beat, bytes]:
+    def first_statement(self, message: Request | Response) -> tuple[Beat, bytes]:
         """The verified statement in the first message on a connection, and the key that signed it. Raises
         `BeatError`."""
         named = _NODE.search(message.get("heartbeat") or "")

@@ -30,9 +30,9 @@ def ring(*keys: bytes) -> Keyring:
 
 def test_an_opening_is_believed_by_either_key_and_tells_which() -> None:
     it = ring()
-    assert it.said_first(said("gw1", own("gw1"), OPEN))[1] == own("gw1")
-    assert it.said_first(said("gw1", OLD, OPEN))[1] == OLD
-    assert it.said_first(said("nobody", OLD, OPEN))[0].node == "nobody", "the site key may say anything"
+    assert it.first_statement(said("gw1", own("gw1"), OPEN))[1] == own("gw1")
+    assert it.first_statement(said("gw1", OLD, OPEN))[1] == OLD
+    assert it.first_statement(said("nobody", OLD, OPEN))[0].node == "nobody", "the site key may say anything"
     assert it.sort_of("gw1") == "" and it.towards("gw1") == OLD
 
 
@@ -40,12 +40,12 @@ def test_an_opening_is_believed_by_either_key_and_tells_which() -> None:
 def test_an_agent_s_key_says_nothing_under_another_name(name: str) -> None:
     it = ring()
     with pytest.raises(BeatError):
-        it.said_first(said(name, own("gw1"), OPEN))
+        it.first_statement(said(name, own("gw1"), OPEN))
     it.proved("gw1", own("gw1"))
     with pytest.raises(BeatError, match="in the name of"):
-        it.said_on(said(name, own("gw1")), "gw1")
+        it.statement_on(said(name, own("gw1")), "gw1")
     with pytest.raises(BeatError, match="not that of"):
-        it.said_on(said(name, own("gw1")), "gw2")
+        it.statement_on(said(name, own("gw1")), "gw2")
 
 
 def test_a_name_that_stands_twice_misleads_nobody() -> None:
@@ -54,14 +54,14 @@ def test_a_name_that_stands_twice_misleads_nobody() -> None:
     twice = parse(text.encode())
     assert isinstance(twice, Request)
     with pytest.raises(BeatError):
-        ring().said_first(twice)
+        ring().first_statement(twice)
 
 
 def test_no_agent_speaks_in_another_s_name_by_the_site_key_either() -> None:
     it = ring()
     it.proved("gw1", OLD)
     with pytest.raises(BeatError, match="gw1 speaks in the name of gw2"):
-        it.said_on(said("gw2", OLD), "gw1")
+        it.statement_on(said("gw2", OLD), "gw1")
 
 
 def test_it_is_answered_by_the_key_that_it_proved() -> None:
@@ -76,29 +76,29 @@ def test_it_is_answered_by_the_key_that_it_proved() -> None:
 def test_an_own_key_is_taken_up_and_never_laid_down_on_a_connection() -> None:
     it = ring()
     it.proved("gw1", OLD)
-    assert it.said_on(said("gw1", OLD), "gw1").node == "gw1" and it.sort_of("gw1") == SITE
-    assert it.said_on(said("gw1", own("gw1")), "gw1").node == "gw1"
+    assert it.statement_on(said("gw1", OLD), "gw1").node == "gw1" and it.sort_of("gw1") == SITE
+    assert it.statement_on(said("gw1", own("gw1")), "gw1").node == "gw1"
     assert it.sort_of("gw1") == OWN and it.towards("gw1") == own("gw1")
     with pytest.raises(BeatError, match="not that of"):
-        it.said_on(said("gw1", OLD), "gw1")
+        it.statement_on(said("gw1", OLD), "gw1")
     it.proved("gw1", OLD)  # a new connection, opened by who knows the site key
-    assert it.said_on(said("gw1", OLD), "gw1").node == "gw1"
+    assert it.statement_on(said("gw1", OLD), "gw1").node == "gw1"
 
 
 def test_during_a_change_of_the_key_the_agent_says_by_which() -> None:
     it = ring(NEW, OLD)
     it.proved("gw1", own("gw1"))
     assert it.towards("gw1") == own("gw1")
-    it.said_on(said("gw1", own("gw1", NEW)), "gw1")
+    it.statement_on(said("gw1", own("gw1", NEW)), "gw1")
     assert it.towards("gw1") == own("gw1", NEW)
-    it.said_on(said("gw1", own("gw1")), "gw1")
+    it.statement_on(said("gw1", own("gw1")), "gw1")
     assert it.towards("gw1") == own("gw1") and not it.void()
     it.load(("gw1", "gw2"), (NEW,))
     assert it.void() == ["gw1"] and it.towards("gw1") == own("gw1", NEW) and it.sort_of("gw1") == OWN
     for key in (own("gw1"), OLD, NEW):
         with pytest.raises(BeatError):
-            it.said_on(said("gw1", key), "gw1")
-    assert it.said_on(said("gw1", own("gw1", NEW)), "gw1") and it.void() == []
+            it.statement_on(said("gw1", key), "gw1")
+    assert it.statement_on(said("gw1", own("gw1", NEW)), "gw1") and it.void() == []
 
 
 def test_a_site_key_that_is_none_any_more_is_void_too() -> None:
@@ -116,7 +116,7 @@ def test_an_agent_that_is_taken_out_of_the_site_has_no_key() -> None:
     it.load(("gw2",), (OLD,))
     assert it.own("gw1") == () and it.void() == ["gw1"] and it.towards("gw1") == own("gw1")
     with pytest.raises(BeatError):
-        it.said_first(said("gw1", own("gw1"), OPEN))
+        it.first_statement(said("gw1", own("gw1"), OPEN))
 
 
 def test_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_a_key_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
     it = ring()
     it.proved("gw1", own("gw1"))
     for _ in range(100):
-        it.said_on(said("gw1", own("gw1")), "gw1")
+        it.statement_on(said("gw1", own("gw1")), "gw1")
         it.towards("gw1")
     assert made == ["gw1"]
 
@@ -138,11 +138,11 @@ def test_what_is_not_read_as_it_was_looked_up_is_nothing() -> None:
     text = request.get("heartbeat") or ""
     front = text.rpartition("; mac=")[0].replace("node=", "NODE=")
     signed = f"{front}; mac={mac(front, OLD, 'OPTIONS', request.call_id, request.cseq)}"
-    assert ring().said_first(request)[0].node == "m2"
+    assert ring().first_statement(request)[0].node == "m2"
     odd = parse(request.to_bytes().decode().replace(text, signed).encode())
     assert isinstance(odd, Request) and carriage.beat_in(odd, (OLD,)).node == "m2"
     with pytest.raises(BeatError, match="nobody speaks in the name of m2"):
-        ring().said_first(odd)
+        ring().first_statement(odd)
 
 
 def test_what_has_no_header_says_nothing() -> None:
@@ -150,4 +150,4 @@ def test_what_has_no_header_says_nothing() -> None:
     bare = parse("".join(line for line in text.splitlines(True) if not line.startswith("Heartbeat")).encode())
     assert isinstance(bare, Request)
     with pytest.raises(BeatError, match="no Heartbeat header"):
-        ring().said_first(bare)
+        ring().first_statement(bare)
