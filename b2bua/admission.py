@@ -83,7 +83,7 @@ class Admission:
                 if not transaction.open:  # cancelled meanwhile, or another server leads
                     return
                 transaction.context = None
-                status = status or self._lost_its_turn(call_id, known.name, now)
+                status = status or self._refusal_after_wait(call_id, known.name, now)
             if status:
                 lines = NO_ROOM if status == 503 else ()
                 stack.reply(transaction, status, now, lines=lines, tag=stack.token())
@@ -103,7 +103,7 @@ class Admission:
             transaction.context = UNDECIDED
             stack.reply(transaction, 100, now)
 
-    def _lost_its_turn(self, call_id: str, line: str, now: float) -> int:
+    def _refusal_after_wait(self, call_id: str, line: str, now: float) -> int:
         """The status that refuses an INVITE which has waited, if things have changed meanwhile; 0 for none."""
         if call_id in self.services.calls:  # a merged request
             return 482

@@ -41,7 +41,7 @@ def seen_of(request: Request | None, response: Response) -> Seen:
     return Seen(response.status, codec, _media(request)[1], callee)
 
 
-def seen_told(seen: Seen, callee: bool, description: bytes) -> Seen:
+def seen_in_report(seen: Seen, callee: bool, description: bytes) -> Seen:
     """Add the media of one side of a call that was answered under another server, from the last SDP that its agent
     sent; ``callee``: it is the callee's side.
     """

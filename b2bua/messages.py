@@ -389,7 +389,7 @@ class Messages:
             lines = list(LATER.lines) if status == 503 else []
             stack.reply(one.asked, status, now, lines=lines, tag=stack.token())
         else:
-            lines = [*self._contact(one, response), *self._heard_back(one, response)]
+            lines = [*self._contact(one, response), *self._response_lines(one, response)]
             stack.reply(one.asked, status, now, response.reason, lines, response.body, response.to_tag)
 
     def _contact(self, one: Passing, response: Response) -> list[str]:
@@ -404,7 +404,7 @@ class Messages:
             return [contact_for_agent(one.plan.target.line, far_after(request, one.dialog, response))]
         return [response.line("contact")]
 
-    def _heard_back(self, one: Passing, response: Response) -> list[str]:
+    def _response_lines(self, one: Passing, response: Response) -> list[str]:
         """The header lines of a response in the form for the sender of the request."""
         callers = self._services.own_lines.caller_identity
         if one.of_own_line:

@@ -217,7 +217,7 @@ class CallRestoration:
         for response in [found for one in told.early if (found := _response_of(one.responses[0])) is not None]:
             invite = server.client_invite.pending
             place = place_of(response) or (1, 0)
-            unheard = device.reliable is not None and device.reliable.is_unheard(passable_tag(response.to_tag))
+            unheard = device.reliable is not None and device.reliable.is_unacknowledged(passable_tag(response.to_tag))
             if unheard and invite is not None and isinstance(call.setup, Incoming) and place[1]:
                 call.setup.passed = (place[0], place[1] - 1)  # sent again, since its PRACK is still to come
                 invite.receive(response, now)

@@ -101,7 +101,7 @@ class WaitingMessages:
         self.generation += 1
         waiting, self._waiting = self._waiting, []
         for transaction, request, source, _ in waiting:
-            if not self._stands(transaction):
+            if not self._is_unhandled(transaction):
                 continue
             leg = self._stack.legs.get(dialog_key(request.call_id, request.to_tag)) if request.to_tag else None
             if leg is not None:
@@ -109,7 +109,7 @@ class WaitingMessages:
             else:
                 self._requested(transaction, request, source, now)
 
-    def _stands(self, transaction: ServerTransaction) -> bool:
+    def _is_unhandled(self, transaction: ServerTransaction) -> bool:
         """Whether a transaction still has to be handled. A request that the agent had before its restart may have
         been restored with its call, as another transaction with the same key."""
         return transaction.open and self._stack.servers.get(transaction.key) is transaction
@@ -121,7 +121,7 @@ class WaitingMessages:
         over = [one for one in self._waiting if one[3] <= until]
         self._waiting = [one for one in self._waiting if one[3] > until]
         for transaction, request, _, _ in over:
-            if self._stands(transaction):
+            if self._is_unhandled(transaction):
                 status = 500 if request.to_tag else 503
                 tag = "" if request.to_tag else self._stack.token()
                 self._stack.reply(transaction, status, now, lines=("Retry-After: 5",), tag=tag)

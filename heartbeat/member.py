@@ -175,7 +175,7 @@ class Member:
     def _tick(self, now: float) -> None:
         role, leader = self._role, self.leader
         self._heartbeats.next_round(self.state, now)
-        role.hear_itself(now)
+        role.count_own_vote(now)
         leader.tell_release()
         self._switchover.remind(leader.epoch)
         self._proof_renewal.tend(now)

@@ -164,7 +164,7 @@ class ServerRole:
         self._candidate.step(ElectionEvent.OVERRULED, now)
 
     def _tell_everyone(self, now: float) -> None:
-        self.hear_itself(now)
+        self.count_own_vote(now)
         self._heartbeats.everyone(self.state, now)
 
     def start_election(self, because: str, now: float, planned: bool = False, renewal: bool = False) -> None:
@@ -227,7 +227,7 @@ class ServerRole:
             stopped = f"it was stopped itself, for {stopped_for:.1f} s" if stopped_for else ""
             self.step(RoleEvent.LEASE_ENDED, stopped or self._leader.why_no_lease(now), now)
 
-    def hear_itself(self, now: float) -> None:
+    def count_own_vote(self, now: float) -> None:
         """Let our own voter hear our heartbeat; its answer counts for the lease once it is on disk."""
         node, leader = self._node, self._leader
         if not leader.votes_itself:

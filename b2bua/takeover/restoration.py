@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
-from b2bua.media_seen import seen_told
+from b2bua.media_seen import seen_in_report
 from b2bua.pickup import GONE, Joiner, Pickup, picks_up
 from b2bua.plan import Plan
 from b2bua.state_token import CallState, TokenError, call_id_of, is_signed, read
@@ -284,9 +284,9 @@ class Restorations:
     def lists_complete(self, now: float) -> None:
         """Every agent that is connected has reported all its dialogs."""
         for one in list(self.waiting.values()):
-            self.look_again(one, now, at_last=self.all_told(one))
+            self.look_again(one, now, at_last=self.all_reported(one))
 
-    def all_told(self, one: Restoration) -> bool:
+    def all_reported(self, one: Restoration) -> bool:
         """Whether every agent has reported that may have the attempt of a first INVITE: all that are connected, and
         the one that the newest token names, whose connection may have broken a moment ago.
         """
@@ -489,7 +489,7 @@ def _release(machine: Restorations, one: Restoration, release: Release, now: flo
 
 
 def _look_for_attempt(machine: Restorations, one: Restoration, _: None, now: float) -> None:
-    machine.look_again(one, now, at_last=machine.all_told(one))
+    machine.look_again(one, now, at_last=machine.all_reported(one))
     if one.state is INVITE_WAITS:
         one.until = now + machine.services.site.timing.replay_wait
         machine.services.stack.deadlines.set(one.until, machine, WAITED)
@@ -647,7 +647,7 @@ def _attach(machine: Restorations, one: Restoration | None, call: Call, told: Di
         machine.services.discarded.hang_up(leg, reason, now)
         return
     bridge.attach(leg, as_origin=not callee)
-    call.seen = seen_told(call.seen, callee, record.sdp_sent)
+    call.seen = seen_in_report(call.seen, callee, record.sdp_sent)
     if record.held != "none":
         call.held = "".join(sorted({*call.held, *_held_by(record.held, callee)}))
     if record.sent:

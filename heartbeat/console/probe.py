@@ -11,7 +11,7 @@ from typing import cast
 
 from heartbeat.console.ping import PingAnswer, PingTarget, Signer, Tally, read_answer, request
 from sip.endpoint import is_numeric
-from sip.io.tls import believing
+from sip.io.tls import unverified_context
 from sip.wire.framing import Framer
 
 
@@ -127,7 +127,9 @@ async def _open(target: PingTarget) -> _Line:
         return (await loop.create_datagram_endpoint(lambda: _Line(True), remote_addr=remote))[1]
     if target.transport == "tls":
         name = "" if is_numeric(target.host) else target.host
-        opening = loop.create_connection(lambda: _Line(False), *remote, ssl=believing(), server_hostname=name)
+        opening = loop.create_connection(
+            lambda: _Line(False), *remote, ssl=unverified_context(), server_hostname=name
+        )
         return (await opening)[1]
     return (await loop.create_connection(lambda: _Line(False), *remote))[1]
 

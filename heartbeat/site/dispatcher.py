@@ -10,7 +10,7 @@ from typing import Final
 from heartbeat.site.lines import LineSettings
 from heartbeat.site.model import Agent, Server, Site
 from heartbeat.site.values import Endpoint
-from sip.device.flows import shown_place
+from sip.device.flows import shown_address
 
 ALL: Final = 1
 """The number of the set of destinations in which all sites are. The sites' own sets follow it."""
@@ -121,4 +121,4 @@ def _uri(line: LineSettings, program: Server | Agent) -> str:
     endpoint = min(program.sip, key=distance)
     shown = line.advertise or program.advertise_by.get(endpoint.transport) or program.advertise or endpoint.host
     by = "" if endpoint.transport == "udp" else f";transport={endpoint.transport}"
-    return f"sip:{shown_place(shown, endpoint.port)}{by}"
+    return f"sip:{shown_address(shown, endpoint.port)}{by}"

@@ -94,7 +94,7 @@ class DeviceFlows:
         for endpoint in map(ListenerAddress.parse, listeners):
             local = endpoint.local
             shown = advertise_by.get(endpoint.transport) or advertise or endpoint.host
-            stack.sent_by[local] = shown_place(shown, endpoint.port)
+            stack.sent_by[local] = shown_address(shown, endpoint.port)
             six = ":" in endpoint.host
             self._at.setdefault((endpoint.transport, endpoint.host), local)
             self._at.setdefault(("", endpoint.host), local)
@@ -316,7 +316,7 @@ def _wanted(place: Place, policy: LinePolicy | None) -> tuple[tuple[str, ...], s
     return policy.certificate or names, policy.local.rpartition(":")[0].strip("[]"), policy.authority
 
 
-def shown_place(shown: str, port: int) -> str:
+def shown_address(shown: str, port: int) -> str:
     """``host:port`` to be written into messages for ``host``, ``host:port``, ``[host]:port`` or a bare IPv6 address;
     ``port`` where it names none."""
     if shown.startswith("[") and "]:" in shown:

@@ -136,7 +136,7 @@ class Reliable:
         self._unheard = next((one.tag for one in self._said.values() if not one.acknowledged), "")
         self.described = True
 
-    def is_unheard(self, tag: str) -> bool:
+    def is_unacknowledged(self, tag: str) -> bool:
         """Whether the PRACK for the last response in that early dialog of ours is still to come."""
         return bool(tag) and self._unheard == tag
 

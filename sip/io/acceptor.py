@@ -138,7 +138,7 @@ class Acceptor:
         for _ in range(_ACCEPTS):
             now = owner.clock()
             if paced and self._pace.wait(now):
-                self._look_away(listener, endpoint, _PAUSE)
+                self._pause_listener(listener, endpoint, _PAUSE)
                 return
             try:
                 sock, source = listener.accept()
@@ -149,7 +149,7 @@ class Acceptor:
             except OSError as error:  # no descriptors left: the listener would stay readable, so pause
                 owner.counters.connections_refused += 1
                 logger.warning("%s:%s: no connection taken for a second: %s", endpoint.transport, local, error)
-                self._look_away(listener, endpoint, 1.0)
+                self._pause_listener(listener, endpoint, 1.0)
                 return
             host, limits = source[0], owner.limits
             peer = network_of(host)
@@ -182,7 +182,7 @@ class Acceptor:
         self._in_handshake[stream] = None
         self._handshakes_of[peer] += 1
 
-    def _look_away(self, listener: socket.socket, endpoint: ListenerAddress, seconds: float) -> None:
+    def _pause_listener(self, listener: socket.socket, endpoint: ListenerAddress, seconds: float) -> None:
         self._loop.remove_reader(listener.fileno())
         self._loop.call_later(seconds, self._accept_again, listener, endpoint)
 

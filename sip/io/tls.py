@@ -188,7 +188,7 @@ class TlsCodec:
         self.ready = True
 
 
-def believing() -> ssl.SSLContext:
+def unverified_context() -> ssl.SSLContext:
     """A client context that verifies nothing, for a ping, or a message that is authenticated by other means."""
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
@@ -211,7 +211,7 @@ def for_the_web(authorities: Path | None = None) -> ssl.SSLContext:
 def say(stream: socket.socket, data: bytes, shown: Sequence[str]) -> None:
     """Write ``data`` to a connected blocking socket by TLS without verifying the peer. ``shown``: the paths of
     certificate and key, or nothing. Raises `OSError`."""
-    context = believing()
+    context = unverified_context()
     if shown:
         certificate, key = shown
         context.load_cert_chain(certificate, key, password=lambda: _PASSPHRASE)
