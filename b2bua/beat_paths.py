@@ -1,7 +1,7 @@
-"""The ways of heartbeats between servers: datagrams, or a stream that each server opens to the other's ``beat``.
+"""The paths of heartbeats between servers: datagrams, or a stream that each server opens to the other's ``beat``.
 
-A question goes by our own stream, its answer comes back on it. A stream that does not answer is made anew, since what
-waits in the kernel for a network that was away would come late.
+A request is sent on our own stream, and its response comes back on it. A stream without responses is replaced, since
+data queued in the kernel during a network failure would come late.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from sip.wire.framing import PING
 from sip.wire.headers import bracketed
 
 CONNECT_LIMIT: Final = 1.0
-"""Seconds for a connection to come about, its TLS handshake counted."""
+"""Seconds within which a connection must be established, TLS handshake included."""
 FIRST_WAIT: Final = 0.1
 LONGEST_WAIT: Final = 0.5
-"""Seconds between two tries."""
+"""Seconds between two tries to connect, at most."""
 LOOK: Final = 1.0
-"""Seconds between two looks: what was asked before one has to be answered by the next."""
+"""Seconds between two checks: a request sent before one must be answered before the next."""
 
 TRY: Final = "connect"
 SLOW: Final = "connect takes too long"
@@ -31,7 +31,7 @@ QUIET: Final = "look"
 
 
 class BeatStream:
-    """Ours to one other server."""
+    """Our stream to another server."""
 
     __slots__ = (
         "_asked", "_authority", "_failures", "_heard", "_owed", "_paths", "flow", "generation", "name", "reach"
@@ -85,7 +85,7 @@ class BeatStream:
 
 
 class BeatPaths:
-    """All of one server."""
+    """The paths from one server to the others."""
 
     def __init__(
         self,
@@ -96,15 +96,15 @@ class BeatPaths:
         came: Callable[[bytes, Flow, float], None],
         now: float,
     ) -> None:
-        """``came`` is told of each message at our address for beats, and of answers on streams of ours."""
+        """``came`` is called with each message at our address for heartbeats, and with responses on our streams."""
         self.stack = stack
         self.random = random
         self._came = came
         self.locals: set[str] = set()
-        """How the flows of beats are named: ``Flow.local``."""
+        """The ``Flow.local`` names of flows for heartbeats."""
         own = site.servers[node].beat
         self.local = f"{bracketed(own.host)}:{own.port}" if own is not None else ""
-        """Our listener."""
+        """Our address for heartbeats, ``host:port``."""
         self._node = node
         self._opened = 0
         self._datagrams: dict[str, Flow] = {}
@@ -127,7 +127,7 @@ class BeatPaths:
         self._bound = own.host
 
     def flow_to(self, server: str) -> Flow | None:
-        """By which to ask another server; None while there is no way."""
+        """The flow for requests to another server; None: there is none at present."""
         stream = self._streams.get(server)
         if stream is None:
             return self._datagrams.get(server)
@@ -137,7 +137,7 @@ class BeatPaths:
         return stream.flow
 
     def receive(self, data: bytes, flow: Flow, now: float) -> None:
-        """What came on a flow of beats."""
+        """Process data on a flow of heartbeats."""
         if flow.transport == "udp":
             self._came(data, flow, now)
             return
@@ -152,8 +152,8 @@ class BeatPaths:
             self.stack.close(flow)
 
     def flow_changed(self, flow: Flow, state: str, now: float) -> bool:
-        """Whether it is a stream of beats. Of a datagram's place nothing is to be remembered: who is not there yet
-        comes later."""
+        """A flow has changed; returns whether it is a path of heartbeats. ICMP errors of datagrams are ignored: the
+        other server may be started later."""
         stream = self._ours.get(flow)
         if stream is None and (not self.local or flow.local.partition("#")[0] != self.local):
             return False
@@ -171,7 +171,7 @@ class BeatPaths:
         return True
 
     def open(self, stream: BeatStream, authority: str) -> Flow:
-        """Open a stream, from the address of our own beats."""
+        """Open a stream from our address for heartbeats."""
         self._opened += 1
         reach = stream.reach
         flow = Flow(reach.transport, f"{self._node}>>{stream.name}#{self._opened}@{self._bound}", reach.address)
@@ -181,7 +181,7 @@ class BeatPaths:
         return flow
 
     def give_up(self, stream: BeatStream, now: float) -> None:
-        """A stream does not come about, or does not answer."""
+        """Replace a stream that could not be opened, or has no responses."""
         if stream.flow is not None:
             self.stack.do(Close(stream.flow))
             self._forget(stream.flow)

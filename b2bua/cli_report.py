@@ -1,4 +1,4 @@
-"""What happened to a call, and the takeover report, as people read them."""
+"""The screens of ``explain``: a call, and the takeover report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def explanation_screen(explanation: Explanation) -> RenderableType:
 
 
 def report_screen(report: Report, with_calls: bool) -> RenderableType:
-    """The takeover report: what was seen, by whom, what was decided, how the hand-over went, verdicts."""
+    """The takeover report: evidence, decisions, the progress of the takeover, verdicts on calls."""
     decided = report.decided_at
     title = Text.assemble(
         (f"{report.kind.capitalize()} to epoch {report.epoch}", "bold"),

@@ -1,4 +1,4 @@
-"""The servers' views as people see them. Nothing here asks anyone."""
+"""Screens of the servers' views. Nothing here sends requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from heartbeat.console.views.takeovers import TakeoverSummary
 
 
 def site_screen(found: Found) -> RenderableType:
-    """``b2bua status``: the whole site at one glance."""
+    """The screen of ``b2bua status``."""
     warnings = found.warnings()
     best = found.best
     head = render.line(
@@ -53,13 +53,13 @@ def _active(found: Found) -> Text:
 
 
 def silent_site_screen(name: str, because: str) -> RenderableType:
-    """A site of which no server answers, in its place among others."""
+    """The screen of a site of which no server answers, among those of others."""
     return render.stack(Text(name, style="bold"), render.warnings([because]))
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRow:
-    """A server by its own word, or by that of the other one."""
+    """A row of a server, from its own status or that of the other one."""
 
     node: Annotated[str, Column("Server")]
     role: Annotated[str, Column("~Role")]
@@ -75,7 +75,7 @@ class ServerRow:
 
 
 def servers_table(found: Found) -> RenderableType:
-    """Each server, by its own word where it answers."""
+    """The table of servers, from their own statuses where they answer."""
     return table(ServerRow, [_server_row(found, node) for node in found.site.servers])
 
 
@@ -125,7 +125,7 @@ def _server_row(found: Found, node: str) -> ServerRow:
 
 
 def _site_keys(found: Found) -> RenderableType | None:
-    """Which agents have the site key still, where others have keys of their own: a note, since it is no fault."""
+    """A note of the agents that use the site key where others have their own keys; it is no fault."""
     sorts = {name: {peer.key for peer in found.agent(name).values()} for name in found.site.agents}
     names = [name for name, sort in sorts.items() if SITE in sort]
     if not names or not any(OWN in sort for sort in sorts.values()):
@@ -139,7 +139,7 @@ def _config(digest: str, drift: bool) -> Styled:
 
 
 def agents_table(found: Found) -> RenderableType | None:
-    """Each agent with what each server hears of it."""
+    """The table of agents, as each server sees them."""
     if not found.site.agents:
         return None
     nodes = list(found.answers)
@@ -169,7 +169,7 @@ def agents_table(found: Found) -> RenderableType | None:
 
 
 def elsewhere(found: Found) -> str:
-    """The active server, where it is known and did not answer: the others do not know what only it knows."""
+    """The active server if it is known but did not answer, so that its figures are missing; else ``""``."""
     return "" if found.active in found.answers else found.active
 
 
@@ -188,7 +188,7 @@ def _heard(peer: Peer | None) -> Text:
 def _load(found: Found) -> RenderableType:
     status = found.best
     rows = [("Calls", _calls(status)), ("Lines", _lines(status)), ("Voters", _voters(status))]
-    if status.state == "standby":  # agents tell their lines to the active server only
+    if status.state == "standby":  # agents report their lines to the active server only
         rows[:2] = [("Calls", Text(f"ask {found.active}, which is active"))] if found.active else []
     return render.facts([*rows, *((node, screens.process_stats(own.process)) for node, own in found.answers.items())])
 

@@ -83,13 +83,11 @@ def switchover(
     )
     after = find(site)
     console().put(render.stack(Text(f"Done in {took:.1f} s.", "bold green"), _before_and_after(before, after)))
-    return (
-        command_line.HEALTHY
-    )  # done; how the site is says `status`, and half-way through an upgrade it has warnings
+    return command_line.HEALTHY  # done, whatever `status` warns of: half-way through an upgrade it has warnings
 
 
 def _within(rehearsal: Rehearsal, max_loss: int) -> None:
-    """Raises :class:`ConsoleError` when more calls would be lost, or something stands against it."""
+    """Raises :class:`ConsoleError` if more calls would be lost, or there is an obstacle to a takeover."""
     lost = rehearsal.lost + rehearsal.waiting
     if lost > max_loss or rehearsal.obstacles:
         console().put(rehearsal_screen(rehearsal, True))
@@ -153,7 +151,7 @@ def _moved(site: Site, asked: Client, answer: Progress, target: str, old_epoch: 
             raise ConsoleError(f"It failed: {progress.sentence}", command_line.DEGRADED)
         said = progress.sentence
     except (Unreachable, RefusedByProcess):
-        # It may have ended or started anew meanwhile; what counts is what the new one says.
+        # the server that was asked may have ended or restarted meanwhile; the new one's answer counts
         said = f"{asked.name} says nothing of it"
     try:
         status = commands.server_client(site, target).see(ServerStatus, "status")[1]

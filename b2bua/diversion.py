@@ -1,4 +1,4 @@
-"""Who was called first: Diversion (RFC 5806) and History-Info (RFC 7044) of a call that was forwarded."""
+"""Diversion (RFC 5806) and History-Info (RFC 7044) of forwarded calls."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _DIVERSION: Final = frozenset({"diversion"})
 
 
 def diverted(site: Site, plan: Plan, target: RouteTarget, request: Request) -> Request:
-    """The caller's ``request`` as a forwarded call shows it, in the site's form: the last diversion first. Itself
-    where the call was not forwarded here.
+    """The caller's ``request`` with the diversions of a forwarded call, the last one first, in the site's form;
+    unchanged where the call was not forwarded here.
     """
     if not target.forwarded_from:
         return request
@@ -38,7 +38,7 @@ def diverted(site: Site, plan: Plan, target: RouteTarget, request: Request) -> R
 
 
 def _history(site: Site, number: str, onward: str, cause: int, request: Request) -> list[str]:
-    """The entries behind those that the request has."""
+    """The History-Info entries to be added to those of the request."""
     entries = elements(request, "history-info")
     index, told = "1", []
     if entries:

@@ -1,4 +1,4 @@
-"""The calls that a server knows by all their names: its own id, Call-IDs of dialogs, the record's id, Session-ID."""
+"""The calls of a server by any of their ids: its own, Call-IDs of dialogs, the record's id, Session-ID."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def known_calls(core: Core, params: Mapping[str, str], limit: int, now: float) -
 
 
 def named_so(core: Core, ids: Collection[str]) -> Iterator[str]:
-    """The servers' ids of the calls that have one of these names, or whose id begins so."""
+    """The servers' ids of the calls that have one of these ids, or whose id begins with one."""
     wanted = frozenset(ids)
     begins = tuple(wanted)
     hashed = any(_RECORD_ID.fullmatch(one) for one in wanted)
@@ -50,7 +50,7 @@ def named_so(core: Core, ids: Collection[str]) -> Iterator[str]:
 
 
 def _names(core: Core) -> Iterator[str]:
-    """All of them, the last call first; some twice."""
+    """The servers' ids of all calls, the latest first; some may come twice."""
     yield from reversed(core.calls)
     yield from reversed(core.records.ended)
     yield from core.stack.call_ids
@@ -60,7 +60,7 @@ def _names(core: Core) -> Iterator[str]:
 
 
 def _chosen(core: Core, line: str, failed: bool) -> Iterator[str]:
-    """The calls of a line, or those that failed; the last one first."""
+    """The calls of a line, or those that failed, the latest first."""
 
     def on_line(lines: tuple[str, str]) -> bool:
         return any(each == line or each.startswith(f"{line}/") for each in lines)
@@ -95,7 +95,7 @@ def _known(core: Core, name: str, now: float) -> KnownCall:
         record, wall = ended.record, ended.wall_offset
     else:
         record, wall = Cdr(name), 0.0
-    if not towards and record.transferred_from:  # its messages are those of the call that it was made of
+    if not towards and record.transferred_from:  # its messages belong to the call that was transferred
         towards = {leg.call_id: leg.towards for leg in core.stack.call_ids.of(record.transferred_from)}
     session = _session(record.session_id)
     return KnownCall(
@@ -114,7 +114,7 @@ def _session(value: str) -> str:
 
 
 def peer_of(core: Core, flow: Flow) -> str:
-    """Who has the other end of a flow: an agent, a line of ours; ``""`` where it is not known."""
+    """The agent or own line at the other end of a flow; ``""``: unknown."""
     host = flow.remote[0]
     agent = core.agents.agent_of(flow)
     return agent or (owner if (owner := core.own_lines.senders.owner(host)) != host else "")

@@ -1,4 +1,4 @@
-"""Tests of lines that this server owns (``sip.device.line_test``): what they need of a line."""
+"""Tests of the servers' own lines (``sip.device.line_test``): the information about a line that a test needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sip.wire.errors import SipError
 
 
 class OwnLineTester:
-    """Of one server."""
+    """Begins tests of own lines at one server."""
 
     def __init__(self, stack: Stack, own_lines: OwnLines, realm: str) -> None:
         self._stack = stack

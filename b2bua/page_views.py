@@ -1,4 +1,4 @@
-"""What the page of a server asks beside the ordinary views: loaded when it is."""
+"""Views that only the web page of a server uses; loaded at their first use."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MOST_HOPS: Final = 2000
 
 
 def ladder(site: Site, params: Mapping[str, str]) -> dict[str, Any]:
-    """``ladder``: parameter ``id``. The messages of a call as all servers and agents remember them; those that
-    cannot be asked are named. It asks over sockets, so it is for a thread. Raises :class:`Refused`.
+    """The view ``ladder``, parameter ``id``: the messages of a call at all servers and agents, and the names of those
+    that could not be asked. It blocks on sockets: for a thread. Raises :class:`Refused`.
     """
     wanted = params.get("id", "")
     if not wanted:

@@ -8,17 +8,17 @@ from typing import Final
 from heartbeat.console.views.status import Rates
 
 SPAN: Final = 10.0
-"""Seconds."""
+"""Seconds over which the averages are taken."""
 
 
 class RateMeter:
-    """Made from counters that are read now and then."""
+    """Makes averages from counters that are read now and then."""
 
     def __init__(self, now: float) -> None:
         self._seen: deque[tuple[float, int, int]] = deque([(now, 0, 0)], maxlen=100)
 
     def read(self, calls: int, messages: int, now: float) -> Rates:
-        """The averages, both counters standing there now."""
+        """The averages; ``calls`` and ``messages``: the present values of the counters."""
         seen = self._seen
         seen.append((now, calls, messages))
         while len(seen) > 2 and now - seen[0][0] > SPAN:

@@ -1,6 +1,6 @@
-"""The takeover reports of a server on disk, for its next start: one file, replaced as a whole.
+"""The file of a server's takeover reports, for its next start; it is replaced as a whole.
 
-A report changes for as long as calls are judged, some seconds; so it is written some seconds apart at the most.
+A report changes for some seconds, while verdicts on calls come; so it is written at most every `APART` seconds.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ logger = logging.getLogger(__name__)
 
 
 class TakeoverFile:
-    """`follow` is called in the loop, `read` and `write` where it may block."""
+    """`follow` is called in the event loop, `take_up` and `write` in threads, since they block."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._state: Any = None
-        """Of the reports that are on disk."""
+        """The state of the reports on disk, to detect changes."""
         self._looked_at = float("-inf")
         self._next: tuple[list[Report], float] | None = None
         self._is_well = True
 
     @property
     def waits(self) -> bool:
-        """Whether there is something to write."""
+        """Whether something is to be written."""
         return self._next is not None
 
     def take_up(self, takeovers: Takeovers, offset: float) -> None:
-        """Let it know the reports of former starts; ``offset`` makes the core's clock of a wall clock."""
+        """Give ``takeovers`` the reports of former starts; ``offset``: the core's clock minus epoch time."""
         takeovers.remember(self._read(offset))
         self._state = takeovers.state
 
     def _read(self, offset: float) -> list[Report]:
-        """None where the file is none of ours: nothing depends on it."""
+        """The reports in the file; none where it is malformed, since nothing depends on it."""
         try:
             texts = json.loads(self.path.read_text(encoding="utf-8"))
             return [of_json(Report, on_wall(each, offset)) for each in texts]
@@ -52,14 +52,14 @@ class TakeoverFile:
             return []
 
     def follow(self, takeovers: Takeovers, offset: float, now: float) -> None:
-        """See whether the reports have changed; ``offset`` makes a wall clock of ``now``."""
+        """Check whether the reports have changed; ``offset``: epoch time minus ``now``."""
         if now - self._looked_at < APART or takeovers.state == self._state:
             return
         self._looked_at, self._state = now, takeovers.state
         self._next = takeovers.reports(), offset
 
     def write(self) -> None:
-        """Write what waits."""
+        """Write the changed reports."""
         found, self._next = self._next, None
         if found is None:
             return

@@ -87,7 +87,7 @@ async def _ping(probe: PingProbe, interval: float, number: int, say: Callable[[T
 
 
 def _signer(site: Site | None) -> Signer | None:
-    """What signs the pings: the key of the site file, where there is one."""
+    """The signer of the pings, by the key of the site file; None: there is no site file."""
     if site is None:
         return None
     try:
@@ -97,7 +97,7 @@ def _signer(site: Site | None) -> Signer | None:
 
 
 def _targets(text: str, site: Site | None) -> list[PingTarget]:
-    """An address, or all those of a node of the site."""
+    """The target of an address, or those of a node of the site."""
     if site is not None and (text in site.servers or text in site.agents):
         return _of_node(site, text)
     try:
@@ -107,7 +107,8 @@ def _targets(text: str, site: Site | None) -> list[PingTarget]:
 
 
 def _of_node(site: Site, name: str) -> list[PingTarget]:
-    """Where it answers OPTIONS to anyone; first where it tells of the site."""
+    """The addresses at which a node answers OPTIONS of any sender, first that at which it reports the site's
+    state."""
     if name in site.servers:
         server = site.servers[name]
         endpoints = (*((server.beat,) if server.beat else ()), *server.sip)
@@ -124,7 +125,7 @@ def _say_nothing(tally: Tally) -> None:
 
 
 def _say(tally: Tally) -> None:
-    """One line for the last ping."""
+    """Print one line for the last ping."""
     target, last = tally.target, tally.last
     where = f"{tally.sent}  {target.node + ' at ' if target.node else ''}{target.address} over {target.transport}: "
     if tally.trouble or last is None:
@@ -155,7 +156,8 @@ def _sum(tally: Tally, signed: bool) -> RenderableType:
 
 
 def _beat(tally: Tally, named: bool = False, file: bool = True) -> Text:
-    """What a node of ours tells; ``named``: its name stands elsewhere; ``file``: the hash of its site file too."""
+    """The statement of a node as text, without its name where it is ``named`` elsewhere, and with the hash of its
+    site ``file``."""
     beat = tally.last.beat if tally.last else None
     if beat is None:
         return Text(NOTHING, "dim")
@@ -193,7 +195,7 @@ def watch(
 
 
 def _of_site(site: Site) -> list[PingTarget]:
-    """Where servers and agents of a site answer OPTIONS to anyone."""
+    """The addresses at which servers and agents of a site answer OPTIONS of any sender."""
     named = [name for name, server in site.servers.items() if server.sip or server.beat]
     named += [name for name, agent in site.agents.items() if agent.sip]
     if not named:

@@ -1,8 +1,8 @@
-"""By how much the wall clocks of other nodes differ from ours, by their answers to heartbeats.
+"""Differences between the wall clocks of other nodes and ours, by their responses to heartbeats.
 
-What is read late looks as if a slow clock had stamped it. But a node reads its clock for an answer after we have sent
-the heartbeat and before we read the answer, so each answer bounds the difference from both sides, however late it is.
-As in NTP (RFC 5905 section 10, clock filter), of a node's last answers the one with the closest bounds counts.
+A node reads its clock for a response after we have sent the heartbeat and before we read the response. So each
+response bounds the difference from both sides, however late it is read. As in NTP (RFC 5905 section 10, clock
+filter), of a node's last responses the one with the closest bounds counts.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ a signed statement (``kind=console``) on the connections that heartbeats use::
     fetch=7/a/900 fetch=7/a/1800             ...
 
 A request is carried out once, however often its pieces come: it names the present start of the node that is asked
-(``start``), so a replayed recording is refused, and each number is accepted once for each start of the asking server.
-Servers ask; agents only answer.
+(``start``), so that a replayed message is refused, and each number is accepted once for each start of the asking
+server. Servers ask; agents only answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a program needs whose lines ask for signed callers (STIR): the extra that signs, and a web client."""
+"""What programs need for lines with signed callers (STIR): the extra for signatures, and a web client."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from sip.layer import Stack
 
 
 def fetching(pump: Pump, done: Callable[[Any, Any, float], None]) -> Fetcher:
-    """Gets what a core wants of web servers; ``done`` is the core's."""
+    """The web client that fetches certificates for a core; ``done``: the core's method for results."""
     fetcher = Fetcher()
     pump.others[Fetch] = lambda ask: fetcher.fetch(ask.url, lambda found: pump.ask(done, ask, found))
     return fetcher
 
 
 def signed(lines: Iterable[LineSettings]) -> list[LineSettings]:
-    """Those whose callers are signed or verified."""
+    """The lines whose callers are signed or verified."""
     return [line for line in lines if line.stir_sign is not None or line.stir_verify is not None]
 
 
 def take_up(
     stack: Stack, site: str, lines: Iterable[LineSettings], wall: Callable[[], float | None]
 ) -> tuple[Stir, Crypto] | None:
-    """What such lines need, None without one; ``wall`` as of `Stir`. Raises `heartbeat.program.StartError` where the
-    extra is not there, or keys are of no use."""
+    """The objects that such lines need; None: there is no such line. ``wall``: see `Stir`. Raises
+    `heartbeat.program.StartError` where the extra is not installed, or a key is unusable."""
     wanted = signed(lines)
     if not wanted:
         return None
@@ -45,7 +45,8 @@ def take_up(
 
 
 def unmet(lines: Iterable[LineSettings], known: Crypto | None) -> Iterator[str]:
-    """What lines need that are read at a reload, and that is not there, a sentence each; ``known`` at the start."""
+    """What lines of a reloaded site file need and is missing, one sentence each; ``known``: the extra, if it was
+    loaded at the start."""
     wanted = signed(lines)
     if wanted and known is None:
         yield "the first line with stir_sign or stir_verify needs a restart"
@@ -54,7 +55,7 @@ def unmet(lines: Iterable[LineSettings], known: Crypto | None) -> Iterator[str]:
 
 
 def crypto() -> Crypto:
-    """What signatures need, an extra; raises `heartbeat.program.StartError` where it is not installed."""
+    """The extra for signatures. Raises `heartbeat.program.StartError` where it is not installed."""
     try:
         es256 = import_module("sip.stir.es256")
     except ImportError:

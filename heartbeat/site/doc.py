@@ -1,7 +1,7 @@
 """The reference of the site file, written from the dataclasses: ``python -m heartbeat.site.doc [--check]``.
 
-Without an option it writes the tables of ``docs/site-file.md`` anew, each between its two comments; with ``--check``
-it only says, by its exit status, whether they are current. A shell: it reads and writes that file.
+Without an option it rewrites the tables of ``docs/site-file.md``, each between its two comments; with ``--check`` its
+exit status says whether they are current. A shell: it reads and writes that file.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ LIMITED = {
 
 
 def table(kind: type[Any]) -> str:
-    """The Markdown table of one dataclass: key, what may stand there, default, meaning."""
+    """The Markdown table of one dataclass: key, type, default, meaning."""
     strings = strings_of(kind)
     rows = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
     for key, spec in keys_of(kind).items():
@@ -117,7 +117,7 @@ def _default(spec: dataclasses.Field[Any]) -> str:
 
 
 def current(text: str) -> str:
-    """The document with its tables written anew."""
+    """The document with rewritten tables."""
 
     def anew(found: re.Match[str]) -> str:
         kind = getattr(model, found[2], None) or getattr(lines, found[2])

@@ -1,7 +1,7 @@
-"""The site file: one TOML that servers and agents of a site all run from, read into :mod:`heartbeat.site.model`.
+"""Reads the site file, the TOML file of all servers and agents of a site, into :mod:`heartbeat.site.model`.
 
-A shell: it reads the file, the secrets that it names and what was provisioned by API. What may stand in its tables is
-in :mod:`heartbeat.site.tables`, what must hold across them in :mod:`heartbeat.site.check`.
+A shell: it reads the file, the secrets that it names and the part provisioned by API. Single tables are checked by
+:mod:`heartbeat.site.tables`, rules across them by :mod:`heartbeat.site.check`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from heartbeat.site.values import Secret
 SECRETS: Final = "secrets"
 """The directory beside the site file whose files are secrets by name."""
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
-"""The variable in which systemd says where the credentials of a unit are."""
+"""The environment variable with the directory of a systemd unit's credentials."""
 PROVISIONED: Final = "provisioned.json"
-"""The file in a program's state directory that has what was put by API."""
+"""The file of the provisioned part in a program's state directory."""
 
 
 class SiteError(Exception):
@@ -39,11 +39,11 @@ class SiteError(Exception):
 
 
 def load(path: str | Path, node: str | None = None, needs_secrets: bool = True) -> Site:
-    """Read a site file for ``node``, a server or an agent of it, with the provisioned part as that node has it, or,
-    without a node, the newest that can be read here.
+    """Read a site file for ``node``, a server or an agent, with the provisioned part that this node has; without a
+    node, with the newest one that is readable here.
 
-    The secrets that the node needs must be there, where it ``needs_secrets``; without a node (``b2bua check``) none
-    must. Raises :class:`SiteError` with every error that was found, one sentence each.
+    With ``needs_secrets`` the secrets that the node needs must exist; without a node (``b2bua check``) none has to.
+    Raises :class:`SiteError` with all errors, one sentence each.
     """
     path = Path(path)
     site = parse(read_text(path), path, node=node)
@@ -57,7 +57,7 @@ def load(path: str | Path, node: str | None = None, needs_secrets: bool = True) 
 
 
 def read_text(path: Path) -> str:
-    """A site file as text. Raises :class:`SiteError`."""
+    """The text of a site file. Raises :class:`SiteError`."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -71,15 +71,15 @@ def parse(
     node: str | None = None,
     provisioned: Provisioned | None = None,
 ) -> Site:
-    """The site that ``text`` says, as if read from ``path``; with ``provisioned``, else with what is kept of it (see
-    `load`), where the text wants such a part at all. Raises :class:`SiteError`."""
+    """The site of ``text``, as if it was read from ``path``; with the part ``provisioned``, else with the stored one
+    (see `load`), where the text allows provisioning. Raises :class:`SiteError`."""
     if text.startswith("\ufeff"):
         raise SiteError([f"{path}: begins with a byte order mark (BOM): save it as UTF-8 without one"])
     try:
         tables = tomllib.loads(text)
     except RecursionError:
         raise SiteError([f"{path}: is not TOML of a site: its lists or tables are too deep"]) from None
-    except ValueError as error:  # a number of too many digits is no TOMLDecodeError
+    except ValueError as error:  # not only TOMLDecodeError: a number may have too many digits
         raise SiteError([f"{path}: is not TOML: {error}"]) from None
 
     def secret(kind: str, name: str) -> Secret:
@@ -98,7 +98,7 @@ def parse(
 
 
 def _kept(tables: Mapping[str, Any], source: SiteSource, node: str | None) -> Provisioned:
-    """The provisioned part that ``node`` has, or the newest of all nodes' that can be read."""
+    """The provisioned part stored by ``node``, or the newest of those of all nodes that is readable."""
     programs = {**table_of(tables.get("servers")), **table_of(tables.get("agents"))}
     newest = NOTHING
     for name, program in programs.items():
@@ -131,7 +131,7 @@ def _kept_in_file(path: Path) -> Secret:
 
 
 def _kept_by_name(path: Path, credentials: str | None) -> Secret:
-    """A secret in the directory of secrets, else among systemd's credentials, which are as they were at the start."""
+    """A secret in the directory of secrets, else in systemd's credentials, which do not change after the start."""
     if credentials and not path.exists() and (other := Path(credentials) / path.name).exists():
         return _kept_in_file(other)
     return _kept_in_file(path)
@@ -142,8 +142,7 @@ def _reason(error: Exception) -> str:
 
 
 def build(tables: Mapping[str, Any], source: SiteSource, provisioned: Provisioned = NOTHING) -> Site:
-    """The site that the tables of a file say, and the provisioned part. Raises :class:`SiteError` with every error
-    that is found."""
+    """The site of a file's tables and the provisioned part. Raises :class:`SiteError` with all errors."""
     reader = TableReader(source)
     tables = reader.with_provisioned(tables, provisioned)
     single: dict[str, Any] = {key: reader.table(kind, tables.get(key, {}), key) for key, kind in SINGLE.items()}
@@ -155,7 +154,7 @@ def build(tables: Mapping[str, Any], source: SiteSource, provisioned: Provisione
     for name, line in table_of(tables.get("lines")).items():
         if table_of(line).get("kind") == "trunk" and "channels" not in line:
             found.append(f"lines.{name}.channels: is missing: say how many calls at once the trunk carries")
-    # Cross references are looked at only among tables that could be read; what could not be read is no dangling name.
+    # cross references are checked only among valid tables; a name of an invalid table is not dangling
     if None not in single.values():
         site = Site(
             identity=single["site"],

@@ -1,4 +1,4 @@
-"""The secrets that a site file names: who needs which, and what is wrong with those that are there. Pure."""
+"""The secrets that a site file names: which node needs which, and their faults. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHORTEST_KEY = 16
 
 
 def missing_secrets(site: Site, node: str | None = None) -> list[str]:
-    """A sentence for each secret that ``node`` (a server or an agent; None: anybody) needs and that is not there."""
+    """A sentence for each missing secret that ``node`` (a server or an agent; None: any node) needs."""
     needed = secrets_of(site, node)
     sentences = [f"{at}: {secret.problem}" for at, secret in needed if secret.value is None]
     for at, secret in needed:

@@ -1,5 +1,5 @@
-"""What a site file may say and can hardly mean: it is run, and its operator is told. Each function yields sentences
-with their place. Pure.
+"""Warnings about a site file: settings that are valid but probably not intended. Each function yields sentences with
+their place. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _HERE: Final = re.compile(r"(127\.|localhost\b|\[?::1\b)")
 
 
 def warnings(site: Site) -> list[str]:
-    """What can be run and can hardly be meant, a sentence each with its place."""
+    """All warnings, one sentence each with its place."""
     found = [*_patterns(site), *_slow_takeover(site), *_forward_to_itself(site), *_shadowed_routes(site)]
     found += _nameless_callers(site)
     found += _one_machine(site)
@@ -28,7 +28,7 @@ def warnings(site: Site) -> list[str]:
 
 
 def _patterns(site: Site) -> Iterator[str]:
-    """Patterns in the spelling of other programs: as numbers they match themselves."""
+    """Patterns in the syntax of other programs, which here match only themselves."""
     patterns = [(f"{site.route_place(index)}.match", route.match) for index, route in enumerate(site.routes)]
     for line in site.lines.values():
         for way, numbering in (("to_device", line.to_device), ("from_device", line.from_device)):
@@ -52,7 +52,7 @@ def _slow_takeover(site: Site) -> Iterator[str]:
 
 
 def _readable_records(site: Site) -> Iterator[str]:
-    """Call records say who talks to whom."""
+    """Sinks of call records to which others may listen, or which cannot tell who sends."""
     webhook, postgres = site.records.webhook, site.records.postgres
     if webhook is not None:
         if webhook.url.startswith("http://") and not _HERE.match(webhook.url.partition("//")[2]):
@@ -70,7 +70,7 @@ def _readable_records(site: Site) -> Iterator[str]:
 
 
 def _one_machine(site: Site) -> Iterator[str]:
-    """An agent's calls outlive it in the servers, and a server's in the agents: not where both die at once."""
+    """Nodes on one machine: an agent's calls survive in the servers and vice versa, but not if both die at once."""
     for agent in site.agents.values():
         hosts = {one.host for one in agent.sip if not one.host.startswith("127.") and one.host != "::1"}
         for server in site.servers.values():
@@ -83,7 +83,7 @@ def _one_machine(site: Site) -> Iterator[str]:
 
 
 def _nameless_callers(site: Site) -> Iterator[str]:
-    """Carriers take calls of numbers that they gave out, or of the account, and of no names."""
+    """Trunks that get names as callers, since carriers accept only their numbers, or the account's."""
     names = [
         line.name
         for line in site.lines.values()
@@ -117,11 +117,12 @@ def _forward_to_itself(site: Site) -> Iterator[str]:
 
 
 def _shadowed_routes(site: Site) -> Iterator[str]:
-    """Routes whose calls all go by routes before them; a line does not call its own route's only target: itself."""
+    """Routes that are never used, since routes before them match all their calls; a route whose only target is the
+    calling line itself does not count."""
     everybody = frozenset(site.lines)
     admitted = [_lines_of(site, route.source) if route.source else everybody for route in site.routes]
     by_beginning: dict[str, list[int]] = {}
-    """Of the routes so far whose pattern is a beginning with any rest; those of any other pattern under ``?``."""
+    """Prefix -> the routes so far with that prefix pattern; those with other patterns are under ``?``."""
     for index, route in enumerate(site.routes):
         lead = route.match.lead
         beginnings = {lead[:length] for length in range(len(lead) + 1)} | {"?"}

@@ -1,9 +1,8 @@
-"""The provisioned part of a site: lines and routes put by API or command, beside those of the site file. Pure.
+"""The provisioned part of a site: lines and routes put by API or command, in addition to the site file. Pure.
 
-It is JSON, since a program writes it: ``{"version": "3.7", "lines": {NAME: {KEY: VALUE}}, "routes": {..}}`` with the
-keys of the site file. Only the server that leads makes a new version, under its epoch, so of two versions one is
-newer, and whoever has it can give it to all others. It is sealed with the site key: by that a server knows it for one
-of a server's, where it has it of an agent that has not that key.
+It is JSON: ``{"version": "3.7", "lines": {NAME: {KEY: VALUE}}, "routes": {..}}`` with the keys of the site file. Only
+the leading server makes a new version, under its epoch, so versions are ordered, and any node can pass the newest one
+on. It is sealed with the site key: so a server can verify it when it comes from an agent that does not have this key.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from typing import Any, Final, NamedTuple
 from heartbeat.mac import is_mac_of, mac_of
 
 MOST_BYTES: Final = 4 * 1024 * 1024
-"""Of the whole part as JSON."""
+"""Bytes of the whole part as JSON."""
 MOST_NAMES: Final = 20_000
 BEFORE: Final = "before"
-"""Key of a route that is put: the provisioned route before which it shall stand. It is not kept."""
+"""Key of a route in a change: the provisioned route before which it is inserted. It is not stored."""
 KINDS: Final = ("lines", "routes")
 _LOCAL_FILES: Final = ("station", "stir_sign", "stir_verify", "ca")
-"""Keys of lines that name files of a machine, which who provisions need not know."""
+"""Keys of lines that name files of a machine, which cannot be provisioned."""
 
 Table = Mapping[str, Any]
 
 
 class ProvisionError(ValueError):
-    """What is wrong with a provisioned part or with a change of it, one sentence each in ``complaints``."""
+    """A provisioned part or a change is invalid; ``complaints`` has one sentence for each error."""
 
     def __init__(self, complaints: list[str]) -> None:
         self.complaints = tuple(complaints)
@@ -38,8 +37,7 @@ class ProvisionError(ValueError):
 
 
 class Version(NamedTuple):
-    """Which of two provisioned parts is newer: by the epoch under which it was made, then by a number that never
-    falls."""
+    """The version of a provisioned part: the epoch under which it was made, then a number that only rises."""
 
     epoch: int = 0
     serial: int = 0
@@ -60,14 +58,14 @@ NEVER: Final = Version()
 
 
 class Change(NamedTuple):
-    """What is to be put (a table) or deleted (None), by name; all of it or nothing."""
+    """A change: tables to put, or None to delete, by name. It is applied as a whole or not at all."""
 
     lines: Mapping[str, Table | None] = MappingProxyType({})
     routes: Mapping[str, Table | None] = MappingProxyType({})
 
     @classmethod
     def of(cls, value: object) -> Change:
-        """The change that a JSON value says: ``{"lines": {NAME: TABLE or null}, "routes": ..}``. Raises
+        """Read a change from JSON: ``{"lines": {NAME: TABLE or null}, "routes": ..}``. Raises
         :class:`ProvisionError`."""
         if not isinstance(value, dict) or not value or not all(isinstance(each, dict) for each in value.values()):
             raise ProvisionError(['a change is like {"lines": {NAME: {..}}, "routes": {NAME: null}}'])
@@ -84,7 +82,7 @@ class Change(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What it does, by names alone: for logs."""
+        """The change in words, for logs: only names, no values."""
         said = []
         for what, tables in (("line", self.lines), ("route", self.routes)):
             for done, names in (
@@ -103,19 +101,19 @@ def _nothing() -> Mapping[str, Table]:
 
 @dataclass(frozen=True, slots=True)
 class Provisioned:
-    """One version of it; no part of it is ever changed."""
+    """One version of the provisioned part, immutable."""
 
     version: Version = NEVER
     """``0.0``: nothing was ever provisioned."""
     lines: Mapping[str, Table] = field(default_factory=_nothing)
     """By name."""
     routes: Mapping[str, Table] = field(default_factory=_nothing)
-    """By name, in the order in which they are looked at."""
+    """By name, in the order of look-up."""
     seal: str = ""
-    """The MAC of the rest under the site key; empty: it was made where there is none, or went through a node of a
-    version that knows no seals."""
+    """The MAC of the rest under the site key; empty: it was made without a site key, or passed a node of an older
+    version without seals."""
     packed: bytes = field(init=False, repr=False, compare=False, default=b"")
-    """As it is handed over: its JSON, deflated. Made here, where a thread has time for it."""
+    """Its deflated JSON, as passed from node to node. It is made at construction, which may be in a thread."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "packed", zlib.compress(self.encode().encode()))
@@ -131,7 +129,7 @@ class Provisioned:
         return cls.decode(text)
 
     def encode(self) -> str:
-        """As it is kept in a file."""
+        """Its JSON, as stored in a file."""
         value = {**self._value, **({"seal": self.seal} if self.seal else {})}
         return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
 
@@ -140,11 +138,11 @@ class Provisioned:
         return {"version": str(self.version), "lines": dict(self.lines), "routes": dict(self.routes)}
 
     def sealed(self, site: str, key: bytes) -> Provisioned:
-        """The same, sealed by a server of the site."""
+        """The part with the seal of the site's servers."""
         return replace(self, seal=mac_of(self._said(site), key))
 
     def is_sealed(self, site: str, keys: Sequence[bytes]) -> bool:
-        """Whether a server of the site has sealed it, with any of these keys."""
+        """Whether it has a valid seal by any of these keys."""
         return is_mac_of(self.seal, self._said(site), keys)
 
     def _said(self, site: str) -> str:
@@ -167,7 +165,7 @@ class Provisioned:
         return cls(version, MappingProxyType(tables[0]), MappingProxyType(tables[1]), seal)
 
     def changed(self, change: Change, epoch: int) -> Provisioned:
-        """The version after this one, made under an epoch. Raises :class:`ProvisionError`."""
+        """The next version after a change, made under ``epoch``. Raises :class:`ProvisionError`."""
         wrong = [*_missing("lines", change.lines, self.lines), *_missing("routes", change.routes, self.routes)]
         lines = {**self.lines, **{name: table for name, table in change.lines.items() if table is not None}}
         for name, table in change.lines.items():
@@ -192,7 +190,7 @@ class Provisioned:
         return found
 
     def faults(self) -> list[str]:
-        """What may stand in a site file and not here, a sentence each."""
+        """Settings that are valid only in the site file, one sentence each."""
         wrong = [fault for name, table in self.lines.items() for fault in _local(f"lines.{name}", table)]
         if len(self.lines) + len(self.routes) > MOST_NAMES:
             wrong.append(f"at most {MOST_NAMES:,} lines and routes can be provisioned")
@@ -221,8 +219,8 @@ def _moved(routes: dict[str, Table], name: str, before: str) -> dict[str, Table]
 
 
 def _local(place: str, value: object) -> Iterator[str]:
-    """Who provisions is no owner of the machines: files and environments are not his to name, so that no provisioned
-    line can make a password of what a node can read."""
+    """Errors where a value names a file or an environment variable: a client of the API must not be able to use what
+    a node can read as a password."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             at = f"{place}.{key}"

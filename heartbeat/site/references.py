@@ -1,4 +1,4 @@
-"""Names in one table of a site file that stand for things in another."""
+"""References by name between tables of a site file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 
 def reference(place: str, name: str, *kinds: tuple[str, Iterable[str]]) -> Iterator[str]:
-    """A complaint when ``name`` is none of the names that may stand here."""
+    """An error if ``name`` is none of the allowed names."""
     known = [known for _, names in kinds for known in names]
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)

@@ -1,7 +1,7 @@
-"""What a running program may take from a changed site file, and what it refuses. Pure.
+"""Which changes of the site file a running program may apply by a reload. Pure.
 
-Lines, routes, groups, capacities, passwords, and times that only one program goes by may change at any time. What the
-nodes must agree upon for the sake of safety, and the addresses a program listens at, change by a restart.
+Lines, routes, groups, capacities, passwords, and times that concern one program may change at any time. Settings that
+nodes must agree on for safety, and the addresses of listeners, need a restart.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ VOTES = ("voters", "generation", "quorum", "takeover_without_quorum")
 OWN_OF_SERVER = ("role", "listen", "sip", "beat", "advertise", "advertise_by", "api", "state", "cdr")
 OWN_OF_AGENT = ("sip", "advertise", "advertise_by", "api", "state", "rtp", "rtpengine")
 MOST_NAMED = 10
-"""Lines of which the names are said."""
+"""Lines that a sentence names."""
 RESTART_ONE = "restart this node"
 RESTART = "restart the nodes, the stand-by first"
 
 
 def without_late_lines(old: Site, new: Site, node: str) -> tuple[Site, list[str]]:
-    """``new`` without the lines that come with it and whose secrets ``node`` does not have; a sentence for each.
+    """``new`` without its new lines whose secrets ``node`` cannot get before a restart, and a sentence for each.
 
-    The environment of a running program does not change: such a line waits for a restart, and keeps no other change
-    from being taken. A secret that is to be in a file can be put there at any time: without it nothing is taken.
+    The environment of a running program does not change: such a line waits for a restart, while other changes are
+    applied. A missing secret file can be created at any time, so without it the whole file is refused.
     """
     late = {}
     for place, secret in secrets_of(new, node):
@@ -42,12 +42,12 @@ def without_late_lines(old: Site, new: Site, node: str) -> tuple[Site, list[str]
 
 
 def reload_complaints(old: Site, new: Site, node: str) -> list[str]:
-    """Why ``node``, which runs by ``old``, does not take ``new``; a sentence each, empty when it does."""
+    """Why ``node``, which uses ``old``, cannot apply ``new``, one sentence each; empty: it can."""
     return [*_identity(old, new), *_votes(old, new), *_addresses(old, new, node), *_owners(old, new)]
 
 
 def changes(old: Site, new: Site) -> list[str]:
-    """What a program that lived by ``old`` takes from ``new``, in short; empty when nothing is new."""
+    """The differences between ``old`` and ``new`` in short; empty: there are none."""
     found = []
     for what, before, after in (("line", old.lines, new.lines), ("group", old.groups, new.groups)):
         for names, how in (
@@ -81,8 +81,8 @@ def changes(old: Site, new: Site) -> list[str]:
 
 
 def is_same(old: object, new: object) -> bool:
-    """Whether two lines, groups, programs or tables are alike in all; a password, token or key may be another one
-    although the place where it is kept is the same."""
+    """Whether two lines, groups, programs or tables are equal, the values of their secrets included: a password may
+    change at the same place."""
     return old == new and [one.value for one in _secrets(old)] == [one.value for one in _secrets(new)]
 
 
@@ -123,7 +123,7 @@ def _votes(old: Site, new: Site) -> Iterator[str]:
 
 def _addresses(old: Site, new: Site, node: str) -> Iterator[str]:
     for name in old.servers.keys() & new.servers.keys():
-        # Where a server is reached concerns all nodes: they keep connections to it.
+        # the address of a server concerns all nodes, which keep connections to it
         keys = OWN_OF_SERVER if name == node else ("role", "listen", "beat", "advertise")
         yield from _changed(f"servers.{name}", old.servers[name], new.servers[name], keys)
     if node in old.agents and node in new.agents:

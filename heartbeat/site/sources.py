@@ -1,5 +1,5 @@
-"""Which trunk a request belongs to, by the address it came from, or by the certificate of who sent it. Pure; built
-anew at each load of the site file."""
+"""The trunk of a request, by its source address or the sender's certificate. Pure; a new table is made at each load
+of the site file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from heartbeat.site.lines import LineSettings
 from sip.certificate_names import speaks_for
 
 MOST_REMEMBERED = 4096
-"""Addresses whose answer is kept; strangers send from as many as they like."""
+"""Addresses whose results are cached; strangers may send from any number."""
 
 
 class SourceTable:
-    """Answers for the trunks of one agent, or for those that the servers own.
+    """The trunks of one agent, or of the servers.
 
     >>> table = SourceTable(site.lines_of("gw1"))
     >>> table.line("192.0.2.7", 5060)       # the trunk, or None: nobody we know
@@ -22,7 +22,7 @@ class SourceTable:
     """
 
     def __init__(self, lines: Iterable[LineSettings]) -> None:
-        # By version of IP, bits and port: one look-up for each combination that the file uses.
+        # by IP version, prefix length and port: one look-up for each combination that the file uses
         self._by_shape: dict[tuple[int, int, int | None], dict[int, LineSettings]] = {}
         self._remembered: dict[tuple[str, int, bool], LineSettings | None] = {}
         self._by_certificate: list[LineSettings] = []
@@ -36,7 +36,7 @@ class SourceTable:
         self._by_shape = dict(sorted(self._by_shape.items(), key=lambda one: one[0][1]))  # the narrowest first
 
     def line(self, host: str, port: int, stream: bool = False) -> LineSettings | None:
-        """The trunk that ``host`` (numeric) and ``port`` belong to, or None; a ``stream`` may come from any port."""
+        """The trunk of ``host`` (numeric) and ``port``; None: there is none. A ``stream`` may come from any port."""
         key = (host, port, stream)
         try:
             return self._remembered[key]
@@ -48,7 +48,7 @@ class SourceTable:
             return found
 
     def certified(self, names: Iterable[str]) -> LineSettings | None:
-        """The trunk that is known by nothing but its certificate, and has one with these identities."""
+        """The trunk that is identified only by its certificate, with one of these identities; None: there is none."""
         known = tuple(names)
         return next((line for line in self._by_certificate if speaks_for(known, line.certificate)), None)
 
@@ -58,7 +58,7 @@ class SourceTable:
         except ValueError:
             return None
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped  # a dual-stack socket spells IPv4 so
+            address = address.ipv4_mapped  # as a dual-stack socket reports IPv4
         number = int(address)
         for (version, shift, only), lines in self._by_shape.items():
             if version != address.version or not (port is None or only in (None, port)):

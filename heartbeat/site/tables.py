@@ -1,7 +1,7 @@
-"""Tables of the site file, read into the dataclasses of :mod:`heartbeat.site.model`. The one home of pydantic.
+"""Reads tables of the site file into the dataclasses of :mod:`heartbeat.site.model`. Only this module uses pydantic.
 
-What may stand in a table is told by the types of the model's dataclasses; from each of them a pydantic model is made,
-whose errors become sentences with their places in the file, all at once.
+From the field types of each dataclass a pydantic model is made, whose errors are reported together, as sentences with
+their places in the file.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ SINGLE: Final[Mapping[str, type[Any]]] = MappingProxyType(
         "hooks": HookSettings,
     }
 )
-"""Tables of which a file has one, ``[timing]``."""
+"""Tables that occur once, such as ``[timing]``."""
 NAMED: Final[Mapping[str, type[Any]]] = MappingProxyType(
     {"servers": Server, "agents": Agent, "lines": LineSettings, "groups": Group}
 )
-"""Tables of tables by name, ``[lines.NAME]``."""
+"""Tables by name, such as ``[lines.NAME]``."""
 A_SECRET: Final = 'must be {secret = "NAME"}, {env = "NAME"} or {file = "PATH"}'
 A_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 STRICT: Final = ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
@@ -72,33 +72,34 @@ SENTENCES: Final[Mapping[str, str]] = MappingProxyType(
         "value_error": "{error}",
     }
 )
-"""Pydantic's kinds of error in words."""
+"""Pydantic's error types -> sentences."""
 
 T = TypeVar("T")
 
 
 class SiteSource(NamedTuple):
-    """Where a site file comes from."""
+    """The origin of a site file."""
 
     path: Path
-    """The file; relative paths in it start from its directory."""
+    """The file; paths in it are relative to its directory."""
     secret: Callable[[str, str], Secret]
     """Reads a secret from ``env``, ``file`` or ``secret``, and the variable, absolute path or name."""
 
     def absolute(self, text: str) -> Path:
-        """The path that ``text`` means in that file."""
+        """The absolute path of ``text`` in that file."""
         return Path(os.path.normpath(self.path.absolute().parent / text))
 
 
 class TableReader:
-    """Reads tables one by one, so that an error in one hides none in another."""
+    """Reads tables one by one, so that an error in one does not hide errors in others."""
 
     def __init__(self, source: SiteSource) -> None:
         self.complaints: list[str] = []
         self._source = source
 
     def table(self, kind: type[T], value: object, place: str, **given: str) -> T | None:
-        """``value`` as the dataclass ``kind``; None after complaints. ``given`` are fields that are no keys of it."""
+        """``value`` as the dataclass ``kind``; None: it has errors, which were noted. ``given``: fields that are not
+        keys of the table."""
         try:
             return _made(kind, _model(kind).model_validate(value, context=self._source), self._source, **given)
         except ValidationError as error:
@@ -106,7 +107,7 @@ class TableReader:
             return None
 
     def named(self, kind: type[T], value: object, place: str) -> dict[str, T]:
-        """A table of tables, by name; those with errors are left out."""
+        """Tables by name; those with errors are left out."""
         if not isinstance(value, Mapping):
             self.complaints.append(f"{place}: must be a table of tables [{place}.NAME]")
             return {}
@@ -119,8 +120,8 @@ class TableReader:
         return found
 
     def with_provisioned(self, tables: Mapping[str, Any], provisioned: Provisioned) -> Mapping[str, Any]:
-        """The tables with the provisioned lines. A line that is in both is a mistake of whoever was second: neither
-        way may change what the other one wrote."""
+        """The tables with the provisioned lines. A line that is in both is an error: neither way may change what was
+        written by the other."""
         self.complaints += provisioned.faults()
         lines = tables.get("lines", {})
         if not provisioned.lines or not isinstance(lines, Mapping):
@@ -130,8 +131,8 @@ class TableReader:
         return {**tables, "lines": {**provisioned.lines, **lines}}
 
     def routes(self, value: object, provisioned: Provisioned, first: bool) -> dict[str, Route]:
-        """The routes by how they are called, in their order, the provisioned ones ``first`` or last; those with
-        errors are left out."""
+        """The routes by their names in messages, in order, the provisioned ones ``first`` or last; those with errors
+        are left out."""
         if not isinstance(value, list):
             self.complaints.append("routes: must be written as [[routes]]")
             return {}
@@ -151,13 +152,13 @@ class TableReader:
 
 
 def table_of(value: object) -> Mapping[str, Any]:
-    """``value`` where it is a table, else an empty one: what is wrong with it is said elsewhere."""
+    """``value`` if it is a table, else an empty one; the error is reported elsewhere."""
     return value if isinstance(value, Mapping) else {}
 
 
 def keys_of(kind: type[Any]) -> Mapping[str, dataclasses.Field[Any]]:
-    """The keys that a table of this dataclass may have, and their fields. ``from`` cannot be a name in Python; the
-    ``name`` of a table of tables stands in its header."""
+    """The keys of the table of this dataclass, and their fields. They differ from the field names for ``from``, a
+    keyword of Python, and without ``name``, which is in the table's header."""
     specs = [spec for spec in dataclasses.fields(kind) if spec.name != "name" or kind not in NAMED.values()]
     return {spec.metadata.get("key", spec.name): spec for spec in specs}
 
@@ -177,14 +178,14 @@ def _model(kind: type[Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for key, spec in keys_of(kind).items():
         needed = spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING
-        # The underscore keeps a key like "register" apart from the methods of BaseModel.
+        # with an underscore, since a key like "register" is a method of BaseModel
         fields[f"{spec.name}_"] = (_readable(hints_of(kind)[spec.name]), Field(... if needed else None, alias=key))
     _MODELS[kind] = create_model(kind.__name__, __config__=STRICT, **fields)
     return _MODELS[kind]
 
 
 def _made(kind: type[T], read: BaseModel, source: SiteSource, **given: str) -> T:
-    """The dataclass of what was read; what was left out has its default there."""
+    """The dataclass with the values read, and its defaults for the others."""
     values: dict[str, Any] = {name.removesuffix("_"): getattr(read, name) for name in read.model_fields_set}
     for spec in keys_of(kind).values():
         if isinstance(spec.default, Path):
@@ -193,7 +194,7 @@ def _made(kind: type[T], read: BaseModel, source: SiteSource, **given: str) -> T
 
 
 def _readable(hint: Any) -> Any:
-    """A type of the model with all that pydantic needs to read it from TOML."""
+    """A field's type with the validators by which pydantic reads it from TOML."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         limit = arguments[1]
@@ -260,7 +261,7 @@ def _absolute(text: str, info: ValidationInfo) -> Path:
 
 def _secret(value: object, info: ValidationInfo) -> Secret:
     if not isinstance(value, Mapping):
-        # The value is not repeated: somebody wrote the secret itself here.
+        # the value is not repeated, since it is probably the secret itself
         raise ValueError(f"{A_SECRET}: secrets themselves do not stand in the site file")
     match [*value.items()]:
         case [("env" | "file" as kind, str(name))] if name:
@@ -276,7 +277,7 @@ def _secret(value: object, info: ValidationInfo) -> Secret:
 
 
 def _complaint(kind: type[Any], value: object, place: str, error: Mapping[str, Any]) -> str:
-    """An error of pydantic as a sentence; ``value`` is what stands at ``place``."""
+    """An error of pydantic as a sentence; ``value``: the value at ``place``."""
     *way, last = error["loc"] or (None,)
     for step in error["loc"]:
         if isinstance(step, int):
@@ -299,14 +300,14 @@ def _complaint(kind: type[Any], value: object, place: str, error: Mapping[str, A
 
 
 def _innermost(hint: Any) -> Any:
-    """The dataclass of which a list is, or that may be left out."""
+    """The dataclass in a type such as ``tuple[X, ...]`` or ``X | None``."""
     while arguments := typing.get_args(hint):
         hint = arguments[0]
     return hint
 
 
 def unknown(key: str, known: Iterable[str]) -> str:
-    """About a key that nothing reads: the nearest one that is."""
+    """The sentence about an unknown key, which names the most similar known one."""
     near = difflib.get_close_matches(key, known, 1)
     hint = f"did you mean {near[0]}?" if near else f"here can stand {', '.join(sorted(known))}"
     return f"is not known: {hint}"
