@@ -318,7 +318,7 @@ class DigestServer:
         if one == other:
             return True
         try:
-            return Uri.parse(one).names_what(Uri.parse(other), self.hosts)
+            return Uri.parse(one).same_user_and_host(Uri.parse(other), self.hosts)
         except Malformed:
             return False
 

@@ -353,10 +353,10 @@ def _other(value: str, rules: Sequence[Any], host: str, inner: str) -> str:
 
 def _who(value: str) -> Party:
     """The party in a From value."""
-    return _who_cached(value) if len(value) <= 200 else _read_who(value)
+    return _who_cached(value) if len(value) <= 200 else _parse_party(value)
 
 
-def _read_who(value: str) -> Party:
+def _parse_party(value: str) -> Party:
     try:
         uri = Uri.parse(NameAddr.parse(value).uri)
     except Malformed:  # RFC 4475 section 3.3.4: a From of an unknown scheme is no reason to refuse a call
@@ -367,7 +367,7 @@ def _read_who(value: str) -> Party:
     return Party(display, uri.dialled, uri.host.lower(), uri.number_params)
 
 
-_who_cached: Final = lru_cache(maxsize=2048)(_read_who)
+_who_cached: Final = lru_cache(maxsize=2048)(_parse_party)
 
 
 def _from(party: Party) -> str:

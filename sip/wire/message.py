@@ -280,7 +280,7 @@ def parse(data: bytes) -> Request | Response:
         names = [_NAMES[line[: line.index(":")]] for line in lines]
     except (KeyError, ValueError):  # a folded line, too: no name begins with white space
         lines = _unfolded(lines)
-        names, odd = _odd_names(lines)
+        names, odd = _unusual_names(lines)
         fault = odd or fault
     if fault:
         names, lines = _named(names, lines)
@@ -362,7 +362,7 @@ def _address_of(line: str) -> tuple[str, str]:
     return without_tag(value), tag_of(value)
 
 
-def _odd_names(lines: list[str]) -> tuple[list[str], str]:
+def _unusual_names(lines: list[str]) -> tuple[list[str], str]:
     """The names of lines of which not all are in the table, and the fault of one that has no name, else ``""``."""
     names, fault = [], ""
     for line in lines:
@@ -406,10 +406,10 @@ def _started(start: str, names: list[str], lines: list[str], body: bytes) -> Req
     uri, _, version = rest.rpartition(" ")
     if version == "SIP/2.0" and uri and is_token(method) and " " not in uri and "\t" not in uri and uri[0] != "<":
         return Request(method, uri, names, lines, body)
-    return _started_oddly(method, rest, names, lines, body)
+    return _with_bad_start_line(method, rest, names, lines, body)
 
 
-def _started_oddly(method: str, rest: str, names: list[str], lines: list[str], body: bytes) -> Request:
+def _with_bad_start_line(method: str, rest: str, names: list[str], lines: list[str], body: bytes) -> Request:
     """A start line that violates RFC 3261 section 7.1: decide whether it is a request that can be answered."""
     uri, _, version = rest.strip(" \t").rpartition(" ")
     if not is_token(method) or not version.upper().startswith("SIP/"):

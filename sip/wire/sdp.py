@@ -230,7 +230,7 @@ def with_endpoints(body: bytes, places: Sequence[tuple[str, int] | None], *, kee
     inherited = shared = _address(head)
     first = next((place[0] for place in places if place), None)
     if inherited is not None and first is not None:
-        shared = _zeros_or(first, inherited)
+        shared = _keeping_hold(first, inherited)
         head = _CONNECTION.sub(_connection(shared), head)
     moved = [_moved(part, place, inherited, shared, first) for part, place in zip(parts, places, strict=True)]
     result = head + b"".join(moved)
@@ -371,7 +371,7 @@ def _moved(
     old = inherited if own is None else own
     if media[3] is not None and int(media[3]) > 1:
         raise SdpError("an m= section asks for more than one pair of ports")
-    address, port = _zeros_or(place[0], old or ""), place[1]
+    address, port = _keeping_hold(place[0], old or ""), place[1]
     rtcp = _RTCP.search(section)
     if rtcp:
         # RTCP on the RTP port (RFC 5761) stays on it.
@@ -419,7 +419,7 @@ def _connection(address: str) -> bytes:
     return b"c=IN IP%d %b" % (6 if ":" in address else 4, address.encode("ascii"))
 
 
-def _zeros_or(address: str, old: str) -> str:
+def _keeping_hold(address: str, old: str) -> str:
     if old not in ("0.0.0.0", "::"):
         return address
     return "::" if ":" in address else "0.0.0.0"

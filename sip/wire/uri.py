@@ -134,7 +134,7 @@ class Uri:
             return False
         return _header_key(self.headers) == _header_key(other.headers)
 
-    def names_what(self, other: Uri, hosts: frozenset[str] = frozenset()) -> bool:
+    def same_user_and_host(self, other: Uri, hosts: frozenset[str] = frozenset()) -> bool:
         """Whether two URIs have the same user and host; port and parameters do not count. All of ``hosts``, in lower
         case, are taken for one host. tel URIs are compared by :meth:`matches`."""
         if "tel" in (self.scheme, other.scheme):

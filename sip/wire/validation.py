@@ -54,7 +54,7 @@ def validate(request: Request) -> None:
     if line is not None and _MAX_FORWARDS.match(line) is None and _NUMBER.match(value_of(line)) is None:
         raise refusal(request, "Max-Forwards is no number")
     if not request.plain:
-        _read_oddly(request)
+        _validate_unusual(request)
     line = request.first.get("contact")
     if line is not None and PLAIN_ADDRESS.match(line) is None and _ADDRESSES.match(value_of(line)) is None:
         raise refusal(request, "the contact header cannot be read")
@@ -67,7 +67,7 @@ def validate(request: Request) -> None:
         raise refusal(request, "headers in the Request-URI")
 
 
-def _read_oddly(request: Request) -> None:
+def _validate_unusual(request: Request) -> None:
     """Validate the mandatory fields where one does not have the usual form."""
     for name, pattern in _READABLE:
         if pattern.match(request.get(name) or "") is None:

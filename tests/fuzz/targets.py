@@ -80,7 +80,7 @@ def read_message(data: bytes) -> None:
 
 def _read_uri(text: str) -> None:
     uri = Uri.parse(text)
-    assert uri.matches(uri) and uri.names_what(uri), text
+    assert uri.matches(uri) and uri.same_user_and_host(uri), text
     assert isinstance(uri.dialled, str) and uri.number_params is not None
 
 
