@@ -280,7 +280,7 @@ class Core:
 
     def to_do(self) -> list[Action]:
         out = servers_first(self.stack.to_do(), self.stack.site_flows)
-        return self.silence.lets_out(out) if self.silence.because else out
+        return self.silence.permitted(out) if self.silence.because else out
 
     def next_event(self) -> Decided | None:
         return self._events.popleft() if self._events else None

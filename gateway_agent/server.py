@@ -158,7 +158,7 @@ class Process(program.Process[Core]):
                 if ports is not None:
                     ports.audit()
             self.pump.flush()
-        self._end_with_the_last_call()
+        self._stop_after_last_call()
 
     def stop(self) -> None:
         """End: servers keep the calls for the next start. Where none does, refuse new calls and end with the last."""
@@ -167,9 +167,9 @@ class Process(program.Process[Core]):
             return
         self._leaving = True
         self.pump.ask(self.core.draining.begin)
-        self._end_with_the_last_call()
+        self._stop_after_last_call()
 
-    def _end_with_the_last_call(self) -> None:
+    def _stop_after_last_call(self) -> None:
         if (self._leaving or self.core.draining.for_good) and not self.core.calls:
             self._leaving, self._for_good = False, self.core.draining.for_good
             self.end()

@@ -33,7 +33,7 @@ class Silence:
         """Whether messages on that flow are still received: those of servers."""
         return flow in self._stack.site_flows or flow in self._stack.unauthenticated_flows
 
-    def lets_out(self, actions: list[Action]) -> list[Action]:
+    def permitted(self, actions: list[Action]) -> list[Action]:
         """Those of the actions that may still be done: nothing is opened, and only connections to servers are written
         or closed."""
         return [one for one in actions if not isinstance(one, Open) and self._is_for_servers(one)]

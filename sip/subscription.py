@@ -173,7 +173,7 @@ class Notifier:
             self.state = following
             action(self, now)
 
-    def _owe(self, now: float) -> None:
+    def _request_notify(self, now: float) -> None:
         self.owed = True
 
     def _tell_end(self, now: float) -> None:
@@ -188,8 +188,8 @@ class Notifier:
 
 
 Notifier.TABLE = {
-    (ACTIVE, REFRESHED): (ACTIVE, Notifier._owe),
-    (ACTIVE, ENDED): (CLOSING, Notifier._owe),
+    (ACTIVE, REFRESHED): (ACTIVE, Notifier._request_notify),
+    (ACTIVE, ENDED): (CLOSING, Notifier._request_notify),
     (ACTIVE, RAN_OUT): (CLOSING, Notifier._tell_end),
     (ACTIVE, FAILED): (TERMINATED, Notifier._abandon),
     (CLOSING, LAST_MADE): (TERMINATED, Notifier._rest),

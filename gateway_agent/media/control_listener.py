@@ -53,7 +53,7 @@ class ControlListener:
         if fd == self._listener.fileno():
             self._accept()
             return None
-        return self._greet(fd) if fd in self._waiting else None
+        return self._read_hello(fd) if fd in self._waiting else None
 
     def close(self) -> None:
         self._listener.close()
@@ -72,7 +72,7 @@ class ControlListener:
         self._waiting[sock.fileno()] = sock, b""
         self._epoll.register(sock.fileno(), select.EPOLLIN)
 
-    def _greet(self, fd: int) -> Hello | None:
+    def _read_hello(self, fd: int) -> Hello | None:
         sock, heard = self._waiting.pop(fd)
         try:
             data, fds, _, _ = socket.recv_fds(sock, 65_536, MOST)

@@ -126,8 +126,8 @@ class Softphone:
 
     def close(self) -> None:
         """Hang up, remove the registration, and end the library, which cannot be restarted in this process."""
-        _try_to_end(self.hang_up)
-        _try_to_end(lambda: self._line.setRegistration(False))
+        _ignoring_errors(self.hang_up)
+        _ignoring_errors(lambda: self._line.setRegistration(False))
         for _ in range(LEAVING):
             self._endpoint.libHandleEvents(10)
             if any(isinstance(one, Registered) and not one.expires for one in self.heard):
@@ -179,7 +179,7 @@ class Softphone:
         """Called by the account: an incoming call."""
         call = _Call(self, self._line, number)
         if self.call is not None:
-            _try_to_end(lambda: call.hangup(_param(BUSY)))
+            _ignoring_errors(lambda: call.hangup(_param(BUSY)))
             return
         self.call = call
         self.heard.append(Offered(_user_of(call.getInfo().remoteUri)))
@@ -312,7 +312,7 @@ def _try(act: Callable[[], Any]) -> None:
         raise LineError(f"{error.reason} ({error.title})") from None
 
 
-def _try_to_end(act: Callable[[], Any]) -> None:
+def _ignoring_errors(act: Callable[[], Any]) -> None:
     """Ignore errors, since what is to be ended may have ended already."""
     try:
         _try(act)

@@ -95,11 +95,11 @@ class Program(click.Group):
             code = _say("Stopped.", INTERRUPTED)
         except (_ReaderGone, BrokenPipeError):
             # Nobody reads any message.
-            _write_to_nowhere()
+            _discard_output()
             code = HEALTHY
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _UNWRITTEN:
-                _write_to_nowhere()
+                _discard_output()
                 code = _say(f"The output cannot be written: {error.strerror}.", UNREACHABLE)
             elif os.environ.get("HOLDFAST_DEBUG"):
                 raise
@@ -109,7 +109,7 @@ class Program(click.Group):
         sys.exit(code)
 
 
-def _write_to_nowhere() -> None:
+def _discard_output() -> None:
     """Redirect standard output, so that the interpreter's last flush of what cannot be written does not fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

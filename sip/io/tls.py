@@ -309,7 +309,7 @@ def _show(context: ssl.SSLContext, files: CertificateFiles) -> None:
     certificate, key = files.certificate, files.key
     if "-----BEGIN CERTIFICATE-----" not in _read(certificate):
         raise TlsError(f"{certificate} has no certificate in PEM")
-    _see_to_the_key(key)
+    _check_key(key)
     try:
         context.load_cert_chain(certificate, key, password=lambda: _PASSPHRASE)
     except ssl.SSLError as error:
@@ -322,7 +322,7 @@ def _show(context: ssl.SSLContext, files: CertificateFiles) -> None:
         raise TlsError(f"{certificate} with the key {key} cannot be read: {error.strerror}") from None
 
 
-def _see_to_the_key(path: Path) -> None:
+def _check_key(path: Path) -> None:
     text = _read(path)
     if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         raise TlsError(f"{path} can be read by everybody on this machine: chmod 600 it, and have a new key made")

@@ -37,4 +37,4 @@ def test_nothing_but_what_is_on_the_way_to_a_server_goes_out() -> None:
     assert server is not None
     actions = [Send(server, b"beat"), Send(CARRIER, b"BYE"), Open(Flow("tcp", "x", ("127.0.0.1", 1))), Close(CARRIER)]
     silence.begin("m1", 0.0)
-    assert silence.lets_out(actions) == [actions[0]]
+    assert silence.permitted(actions) == [actions[0]]
