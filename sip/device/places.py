@@ -13,7 +13,7 @@ from sip.location import Place
 from sip.timers import Deadlines
 from sip.wire.uri import Uri
 
-SHUNNED: Final = 30.0
+AVOIDED_S: Final = 30.0
 """Seconds for which an address that did not answer or could not be reached is tried last."""
 LOOK_AGAIN: Final = 60.0
 """Seconds after which a name is looked up again; the resolver caches it and refreshes it before its TTL ends."""
@@ -29,7 +29,7 @@ class PeerPlace(NamedTuple):
     place: Place
 
 
-class Shunning:
+class AvoidedPlaces:
     """Addresses that are tried last for a while, though never left out (RFC 3263 section 4.3)."""
 
     __slots__ = ("_until",)
@@ -37,7 +37,7 @@ class Shunning:
     def __init__(self) -> None:
         self._until: dict[Place, float] = {}
 
-    def shun(self, place: Place, now: float, seconds: float = SHUNNED) -> None:
+    def avoid(self, place: Place, now: float, seconds: float = AVOIDED_S) -> None:
         """An address did not answer, could not be reached, or asked for a pause of so many seconds."""
         self._until[place] = max(self._until.get(place, 0.0), now + seconds)
 
@@ -45,13 +45,13 @@ class Shunning:
         """An address has answered: try it in its normal order again."""
         self._until.pop(place, None)
 
-    def is_shunned(self, place: Place, now: float) -> bool:
+    def is_avoided(self, place: Place, now: float) -> bool:
         return self._until.get(place, -math.inf) > now
 
     def ordered(self, places: Iterable[PeerPlace], now: float) -> list[PeerPlace]:
-        """The same addresses, with the shunned ones last."""
+        """The same addresses, with the avoided ones last."""
         found = list(places)
-        return sorted(found, key=lambda one: self.is_shunned(one.place, now)) if self._until else found
+        return sorted(found, key=lambda one: self.is_avoided(one.place, now)) if self._until else found
 
     def keep(self, places: Iterable[Place]) -> None:
         """Forget all addresses but these."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from sip.actions import Flow
 from sip.device.flows import LineFlows
-from sip.device.places import PeerPlace, Shunning
+from sip.device.places import AvoidedPlaces, PeerPlace
 from sip.device.sending import send_request
 from sip.layer import Stack
 from sip.location import Place
@@ -17,7 +17,7 @@ from sip.wire.message import Response
 
 DUE: Final = "probe"
 DOWN_FOR: Final = 1e9
-"""Seconds, practically for ever: an address that is down is shunned until it answers."""
+"""Seconds, practically for ever: an address that is down is avoided until it answers."""
 
 
 class PlaceProbe:
@@ -49,7 +49,7 @@ class PlaceProbe:
         if response.status >= 200:
             self.probe.answered(response, now)
             if response.status != 503:
-                self._probing.shunning.forgive(self.place)
+                self._probing.avoided.forgive(self.place)
             self._go_on(now)
 
     def timed_out(self, transaction: ClientTransaction, now: float) -> None:
@@ -67,7 +67,7 @@ class PlaceProbe:
         if not self.probe.waiting:
             self._give_up()
         if not self.probe.in_service:
-            self._probing.shunning.shun(self.place, now, DOWN_FOR)
+            self._probing.avoided.avoid(self.place, now, DOWN_FOR)
         while self.probe.next_event() is not None:
             self._probing.judge(now)
         self.generation += 1
@@ -93,7 +93,7 @@ class Probing:
         self,
         stack: Stack,
         flows: LineFlows,
-        shunning: Shunning,
+        avoided: AvoidedPlaces,
         plan: ProbePlan,
         local: str,
         route: Sequence[str],
@@ -105,7 +105,7 @@ class Probing:
         self.route = tuple(f"Route: {each}" for each in route)
         self.stack = stack
         self.flows = flows
-        self.shunning = shunning
+        self.avoided = avoided
         self._plan = plan
         self._local = local
         self._changed = changed

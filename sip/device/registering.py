@@ -11,7 +11,7 @@ from typing import Final
 from sip.actions import Flow
 from sip.device.flows import LineFlows
 from sip.device.keep_alive import NatKeepAlive, behind_nat
-from sip.device.places import PeerPlace, PeerPlaces, Shunning
+from sip.device.places import AvoidedPlaces, PeerPlace, PeerPlaces
 from sip.device.sending import send_request
 from sip.layer import Stack
 from sip.location import Place
@@ -34,7 +34,7 @@ class Registering:
         stack: Stack,
         flows: LineFlows,
         places: PeerPlaces,
-        shunning: Shunning,
+        avoided: AvoidedPlaces,
         machine: Registration,
         user: str,
         route: Sequence[str],
@@ -55,7 +55,7 @@ class Registering:
         self._stack = stack
         self._flows = flows
         self._places = places
-        self._shunning = shunning
+        self._avoided = avoided
         self._user = user
         self._answer_within = answer_within
         self._changed = changed
@@ -113,11 +113,11 @@ class Registering:
         if response.status < 200:
             return
         if response.status == 503 and self._rest:
-            self._next("it answered 503", now, shun=False)
+            self._next("it answered 503", now, avoid=False)
         else:
             if response.status // 100 == 2 and self._now_at is not None:
                 self.at = self._now_at.place
-                self._shunning.forgive(self.at)
+                self._avoided.forgive(self.at)
             self.machine.answered(response, now)
             if response.status // 100 == 2:
                 self._flows.keep(transaction.flow, response, now)
@@ -152,9 +152,9 @@ class Registering:
             if same is not None and self.machine.tries > 1:  # the challenge came from this address
                 self._send(same, now)
             elif self._places.known:
-                self._walk(now)
+                self._try_addresses(now)
             else:
-                self._places.wait(self._walk_and_go_on)
+                self._places.wait(self._try_addresses_and_go_on)
         if not self.machine.registered:
             self._nat.keep(None, now)
         while (event := self.machine.next_event()) is not None:
@@ -169,22 +169,22 @@ class Registering:
             for then in waiting:
                 then(now)
 
-    def _walk_and_go_on(self, now: float) -> None:
+    def _try_addresses_and_go_on(self, now: float) -> None:
         if self._request is not None and self._sent is None:
-            self._walk(now)
+            self._try_addresses(now)
             self._go_on(now)
 
-    def _walk(self, now: float) -> None:
+    def _try_addresses(self, now: float) -> None:
         """Send to the addresses in turn, first to the one that the last 2xx came from."""
-        places = self._shunning.ordered(self._places.places(), now)
+        places = self._avoided.ordered(self._places.places(), now)
         self._rest = sorted(places, key=lambda one: one.place != self.at)
         self._places.ask(now)  # for the next time
         self._next("", now)
 
-    def _next(self, because: str, now: float, shun: bool = True) -> None:
+    def _next(self, because: str, now: float, avoid: bool = True) -> None:
         """Send to the next address; when there is none, the attempt has failed."""
-        if because and shun and self._now_at is not None:
-            self._shunning.shun(self._now_at.place, now)
+        if because and avoid and self._now_at is not None:
+            self._avoided.avoid(self._now_at.place, now)
         self._give_up()
         if self._rest:
             self._send(self._rest.pop(0), now)
@@ -197,7 +197,7 @@ class Registering:
         flow = self._flows.flow_to(where.place)
         self._now_at = where
         if request is None or flow is None:
-            self._next("no listener of ours leads there", now, shun=False)
+            self._next("no listener of ours leads there", now, avoid=False)
             return
         contact = f"<{self._stack.contact_uri(flow, self._user)}>"
         self.machine.use_contact(contact)

@@ -10,7 +10,7 @@ from typing import Final
 
 from sip.device.flows import DeviceFlows, LineFlows
 from sip.device.names import NameLookups
-from sip.device.places import SHUNNED, PeerPlace, PeerPlaces, Shunning
+from sip.device.places import AVOIDED_S, AvoidedPlaces, PeerPlace, PeerPlaces
 from sip.device.policy import LinePolicy
 from sip.device.probing import Probing
 from sip.device.reach import TrunkReach
@@ -53,7 +53,7 @@ class TrunkDevice:
         self.flow_to = line_flows.flow_to
         """The flow to one of its addresses; None if no listener of ours reaches it, or it is that of a program of the
         site."""
-        self._shunning = Shunning()
+        self._avoided = AvoidedPlaces()
         self._names = names
         self._places = PeerPlaces((policy.proxy,) if policy.proxy else policy.peers, names, stack.deadlines)
         self._service: PeerPlaces | None = None
@@ -88,7 +88,7 @@ class TrunkDevice:
                 stack,
                 line_flows,
                 self._registrar,
-                self._shunning,
+                self._avoided,
                 machine,
                 account.user,
                 proxy_route,
@@ -99,7 +99,7 @@ class TrunkDevice:
             )
         if policy.probe is not None and policy.peers:
             self._probing = Probing(
-                stack, line_flows, self._shunning, policy.probe, f"sip:{local}", proxy_route, changed
+                stack, line_flows, self._avoided, policy.probe, f"sip:{local}", proxy_route, changed
             )
         self._places.changed = self._watch
 
@@ -181,7 +181,7 @@ class TrunkDevice:
         return route if well else ()
 
     def places(self, now: float) -> list[PeerPlace]:
-        """The addresses for a new call in the order to try them: first the one we registered at, shunned ones last.
+        """The addresses for a new call in the order to try them: first the one we registered at, avoided ones last.
 
         With a :attr:`route` they are those of its first hop, once for each peer.
         """
@@ -193,7 +193,7 @@ class TrunkDevice:
         hop.ask(now)  # SRV weights are drawn anew for the next call
         if self.route:
             found = [PeerPlace(peer, one.place) for peer in self.policy.peers for one in found]
-        return self._shunning.ordered(found, now)
+        return self._avoided.ordered(found, now)
 
     def _follow_service_route(self, now: float) -> None:
         """A 2xx to REGISTER had a Service-Route, or none: resolve its first hop before a call needs it."""
@@ -207,18 +207,18 @@ class TrunkDevice:
 
     def failed(self, place: Place, response: Response | None, now: float) -> None:
         """A request got no answer at ``place`` (None), or a 503, which shuns it for its Retry-After only."""
-        seconds = SHUNNED
+        seconds = AVOIDED_S
         if response is not None:
-            seconds = min(SHUNNED, float(retry_after(response.get("retry-after")) or 0))
+            seconds = min(AVOIDED_S, float(retry_after(response.get("retry-after")) or 0))
         if seconds:
-            self._shunning.shun(place, now, seconds)
+            self._avoided.avoid(place, now, seconds)
 
     def _watch(self, now: float) -> None:
         places = self._places.places()
         for one in places:
             if one.place.transport != "udp":
                 self.flow_to(one.place)  # so that the first call need not wait for a connection
-        self._shunning.keep([one.place for one in places] + [one.place for one in self._registrar_places()])
+        self._avoided.keep([one.place for one in places] + [one.place for one in self._registrar_places()])
         if self._probing is not None and places:
             self._probing.watch(places, now)
 
