@@ -37,7 +37,7 @@ def rating(one_way_ms: float, loss: float, codec: Codec = G711) -> float:
     return basic - _simultaneous(basic, noise, one_way_ms) - _delayed(basic, noise, one_way_ms) - lossy
 
 
-def opinion(rated: float) -> float:
+def mean_opinion_score(rated: float) -> float:
     """The mean opinion score (MOS-CQE) of a rating, 1 to 4.5: G.107 annex B."""
     if rated <= 0:
         return 1.0

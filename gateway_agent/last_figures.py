@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from gateway_agent.e_model import Codec, opinion, rating
+from gateway_agent.e_model import Codec, mean_opinion_score, rating
 from gateway_agent.media.ports import Figures, Pair
 from gateway_agent.media_anchor import MediaAnchor
 from gateway_agent.session_description import SessionDescription
@@ -102,7 +102,7 @@ def _stream(figures: Figures, described: bytes) -> StreamQuality:
         share = figures.lost / (figures.packets + figures.lost)
         # a jitter buffer delays by about twice the jitter
         delay = DELAY_MS + 2 * figures.jitter_ms
-        score = opinion(rating(delay, share, codec_of(figures.type, described)))
+        score = mean_opinion_score(rating(delay, share, codec_of(figures.type, described)))
     return StreamQuality(figures.packets, figures.lost, figures.jitter_ms, score)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Final
 
-from gateway_agent.e_model import opinion, rating
+from gateway_agent.e_model import mean_opinion_score, rating
 from gateway_agent.station.line_events import Statistics
 from gateway_agent.station.tones import Echo
 from heartbeat.console.schema import Metric
@@ -71,7 +71,7 @@ def judged(
         loss_there = _share(statistics.lost_there, statistics.sent)
     if echo.delay_ms is not None:
         rated = rating(echo.delay_ms / 2, max(loss or 0.0, loss_there or 0.0))
-        mos = opinion(rated)
+        mos = mean_opinion_score(rated)
     because = _fault(echo, mos, least_mos)
     return ProbeResult(
         number=number,

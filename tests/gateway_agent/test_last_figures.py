@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway_agent.e_model import opinion, rating
+from gateway_agent.e_model import mean_opinion_score, rating
 from gateway_agent.last_figures import codec_of
 from gateway_agent.media.ports import Figures, Measured, Pair
 from sip.packages.line_dialog import DialogRecord
@@ -14,8 +14,8 @@ from tests.gateway_agent.test_media_timeout import HOST, Relayed
 A, B = Pair(HOST, 20000), Pair(HOST, 20002)
 MEASURED = Measured((Figures(A, 98, 2, 4.0, 0), Figures(B, 100, 0, 0.04, 0)))
 TOLD = (
-    f"device;packets=98;lost=2;jitter=4.0;mos={opinion(rating(108, 0.02)):.2f}, "
-    f"far;packets=100;lost=0;jitter=0.0;mos={opinion(rating(100.08, 0)):.2f}"
+    f"device;packets=98;lost=2;jitter=4.0;mos={mean_opinion_score(rating(108, 0.02)):.2f}, "
+    f"far;packets=100;lost=0;jitter=0.0;mos={mean_opinion_score(rating(100.08, 0)):.2f}"
 )
 
 

@@ -226,7 +226,7 @@ def test_files_that_cannot_are_named_with_the_reason(tmp_path: Path) -> None:
 
 def test_default_values_give_the_rating_of_the_recommendation() -> None:
     assert e_model.rating(0, 0) == pytest.approx(93.2, abs=0.05)
-    assert e_model.opinion(93.2) == pytest.approx(4.41, abs=0.005)
+    assert e_model.mean_opinion_score(93.2) == pytest.approx(4.41, abs=0.005)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_default_values_give_the_rating_of_the_recommendation() -> None:
     [(-3, 1), (0, 1), (50, 2.58), (60, 3.1), (70, 3.6), (80, 4.03), (90, 4.34), (100, 4.5), (110, 4.5)],
 )
 def test_opinions_are_those_of_annex_b(rated: float, mos: float) -> None:
-    assert e_model.opinion(rated) == pytest.approx(mos, abs=0.007)
+    assert e_model.mean_opinion_score(rated) == pytest.approx(mos, abs=0.007)
 
 
 def test_delay_and_loss_make_it_worse() -> None:
