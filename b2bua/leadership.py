@@ -336,5 +336,5 @@ def answers(leadership: Leadership, name: str, timing: Timing, now: float) -> bo
         return False
     peer = cluster.peers.get(name)  # the stand-by, where it votes
     at = cluster.answered.get(name) if peer is None else peer.heard_at
-    limit = timing.lease if leadership.serving or peer is not None else max(timing.lease, timing.slowly)
+    limit = timing.lease if leadership.serving or peer is not None else max(timing.lease, timing.slow_silence)
     return at is not None and now - at <= limit

@@ -121,10 +121,10 @@ class Candidate:
                 self.call_off(f"{node.name} is not ready to take over: {election.outcome}", now)
             elif objection and not election.planned and not election.renewal:
                 self.call_off(f"{node.name} stops asking for votes: {objection}", now)
-            elif leader_dead and self._may_do_without(election, now):
+            elif leader_dead and self._may_lead_without_quorum(election, now):
                 return f"{election.because}, no quorum answers, and the site file allows it"
             else:
-                self._tell_what_lacks(election, now)
+                self._report_lacking(election, now)
                 self.step(ElectionEvent.DUE, now)
         elif self.phase == PREPARED:
             self.call_off(f"{node.name} was ready, but {self._cluster.leader} did not let go", now)
@@ -298,7 +298,7 @@ class Candidate:
         needed = cluster.present(names, now - node.membership.timing.lease) | ({node.name} & set(names))
         return needed - {cluster.leader}
 
-    def _may_do_without(self, election: Election, now: float) -> bool:
+    def _may_lead_without_quorum(self, election: Election, now: float) -> bool:
         """Whether ``takeover_without_quorum`` allows to lead now: only while fewer voters answer than a quorum has. A
         quorum that answers no is respected."""
         membership = self._node.membership
@@ -310,7 +310,7 @@ class Candidate:
             and len(election.yes | election.refusals.keys()) < election.quorum
         )
 
-    def _tell_what_lacks(self, election: Election, now: float) -> None:
+    def _report_lacking(self, election: Election, now: float) -> None:
         """Report what an election that lasts still needs, and again when that changes, ``_SELDOM`` seconds apart."""
         lacks = election.outcome
         if now < self._tell_at or election.planned or lacks == self._told or election.waits:

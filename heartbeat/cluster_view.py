@@ -194,7 +194,7 @@ class ClusterView:
         """The nodes of ``voters`` that said they have no vote."""
         return sorted(self.non_voting.intersection(voters))
 
-    def seen_to_vote(self) -> set[str]:
+    def known_voters(self) -> set[str]:
         """Nodes that have a vote, by their last statements."""
         return self.voting - self.non_voting
 

@@ -187,7 +187,7 @@ class Election:
         grants = tuple((voter, grant.signature) for voter, grant in sorted(self.grants.items()))
         return Proof(self.epoch, node, incarnation, self.voters, grants)
 
-    def nobody_between(self, epoch: int) -> bool:
+    def none_between(self, epoch: int) -> bool:
         """Whether no other server can have won an epoch between ``epoch`` and ours, since a quorum granted none."""
         return sum(grant.promised_to_others <= epoch for grant in self.grants.values()) >= self.quorum
 

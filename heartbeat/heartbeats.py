@@ -76,7 +76,7 @@ class Heartbeats:
         timing, voters = self._node.membership.timing, self._node.voter.state.voters.names
         found = 0
         for bit, agent in enumerate(self._node.membership.agents):
-            limit = timing.dead_after if self._leader.epoch and agent in voters else timing.slowly
+            limit = timing.dead_after if self._leader.epoch and agent in voters else timing.slow_silence
             answered = self._cluster.answered.get(agent, NEVER) + limit > now
             if answered and (self._connected is None or agent in self._connected):
                 found |= 1 << bit

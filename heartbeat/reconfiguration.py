@@ -172,7 +172,7 @@ class Reconfiguration:
             self._restore = [voter for voter in self._restore if voter in cluster.non_voting]
             free = may_change and self._is_followed(voters, epoch)
             wanted, filed = (members.voters, members.generation) if free else (voters.names, voters.filed)
-            seen = cluster.seen_to_vote() | ({node.name} if node.voter.has_vote else set())
+            seen = cluster.known_voters() | ({node.name} if node.voter.has_vote else set())
             due = next_change(
                 voters, wanted, filed, epoch, generations, lost, tuple(self._restore), seen, members.quorum_wanted
             )
@@ -210,7 +210,7 @@ class Reconfiguration:
         statuses = self._statuses()
         if not change.committed(statuses):
             return
-        votes = admit in cluster.seen_to_vote()
+        votes = admit in cluster.known_voters()
         incarnation = cluster.incarnations.get(admit, 0)
         if not admit or (votes and cluster.generations.get(admit, 0) >= change.new.generation):
             self.change = None

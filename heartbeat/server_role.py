@@ -81,7 +81,7 @@ class ServerRole:
     def _begin_leadership(self, because: str, now: float) -> None:
         node, leader, election = self._node, self._leader, self._candidate.election
         won = node.outbox.leadership
-        again = election is not None and leader.epoch > 0 and election.nobody_between(leader.epoch)
+        again = election is not None and leader.epoch > 0 and election.none_between(leader.epoch)
         leader.begin(won.epoch, won.forced, election, now)
         self._candidate.step(ElectionEvent.CONCLUDED, now)
         self._switchover.end()

@@ -67,7 +67,7 @@ class Timing:
         return self.lease + self.margin
 
     @property
-    def slowly(self) -> float:
+    def slow_silence(self) -> float:
         """The silence after which one that is asked every ``slow_interval`` counts as unreachable."""
         return 1.5 * self.slow_interval + self.interval
 

@@ -84,7 +84,7 @@ def test_a_quorum_of_grants_is_a_proof_and_counts_from_the_sending() -> None:
     election.answered(answer("gw2", 12, "grant", grant="bb", promised_to_others=9), 0.2)
     assert election.wins() and election.grants["gw1"].sent_at == 0.1
     assert election.proof("m2", 4).grants == (("gw1", "aa"), ("gw2", "bb"))
-    assert not election.nobody_between(7) and election.nobody_between(9)
+    assert not election.none_between(7) and election.none_between(9)
     assert election.outcome == "2 of 3 for it, 2 needed; m2: no answer yet"
 
 
