@@ -20,7 +20,7 @@ def changed(state: CallState, **changes: Any) -> CallState:
     return CallState._make(values)
 
 
-def seat_taken(called: bool, number: str, line: str, agent: str, dialog: str) -> dict[str, str]:
+def party_replaced(called: bool, number: str, line: str, agent: str, dialog: str) -> dict[str, str]:
     """The changes to a state when another party has taken a side of the call; ``dialog``: Call-ID of its dialog with
     an agent."""
     side = "callee" if called else "caller"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from b2bua.call_state import changed, seat_taken
+from b2bua.call_state import changed, party_replaced
 from b2bua.contact_cookie import FORMAT, Cipher, Cookie, OwnLeg, decode, encode
 from b2bua.device_leg import DeviceLeg, state_of
 from b2bua.device_leg_state import Timer, is_continued, origin_of, sections_of
@@ -58,7 +58,7 @@ class Cookies:
         call."""
         if not self.enabled:
             return
-        state, *sides = _seats(call, dialled or call.bridge.target)
+        state, *sides = _legs_after_replacement(call, dialled or call.bridge.target)
         for each in call.device_legs.values():  # its cookie may be about another target, or a replaced party
             clear_cookie(each)
         origin, target = (call.device_legs.get(leg) if leg is not None else None for leg in sides)
@@ -109,7 +109,9 @@ def clear_cookie(device_leg: DeviceLeg) -> None:
     path.user = path.reach.contact_user if path.reach is not None else ""
 
 
-def _seats(call: CookieCall, target: InviteUsage | None) -> tuple[CallState, InviteUsage | None, InviteUsage | None]:
+def _legs_after_replacement(
+    call: CookieCall, target: InviteUsage | None
+) -> tuple[CallState, InviteUsage | None, InviteUsage | None]:
     """The state and the legs of caller and callee, as they will be if one side is being replaced."""
     state, origin, joining = call.state, call.bridge.origin, call.bridge.joining
     if joining is None:
@@ -117,5 +119,5 @@ def _seats(call: CookieCall, target: InviteUsage | None) -> tuple[CallState, Inv
     joiner, called = joining.about, joining.instead_of is not origin
     if not joiner.agent and joining.leg not in call.device_legs:  # no leg to carry a cookie
         return state, origin, target
-    state = changed(state, **seat_taken(called, joiner.number, joiner.line, joiner.agent, joiner.dialog))
+    state = changed(state, **party_replaced(called, joiner.number, joiner.line, joiner.agent, joiner.dialog))
     return (state, origin, joining.leg) if called else (state, joining.leg, target)

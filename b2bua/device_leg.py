@@ -168,7 +168,7 @@ class DeviceLeg:
                 self.session.offers.accept()
         return body
 
-    def told_early(self, response: Message, lines: list[str]) -> list[str]:
+    def provisional_lines(self, response: Message, lines: list[str]) -> list[str]:
         """Header lines of a provisional response to the device, marked reliable where line and INVITE want that."""
         invite = self.leg.server_invite.pending
         if not isinstance(response, Response):

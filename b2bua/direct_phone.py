@@ -247,7 +247,7 @@ def _nobody(line: str, there: Destination, now: float) -> None:
 def _device_of(found: list[Binding], target: Uri | None, state: DeviceLegState, alone: bool) -> Binding | None:
     """The registered device that has the dialog; None if that is not certain, since the 481 of another device would
     end the call. ``alone``: the line has at most one device."""
-    likeness = [_likeness(one, target, state) for one in found]
+    likeness = [_match_score(one, target, state) for one in found]
     most = max(likeness, default=0)
     if not most and not alone:
         return None
@@ -255,7 +255,7 @@ def _device_of(found: list[Binding], target: Uri | None, state: DeviceLegState, 
     return best[0] if len({one.flow for one in best}) == 1 else None
 
 
-def _likeness(binding: Binding, target: Uri | None, state: DeviceLegState) -> int:
+def _match_score(binding: Binding, target: Uri | None, state: DeviceLegState) -> int:
     """How likely a binding is that of the device with the dialog, 0 (no evidence) to 4."""
     flow, contact = binding.flow, _uri_of(binding.contact.uri)
     if (flow.transport, flow.remote) == (state.transport, (state.host, state.port)):

@@ -316,7 +316,7 @@ def _crossed(
         return lines, message.body
     body = there.told(message)
     if event is PROVISIONAL and (there.eager or "rseq" in message.first):
-        lines = there.told_early(message, lines)
+        lines = there.provisional_lines(message, lines)
     elif event is ANSWERED and not body and there.described:
         lines, body = there.answer_of(message, lines)
     return lines, body

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from b2bua.call import Call, CallServices, with_device_leg, without_device_leg
-from b2bua.call_state import seat_taken
+from b2bua.call_state import party_replaced
 from b2bua.pickup import Joiner, pick_up
 from b2bua.state_token import MOST_CHARACTERS
 from b2bua.transfer_parts import call_of
@@ -149,7 +149,7 @@ def joined(call: Call, joining: Joining, now: float) -> tuple[str, ...]:
     called = joining.instead_of is not call.bridge.origin
     call.give_line(call.state.callee_line if called else call.state.caller_line)
     call.take_line(line, now)
-    call.update(**seat_taken(called, joiner.number, line, joiner.agent, joiner.dialog))
+    call.update(**party_replaced(called, joiner.number, line, joiner.agent, joiner.dialog))
     if joining.instead_of in call.device_legs:
         without_device_leg(call, joining.instead_of)
         call.update(device_leg=None)

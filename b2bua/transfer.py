@@ -25,7 +25,7 @@ from b2bua.former_calls import FormerCalls
 from b2bua.refer_notices import ReferNotices, notice_of
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
 from b2bua.transfer_parts import call_of, invite_for, joined_state, side_of, take_from, take_target
-from sip.b2b.bridge import ENDED, REPLACED, TALKING, seat, take_back
+from sip.b2b.bridge import ENDED, REPLACED, TALKING, set_legs, take_back
 from sip.b2b.policy import Party
 from sip.device.header_rules import field_of
 from sip.dialog import UAC, dialog_key
@@ -656,7 +656,7 @@ def _join(transfer: Transfer, answer: Response, now: float) -> None:
             former, side_of(former, called), side, None, transfer.part, transfer.line, now + call.wall_offset
         )
     call.give_line(transfer.line)
-    seat(bridge, stays, target, referrer)
+    set_legs(bridge, stays, target, referrer)
     call.services.cookies.put(call)
     call.held = held_after("", "b", offer.body, answer.body)
     _acknowledge(transfer, call, target, call.state.callee_agent, answer, now)

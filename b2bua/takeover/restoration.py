@@ -37,7 +37,7 @@ from sip.b2b.bridge import (
     ROUTING,
     SETTING_UP,
     phase_of,
-    seat,
+    set_legs,
 )
 from sip.header_policy import crossing
 from sip.invite import InviteUsage
@@ -348,7 +348,7 @@ class Restorations:
         if newest is None or newest.counter <= call.state.counter:
             newest = call.state
         elif not all(_picks_up(newest, told) for told in talking):
-            _seat_anew(self, call, newest, records, now)
+            _apply_replacement(self, call, newest, records, now)
         for told in records:
             if _picks_up(newest, told):
                 _pick_up(self, call, told, now)
@@ -708,7 +708,7 @@ def _take_on(machine: Restorations, call: Call, state: CallState, now: float) ->
     if state.part == former.part:
         return
     legs = {leg.dialog.call_id: leg for leg in (bridge.origin, bridge.target) if leg is not None}
-    seat(bridge, legs.pop(state.caller_dialog, None), legs.pop(state.callee_dialog, None), bridge.leaving)
+    set_legs(bridge, legs.pop(state.caller_dialog, None), legs.pop(state.callee_dialog, None), bridge.leaving)
     for line in (former.caller_line, former.callee_line):
         call.give_line(line)
     for line in (state.caller_line, state.callee_line):
@@ -718,7 +718,9 @@ def _take_on(machine: Restorations, call: Call, state: CallState, now: float) ->
         machine.services.transfers.left(call, leg, agent, former, now)
 
 
-def _seat_anew(machine: Restorations, call: Call, state: CallState, records: list[DialogReport], now: float) -> None:
+def _apply_replacement(
+    machine: Restorations, call: Call, state: CallState, records: list[DialogReport], now: float
+) -> None:
     """A token reported last is the newest, and names a party that had taken the place of one that was restored
     before: give it that place."""
     _take_on(machine, call, state, now)

@@ -415,7 +415,9 @@ def replace_leg(bridge: Bridge, joining: Joining, invite: ServerTransaction, now
     _send_on(bridge, CHANGED, joining.leg, other, invite.request, invite, now)
 
 
-def seat(bridge: Bridge, origin: InviteUsage | None, target: InviteUsage | None, leaving: InviteUsage | None) -> None:
+def set_legs(
+    bridge: Bridge, origin: InviteUsage | None, target: InviteUsage | None, leaving: InviteUsage | None
+) -> None:
     """Set the legs of a call after a transfer that was carried out here. ``leaving``: the leg that is no longer
     connected."""
     bridge.origin, bridge.targets, bridge.leaving = origin, [] if target is None else [target], leaving
@@ -907,7 +909,7 @@ def _answer_withdrawn(bridge: Bridge, leg: InviteUsage, invite: ServerTransactio
     _reply(bridge, invite, 487, now)
 
 
-def _go_no_further(bridge: Bridge, leg: InviteUsage | None, _: Any, __: Any, now: float) -> None:
+def _do_nothing(bridge: Bridge, leg: InviteUsage | None, _: Any, __: Any, now: float) -> None:
     pass
 
 
@@ -949,7 +951,7 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (RINGING, REFUSED): (ENDING, _refuse),
     (RINGING, CANCELLED): (CANCELLING, _cancel),
     (RINGING, ACKNOWLEDGED): (RINGING, _pass_ack),
-    (RINGING, CAUGHT_UP): (TALKING, _go_no_further),
+    (RINGING, CAUGHT_UP): (TALKING, _do_nothing),
     (RINGING, JOINED): (RINGING, _join),
     (RINGING, OFFERED_AGAIN): (ROUTING, _repeat_attempt),
     (CANCELLING, ANSWERED): (TALKING, _connect),
