@@ -265,7 +265,7 @@ class Transfer:
         self.wanted = ReferTo.of(request)
         self.refer, self.request = transaction, request
         accepted = accepted_by(request)
-        self.notices.silent = accepted == 200 or _wants_no_word(request)
+        self.notices.silent = accepted == 200 or _declines_notify(request)
         self.part = _part_of(origin_of(self.agent or self.transfers.node, request.branch))
         self.until = now + self.transfers.services.site.timing.replay_wait
         self.referrer.reply(transaction, 183 if self.agent else accepted, now, lines=_granted(self))
@@ -325,7 +325,7 @@ class Transfer:
         status = 408 if response is None else response.status
         if what is NOTIFY:
             self.notices.answered()
-            _go_on_telling(self, now)
+            _continue_notifying(self, now)
         elif what in (RENEW, BACK) or self.state not in (CALLING, ASKING):
             _restore(self, what, response if status < 300 else None, now)
         elif status in TEMPORARY_REFUSALS and self.tries < MOST_TRIES:
@@ -352,7 +352,7 @@ class Transfer:
         elif cause is PARTING:
             self.step(WAITED, None, now)
         elif cause is STAYS:
-            _ask_who_stays(self, now)
+            _offer_to_remaining(self, now)
         elif self.state is JOINED:
             _end_replaced(self, now)
         elif self.state is CALLING:
@@ -365,7 +365,7 @@ def _part_of(origin: str) -> str:
     return call_id_of(agent, branch)
 
 
-def is_paid_by_transfer(state: CallState, key: str) -> bool:
+def is_acknowledged_by_transfer(state: CallState, key: str) -> bool:
     """Whether the ACK for the INVITE of an origin key is left to a transfer: the INVITE was sent by a transfer that
     had not joined its parties yet, and so will be begun anew.
     """
@@ -519,7 +519,7 @@ def _ask(transfer: Transfer, what: str, leg: InviteUsage, lines: tuple[str, ...]
     leg.send("INVITE", lines, body, now, Ask(transfer, what), no_timeout=device_leg is None)
 
 
-def _ask_who_stays(transfer: Transfer, now: float) -> None:
+def _offer_to_remaining(transfer: Transfer, now: float) -> None:
     """Send the target's offer to the party that stays; if its session is being changed, try again in a moment."""
     call, offer = transfer.call, transfer.offer
     stays = call.bridge.other(transfer.referrer)
@@ -559,10 +559,10 @@ def _acknowledge(
 def _tell(transfer: Transfer, status: int, now: float) -> None:
     """Notify the referrer of a status."""
     if transfer.notices.add(status):
-        _go_on_telling(transfer, now)
+        _continue_notifying(transfer, now)
 
 
-def _go_on_telling(transfer: Transfer, now: float) -> None:
+def _continue_notifying(transfer: Transfer, now: float) -> None:
     hears = transfer.bye is None and not transfer.referrer.ended
     if status := transfer.notices.next(hears):
         _notify(transfer, status, now)
@@ -586,7 +586,7 @@ def _conclude(transfer: Transfer, now: float) -> None:
 def _granted(transfer: Transfer) -> tuple[str, ...]:
     """The header lines of the answer to the REFER."""
     asked = transfer.request
-    return ("Refer-Sub: false",) if asked is not None and _wants_no_word(asked) else ()
+    return ("Refer-Sub: false",) if asked is not None and _declines_notify(asked) else ()
 
 
 def _note_refusal(services: CallServices, line: str, status: int, now: float) -> None:
@@ -600,7 +600,7 @@ def _note_refusal(services: CallServices, line: str, status: int, now: float) ->
         services.stack.limited_logger.warning(logger, now, said, line or "a device")
 
 
-def _wants_no_word(refer: Request) -> bool:
+def _declines_notify(refer: Request) -> bool:
     """Whether the referrer wants no NOTIFYs: Refer-Sub (RFC 4488 section 4)."""
     return (refer.get("refer-sub") or "").strip().lower() == "false"
 
@@ -608,7 +608,7 @@ def _wants_no_word(refer: Request) -> bool:
 # Actions of the table: (transfer, subject, now).
 
 
-def _tell_progress(transfer: Transfer, status: int, now: float) -> None:
+def _notify_progress(transfer: Transfer, status: int, now: float) -> None:
     if status in (180, 183):
         _tell(transfer, status, now)
 
@@ -616,7 +616,7 @@ def _tell_progress(transfer: Transfer, status: int, now: float) -> None:
 def _ask_stays(transfer: Transfer, subject: tuple[InviteUsage, Response], now: float) -> None:
     transfer.target, transfer.offer = subject
     if transfer.offer.body:
-        _ask_who_stays(transfer, now)
+        _offer_to_remaining(transfer, now)
     else:
         transfer.step(DECLINED, 488, now)
 
@@ -747,7 +747,7 @@ def _restore(transfer: Transfer, what: str, accepted: Response | None, now: floa
             _acknowledge(transfer, asked, across, asked.agent_of(across), None, now)
 
 
-def _talk_on(transfer: Transfer, _: None, now: float) -> None:
+def _return_to_call(transfer: Transfer, _: None, now: float) -> None:
     """The transfer has failed and the call goes on, unless the referrer has hung up meanwhile."""
     _conclude(transfer, now)
     call, bye = transfer.call, transfer.bye
@@ -774,7 +774,7 @@ TRANSFERRED: Final = "transferred"
 Action = Callable[[Any, Any, float], None]
 
 TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
-    (CALLING, PROGRESSED): (CALLING, _tell_progress),
+    (CALLING, PROGRESSED): (CALLING, _notify_progress),
     (CALLING, OFFERED): (ASKING, _ask_stays),
     (CALLING, BUSY): (CALLING, _ask_later),
     (CALLING, TARGET_FAILED): (FAILED, _fail),
@@ -792,8 +792,8 @@ TABLE: Final[dict[tuple[str, str], tuple[str, Action]]] = {
     (JOINED, HUNG_UP): (OVER, _part),
     (JOINED, WAITED): (OVER, _part),
     (JOINED, CALL_ENDED): (OVER, _give_up),
-    (FAILED, TOLD): (OVER, _talk_on),
-    (FAILED, HUNG_UP): (OVER, _talk_on),
+    (FAILED, TOLD): (OVER, _return_to_call),
+    (FAILED, HUNG_UP): (OVER, _return_to_call),
     (FAILED, CALL_ENDED): (OVER, _give_up),
 }
 """``(state, event) -> (next, action)``; other events are ignored."""

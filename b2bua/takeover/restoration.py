@@ -25,7 +25,7 @@ from b2bua.takeover import device_leg_recovery, orphaned_calls
 from b2bua.takeover.call_clock import wall_offset_of
 from b2bua.takeover.records import DialogReport, Index
 from b2bua.takeover.verdicts import KEPT, RELEASED, REPLAYED, Verdicts
-from b2bua.transfer import is_paid_by_transfer
+from b2bua.transfer import is_acknowledged_by_transfer
 from sip.actions import Flow
 from sip.b2b.bridge import (
     CAUGHT_UP,
@@ -442,7 +442,7 @@ def _join(machine: Restorations, one: Restoration, _: None, now: float) -> None:
         both = f"one leg was handed over, that with {', '.join(_own_lines_of(call))} was in its token"
     machine.verdicts.note(call.id, KEPT, both)
     bridge, awaited = call.bridge, one.awaited
-    if awaited and is_paid_by_transfer(call.state, awaited):
+    if awaited and is_acknowledged_by_transfer(call.state, awaited):
         bridge.carried_out = branch_of(awaited)
         bridge.step(JOINED, None, False, None, now)
         return
