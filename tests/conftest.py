@@ -16,6 +16,7 @@ settings.load_profile("untimed")
 PROGRAMS: Final = (
     "tests/interop/",
     "tests/examples/",
+    "tests/bench/test_bench.py",
     "tests/heartbeat/test_program.py",
     "tests/heartbeat/test_service.py",
     "tests/heartbeat/test_supervisor.py",

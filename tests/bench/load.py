@@ -21,6 +21,10 @@ SCENARIOS: Final = Path(__file__).parent / "scenarios"
 CALLER: Final = 5090
 CALLEE: Final = 5080
 """Ports, at the address of the run."""
+_KINDS: Final = {"1": "setup", "2": "bye", "3": "refused"}
+"""SIPp's timers, as the scenarios have them."""
+_GIVES_UP_MS: Final = 6000
+"""So long callers wait for anything where not all are served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,19 @@ class Outcome:
             f"{self.cpu_us_per_call:.0f} us of CPU a call, others keep {self.others:.1f} cores busy"
             f"{'' if self.clean else '  (not clean)'}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """One run of calls, whatever became of them."""
+
+    rate: float
+    """Calls a second that SIPp brought."""
+    calls: int
+    retransmissions: int
+    """On both sides."""
+    times: dict[str, tuple[float, ...]]
+    """Milliseconds of each call as in `Outcome.times`; ``refused``: from INVITE to 503."""
 
 
 class Load:
@@ -125,16 +142,53 @@ class Load:
         added = stamps.added(noted.end(), CALLER, CALLEE)._asdict() if noted is not None else {}
         return Outcome(rate, calls, good, again, seconds, used, max(0.0, others), hold, times, added)
 
-    def _times(self, caller: subprocess.Popen[bytes]) -> dict[str, tuple[float, ...]]:
+    def press(self, scenario: Path, target: tuple[str, int], rate: float, calls: int) -> Pressed:
+        """Place calls whatever becomes of them, by a scenario that takes 503 for an answer."""
+        self._runs += 1
+        name = f"sipp{self._runs}"
+        limit = int(calls / rate * 3 + 60)
+        callee = self._sipp(f"{name}-callee", ["-sf", str(SCENARIOS / "callee.xml"), "-p", str(CALLEE)], limit + 20)
+        time.sleep(0.4)
+        arguments = ["-sf", str(scenario), "-p", str(CALLER), "-s", "1001", "-r", f"{rate:g}", "-m", str(calls)]
+        arguments += [
+            "-l",
+            str(calls),
+            "-d",
+            "100",
+            "-recv_timeout",
+            str(_GIVES_UP_MS),
+            "-trace_rtt",
+            "-rtt_freq",
+            "1",
+        ]
+        began_at = placed_at = time.monotonic()
+        caller = self._sipp(f"{name}-caller", [*arguments, f"{target[0]}:{target[1]}"], limit)
+        written = self._statistics(f"{name}-caller")
+        while caller.poll() is None and number_of(last_row(written), "TotalCallCreated") < calls:
+            placed_at = time.monotonic()
+            time.sleep(0.1)
+        _wait(caller, limit + 40)
+        callee.send_signal(signal.SIGUSR1)
+        _wait(callee, 2.5)
+        here, there = (last_row(self._statistics(f"{name}-{side}")) for side in ("caller", "callee"))
+        again = number_of(here, "Retransmissions(C)") + number_of(there, "Retransmissions(C)")
+        for side in ("caller", "callee"):
+            self.processes.running.pop(f"{name}-{side}", None)
+        seconds = max(calls / rate, placed_at - began_at - 1.0)  # SIPp writes its statistics once a second
+        return Pressed(calls / seconds, calls, again, self._times(caller, scenario))
+
+    def _times(
+        self, caller: subprocess.Popen[bytes], scenario: Path = SCENARIOS / "caller.xml"
+    ) -> dict[str, tuple[float, ...]]:
         """What ``-trace_rtt`` wrote: SIPp names the file after its scenario and process, in its directory."""
-        found: dict[str, list[float]] = {"1": [], "2": []}
-        path = self.processes.directory / f"caller_{caller.pid}_rtt.csv"
+        found: dict[str, list[float]] = {number: [] for number in _KINDS}
+        path = self.processes.directory / f"{scenario.stem}_{caller.pid}_rtt.csv"
         with path.open(newline="") as file:
             for row in csv.reader(file, delimiter=";"):
                 if len(row) == 3 and row[2] in found:
                     found[row[2]].append(float(row[1]))
         path.unlink()
-        return {"setup": tuple(sorted(found["1"])), "bye": tuple(sorted(found["2"]))}
+        return {kind: tuple(sorted(found[number])) for number, kind in _KINDS.items()}
 
     def _statistics(self, name: str) -> Path:
         return self.processes.directory / f"{name}.csv"

@@ -49,6 +49,8 @@ FULL: Final = Effort(
     3, 10, 100.0, 2000, 2000, 100.0, 8.0, 12, False, (10.0, 100.0, 400.0), 20.0, (20_000, 100_000), 200.0
 )
 QUICK: Final = Effort(1, 1, 100.0, 350, 250, 100.0, 1.5, 2, True, (100.0,), 4.0, (), 100.0)
+SHORT: Final = Effort(1, 1, 40.0, 60, 30, 40.0, 0.5, 1, True, (40.0,), 1.0, (), 40.0)
+"""Only to see that all of it works, and to note what it says."""
 
 
 @dataclass(slots=True)
