@@ -597,7 +597,7 @@ def _note_refusal(services: CallServices, line: str, status: int, now: float) ->
             "%s asks for a transfer (REFER), and a line that has to do with it refuses transfers: let its transfer be"
             ' "serve" (or "pass", where the other side may be told of it)'
         )
-        services.stack.limited_logger.warning(logger, now, said, line or "a device")
+        services.stack.limited_logger.warning(logger, now, said, line or "a device", line=line)
 
 
 def _declines_notify(refer: Request) -> bool:

@@ -467,7 +467,8 @@ def believed_of_device(line: Line, message: Message, session_id: str) -> list[st
 def _note_refused_transfer(call: Call, now: float) -> None:
     """Say why a user cannot transfer calls: a device shows at most that it was declined."""
     said = '%s asks for a transfer (REFER), which its line refuses: transfer = "serve" in [lines.%s] lets it'
-    call.environment.log.warning(logger, now, said, call.label, call.line.settings.name)
+    name = call.line.settings.name
+    call.environment.log.warning(logger, now, said, call.label, name, line=name)
 
 
 def _updates(asked: ServerTransaction) -> bool:

@@ -21,13 +21,17 @@ class RateLimitedLogger:
         self.unsaid = 0
         """Lines suppressed since the last one that was written."""
 
-    def info(self, logger: logging.Logger, now: float, text: str, *args: object) -> None:
-        self._say(logger, logging.INFO, now, text, args)
+    def info(self, logger: logging.Logger, now: float, text: str, *args: object, line: str = "") -> None:
+        """``line``: the line of the site concerned, if any."""
+        self._say(logger, logging.INFO, now, text, args, line)
 
-    def warning(self, logger: logging.Logger, now: float, text: str, *args: object) -> None:
-        self._say(logger, logging.WARNING, now, text, args)
+    def warning(self, logger: logging.Logger, now: float, text: str, *args: object, line: str = "") -> None:
+        """``line``: the line of the site concerned, if any."""
+        self._say(logger, logging.WARNING, now, text, args, line)
 
-    def _say(self, logger: logging.Logger, level: int, now: float, text: str, args: tuple[object, ...]) -> None:
+    def _say(
+        self, logger: logging.Logger, level: int, now: float, text: str, args: tuple[object, ...], line: str
+    ) -> None:
         self._left = min(float(AT_ONCE), self._left + max(0.0, now - self._filled_at) / EVERY)
         self._filled_at = now
         if self._left < 1.0:
@@ -35,4 +39,5 @@ class RateLimitedLogger:
             return
         self._left -= 1.0
         unsaid, self.unsaid = self.unsaid, 0
-        logger.log(level, f"{text}%s", *args, f" ({unsaid} more lines like it were left out)" if unsaid else "")
+        more = f" ({unsaid} more lines like it were left out)" if unsaid else ""
+        logger.log(level, f"{text}%s", *args, more, extra={"line": line} if line else None)

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from heartbeat.console.contract import Refused
+from heartbeat.console.journal_log import LABELS, PRIORITIES, SOCKET, NativeJournal
 from heartbeat.console.sanitize import IN_JSON, LineFormatter
 
 ALL: Final = "all"
@@ -25,10 +26,6 @@ LEVELS: Final[Mapping[str, int]] = {
 }
 DEFAULT: Final = "default"
 """Restores the default level of a package."""
-PRIORITIES: Final[Mapping[int, int]] = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3}
-"""The priorities of sd-daemon(3) by log level."""
-LABELS: Final = ("call", "line", "agent")
-"""Attributes of a record (``extra=``) that are members of its JSON."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,16 +105,22 @@ def _set(package: str, level: str) -> None:
     logging.getLogger(None if package == ALL else package).setLevel(number)
 
 
-def start(settings: LogSettings) -> None:
-    """Log to standard error; into systemd's journal with its priorities and without times, which it adds."""
+def start(settings: LogSettings, journal: str = SOCKET) -> None:
+    """Log to standard error; under systemd to the journal at that socket, with its priorities and fields and without
+    times, which it adds."""
     # our formats show neither source nor thread and process, so these are not looked up
     logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if settings.as_json:
         handler.setFormatter(JsonFormatter())
     elif _is_journal():
         handler.setFormatter(JournalFormatter("%(name)s: %(message)s"))
+        try:
+            handler = NativeJournal(handler, journal)
+            handler.setFormatter(LineFormatter("%(name)s: %(message)s"))
+        except OSError:
+            pass  # no such socket here: lines with priorities have to do
     else:
         handler.setFormatter(LineFormatter("%(asctime)s %(levelname).1s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -110,7 +110,9 @@ def test_lines_for_the_journal_begin_with_their_priority(level: int, priority: i
 
 @pytest.mark.parametrize("is_journal", [True, False])
 def test_the_journal_is_known_by_its_stream(is_journal: bool) -> None:
-    program = "import logging; from heartbeat.console import log; log.start(log.LogSettings()); logging.error('x')"
+    program = (
+        "import logging; from heartbeat.console import log; log.start(log.LogSettings(), '/no'); logging.error('x')"
+    )
     read, write = os.pipe()
     try:
         stat = os.fstat(write)
