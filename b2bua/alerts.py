@@ -74,6 +74,9 @@ def _agents(core: Core, now: float) -> Iterator[Alert]:
                 "agent-draining",
                 f"{name} drains: it refuses new calls until `gateway-agent resume --agent {name}`",
             )
+        if connection.flow is not None and (codes := core.member.cluster.warned.get(name)):
+            see = f"see `gateway-agent status --agent {name}`"
+            yield Alert("agent-warns", f"{name} has warnings of its own ({', '.join(codes)}): {see}")
         if core.serving and connection.flow is not None and not connection.obeys:
             yield from _disobedient(core, connection, now)
 

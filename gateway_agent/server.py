@@ -37,6 +37,8 @@ from sip.device.stir import Crypto
 from sip.io.clock import boottime
 from sip.io.pump import Pump
 
+WARN_EVERY: Final = 3
+"""Ticks between two updates of the alert codes that are told to servers."""
 COUNT_EVERY: Final = 10
 """Ticks between two counts of the relay."""
 
@@ -148,6 +150,8 @@ class Process(program.Process[Core]):
         """How busy the process is, and whether it may end."""
         self.core.load = cpu
         self.core.wall_offset = time.time() - now
+        if self._relay_ticks % WARN_EVERY == 0:
+            self.core.connections.voter.participant.warns = program.alert_codes(self)
         self._relay_ticks += 1
         if self._relay is not None and self._relay_ticks % COUNT_EVERY == 0:
             self._relay.ports.count()

@@ -84,6 +84,8 @@ class ClusterView:
         """The wall clocks of the other nodes."""
         self.configs: dict[str, str] = {}
         """Node -> hash of the site file that it runs from."""
+        self.warned: dict[str, tuple[str, ...]] = {}
+        """Agent -> the codes of the alerts about its own process."""
         self.versions: dict[str, str] = {}
         """Node -> version of the product that it runs, of those that say it."""
         self._own = own
@@ -103,6 +105,7 @@ class ClusterView:
         self.generations[beat.node], self.incarnations[beat.node] = beat.voters, beat.incarnation
         if beat.state == AGENT and beat.re is not None and beat.kind == BEAT:
             (self.draining.add if DRAINING in beat.flags else self.draining.discard)(beat.node)
+            self.warned[beat.node] = beat.warns
         if beat.version:
             self.versions[beat.node] = beat.version
         if not beat.config or self.configs.get(beat.node) == beat.config:

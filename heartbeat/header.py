@@ -13,6 +13,7 @@ agent's own, over method, Call-ID, CSeq number and everything in front of it, an
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -69,6 +70,8 @@ FAILED: Final = "failed"
 START: Final = "start-"
 """Prefix of an incarnation: the message is for that start of the node only."""
 
+MOST_CODES: Final = 8
+_CODE: Final = re.compile("[a-z-]{1,24}")
 _ILLEGAL: Final = frozenset(';="\\<>, \t\r\n\0')
 _NO_NAME: Final = _ILLEGAL | frozenset("|:/")
 _NO_LIST: Final = _ILLEGAL - {","}
@@ -183,6 +186,8 @@ class Beat:
     """Version of the provisioned part of the site that the sender uses; empty: none."""
     version: str = ""
     """Version of the program that the sender runs; empty: not said."""
+    warns: tuple[str, ...] = ()
+    """Agent, in answers: the codes of the alerts about its own process, which only it knows of."""
     fetch: str = ""
     """``fetch``: the wanted version, and the first byte. ``console``: see `heartbeat.console_exchange`."""
     piece: str = ""
@@ -248,6 +253,8 @@ def serialize(beat: Beat, key: bytes, method: str, call_id: str, cseq: int) -> s
         text += f"; given={b.given}"
     if b.version:
         text += f"; version={b.version}"
+    if b.warns:
+        text += f"; warns={'+'.join(b.warns)}"
     if b.flags or b.deaths or b.grant or b.proof or b.list or b.nonce or b.echo or b.kind in (FETCH, CONSOLE):
         text += _rare(b)
     return f"{text}; mac={mac(text, key, method, call_id, cseq)}"
@@ -368,6 +375,13 @@ def _state(text: str) -> str:
     return text
 
 
+def _codes(text: str) -> tuple[str, ...]:
+    codes = tuple(text.split("+"))
+    if len(codes) > MOST_CODES or any(_CODE.fullmatch(code) is None for code in codes):
+        raise ValueError("is no list of codes")
+    return codes
+
+
 def _flags(text: str) -> tuple[str, ...]:
     flags = tuple(_word(text).split("+"))
     if len(flags) > 8:
@@ -423,6 +437,7 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "interval": _seconds,
     "given": _word,
     "version": _name,
+    "warns": _codes,
     "fetch": _word,
     "piece": _word,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from heartbeat.decision import What
-from heartbeat.header import DRAINING, NO_DISK, NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
+from heartbeat.header import DRAINING, MOST_CODES, NO_DISK, NON_VOTING, START, Beat, BeatError, ReplayWindow, Start
 from heartbeat.membership import Membership
 from heartbeat.outbox import Outbox
 from heartbeat.persistent_state import PersistentState
@@ -44,6 +44,8 @@ class Participant:
         self.proof: Proof | None = None
         """The proof that was last adopted, or our own."""
         self._drains = False
+        self.warns: tuple[str, ...] = ()
+        """The codes of the alerts about this agent's process, for its answers to heartbeats."""
         self._heard_ago = heard_ago
 
     @property
@@ -147,6 +149,8 @@ class Participant:
             more.setdefault("promised_epoch", disk.promised_epoch)
             if disk.non_voting or self._drains:
                 more["flags"] = (*((NON_VOTING,) if disk.non_voting else ()), *((DRAINING,) if self._drains else ()))
+            if self.warns:
+                more["warns"] = self.warns[:MOST_CODES]
             more["promised_to_others"] = disk.promised_to_others(request.start)
             self.outbox.answer(request, **self.heard(now), **more)
 

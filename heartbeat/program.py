@@ -382,6 +382,12 @@ def _weak_files(site: Site, name: str) -> list[Alert]:
     return [Alert("key-file", f"{place}: {secret.warning}") for place, secret in found if secret.warning]
 
 
+def alert_codes(process: Process[Any]) -> tuple[str, ...]:
+    """The codes of the alerts about a process, without those that other nodes find out by themselves."""
+    codes = {alert.code for alert in process.alerts(ProcessStats(0.0, 0.0, 0.0, 0.0))}
+    return tuple(sorted(codes - {"provisioned"}))
+
+
 def _write(written: Iterable[Written]) -> None:
     for each in written:
         each.write()

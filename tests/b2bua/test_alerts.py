@@ -121,6 +121,18 @@ def test_an_agent_that_drains_is_said_by_every_server() -> None:
     assert alerts(fixture.bench) == {}
 
 
+def test_what_an_agent_warns_of_itself_is_said_by_every_server() -> None:
+    fixture = ServerFixture()
+    participant = fixture.gw2.voter.participant
+    participant.warns = ("certificate", "disk")
+    fixture.bench.after(1.0)
+    said = "gw2 has warnings of its own (certificate, disk): see `gateway-agent status --agent gw2`"
+    assert alerts(fixture.bench) == {"agent-warns": said}
+    participant.warns = ()
+    fixture.bench.after(1.0)
+    assert alerts(fixture.bench) == {}
+
+
 def test_an_agent_that_refuses_the_subscription_is_said_with_the_status() -> None:
     fixture = ServerFixture()
     fixture.gw2.refuses = 488

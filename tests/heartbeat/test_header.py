@@ -51,6 +51,7 @@ beats = st.builds(
     deaths=st.lists(st.text("0123456789abcdef", min_size=32, max_size=32), max_size=4).map(tuple),
     interval=seconds,
     version=st.sampled_from(["", "0.1.0", "0.2.0rc1+debian"]),
+    warns=st.lists(st.sampled_from(["disk", "key-file"]), max_size=2, unique=True).map(tuple),
 )
 
 
@@ -123,6 +124,8 @@ def test_parameters_of_a_later_version_are_passed_over() -> None:
         ("site=paris; node=m1; boot=1; epoch=2; state=asleep; seq=3", "state .* is none of"),
         ("site=paris; node=m 1; boot=1; epoch=2; state=active; seq=3", "node"),
         ("site=paris; node=m1|x; boot=1; epoch=2; state=active; seq=3", "node"),
+        ("site=paris; node=gw1; boot=1; epoch=2; state=agent; seq=3; warns=disk+", "warns .* is no list of codes"),
+        ("site=paris; node=gw1; boot=1; epoch=2; state=agent; seq=3; warns=a b", "warns .* is no list of codes"),
         (f"site=paris; node={'m' * 65}; boot=1; epoch=2; state=active; seq=3", "node"),
         ("site=paris; node=m1; boot=1; epoch=2; state=active; seq=3; heard=nan", "heard"),
         ("site=paris; node=m1; boot=1; epoch=2; state=active; seq=3; load=1e999", "load"),

@@ -11,6 +11,7 @@ import pytest
 from b2bua import server
 from heartbeat import program
 from heartbeat.console.views.process import ProcessStats
+from heartbeat.console.views.status import Alert
 from heartbeat.site.load import parse
 from sip.io.clock import boottime
 
@@ -63,6 +64,14 @@ def test_a_process_that_is_well_has_nothing_to_say(tmp_path: Path) -> None:
 )
 def test_disks_certificates_and_what_cannot_be_taken(tmp_path: Path, part: dict[str, Any], code: str) -> None:
     assert list(Process(tmp_path, **part).alerts()) == [code]
+
+
+def test_other_nodes_are_told_codes_of_what_they_cannot_know(tmp_path: Path) -> None:
+    parts = {"votes": SimpleNamespace(took=0.31), "reloading": SimpleNamespace(trouble=["m1 does not take it"])}
+    process = Process(tmp_path, **parts)
+    process.key.chmod(0o644)
+    fake: Any = SimpleNamespace(alerts=lambda stats: [Alert(code, "") for code in process.alerts(stats)])
+    assert program.alert_codes(fake) == ("disk-slow", "key-file")
 
 
 def test_a_slow_disk_is_said_with_its_figure(tmp_path: Path) -> None:
