@@ -72,7 +72,7 @@ class Scene:
         net = "[fd00:77::{}]" if fault.six else "10.77.0.{}"
         places = {name: net.format(host) for name, host in machines.HOSTS.items()}
         self.site = Site(
-            directory, self.machines.net, LINES.format(**places), timing="hold_attempt = 20", head=_head(places)
+            directory, self.machines.net, LINES.format(**places), timing="hold_attempt = 20", head=head_of(places)
         )
         self.site.processes = self.machines
         self.site.programs = {name: Program(self.machines, name, self.site.path) for name in NODES}
@@ -232,7 +232,7 @@ class Scene:
             self.untried.append("no server was ever seen with a lease")
 
 
-def _head(places: dict[str, str]) -> str:
+def head_of(places: dict[str, str]) -> str:
     """The site file of the other tests, with the places of these machines and a state directory for each node."""
     text = HEAD
     for name, host in machines.HOSTS.items():
