@@ -33,7 +33,7 @@ from sip.dialog import dialog_key
 from sip.packages.line_dialog import request_of, split
 from sip.wire.message import Message, Request, Response, parse
 from sip.wire.validation import validate
-from tests.interop import guide
+from tests.interop import guide, guide_beside
 from tests.stories.site_simulation import SiteSimulation
 from tools import diagrams
 
@@ -393,8 +393,10 @@ def test_the_takeover_that_is_drawn_has_the_default_times():
 
 
 def test_every_page_with_commands_is_followed():
-    followed = {*guide.PAGES, "rollout.md"}
+    followed = {*guide.PAGES, *guide_beside.PAGES, "rollout.md"}
     assert {page.name for page in PAGES if fences(page.read_text("utf-8"), "sh")} <= followed
+    for kind in guide_beside.KINDS:
+        assert {page.name for page in PAGES if fences(page.read_text("utf-8"), kind)} <= {*guide_beside.PAGES}
 
 
 GROUPS: dict[str, click.Group] = {
@@ -445,10 +447,10 @@ def whole_sites() -> Iterator[tuple[str, str]]:
 def test_the_firewall_of_the_guide_is_taken_by_nftables(tmp_path: Path):
     if os.geteuid() != 0 or shutil.which("nft") is None:
         pytest.skip("nft is tried as root: run 'sh tools/setup.sh peers'")
-    (rules,) = re.findall(r"^```nft\n(.*?)^```$", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL | re.MULTILINE)
-    (tmp_path / "rules").write_text(rules)
-    done = subprocess.run(["unshare", "--net", "nft", "-f", tmp_path / "rules"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    for rules in fences((ROOT / "docs" / "deploy.md").read_text("utf-8"), "nft"):
+        (tmp_path / "rules").write_text(rules)
+        done = subprocess.run(["unshare", "--net", "nft", "-f", tmp_path / "rules"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("where", "text"), [pytest.param(*site, id=site[0]) for site in whole_sites()])

@@ -94,8 +94,10 @@ BEFORE: Final = (
     ("README.md", "python3 -m venv"),
     ("deploy.md", "make deb", "useradd --system", "[web,srtp]", "b2bua run --site paris.toml --site lyon.toml"),
     ("browsers.md", "npm install"),
+    ("tls.md", "certbot certonly", "RENEWED_LINEAGE"),
 )
-"""Blocks that were run with the packages; of several sites in one process by `test_sites`."""
+"""Blocks that were run with the packages; of several sites in one process by `test_sites`, with certbot by
+`guide_beside`."""
 
 
 # -- 1. packages: with the network of the machine that this one is ---------------------------------------------------

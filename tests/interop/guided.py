@@ -61,9 +61,9 @@ class Page:
         self._run.add(found[0])
         return found[0]
 
-    def not_run(self) -> list[str]:
-        """The shell commands that nobody has tried."""
-        return [body for kind, body in self._blocks if kind == "sh" and body not in self._run]
+    def not_run(self, kind: str = "sh") -> list[str]:
+        """The shell commands, or the blocks of another kind, that nobody has tried."""
+        return [body for each, body in self._blocks if each == kind and body not in self._run]
 
 
 def clone(root: Root) -> Path:

@@ -171,7 +171,7 @@ def main() -> int:
             codes.append(stop(name))
         if verb in ("restart", "start") or (verb == "enable" and "--now" in sys.argv):
             codes.append(start(name))
-        if verb == "reload":
+        if verb == "reload" or (verb == "try-reload-or-restart" and Unit(name).state == "active"):
             os.kill(int(Unit(name).file.read_text().split()[1]), signal.SIGHUP)
         if verb == "enable":
             Unit(name).file.with_suffix(".enabled").touch()

@@ -1,5 +1,5 @@
 """The guide is followed from nothing to a site that was upgraded, on four emulated machines: see `guide`; and with
-Ansible on three: see `guide_rollout`."""
+Ansible on three: see `guide_rollout`; certbot, nginx and fail2ban beside it: see `guide_beside`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,16 @@ def test_a_reader_gets_from_nothing_to_a_site_in_which_an_alert_fires_and_clears
     if because := missing():
         pytest.skip(because)
     follow("tests.interop.guide", 1200)
+
+
+@pytest.mark.namespaces
+def test_what_the_docs_put_beside_a_site_works() -> None:
+    """certbot, nginx and fail2ban: see `guide_beside`."""
+    if because := machines.impossible():
+        pytest.skip(because)
+    if lacking := [each for each in ("apt-get", "openssl", "nsenter") if shutil.which(each) is None]:
+        pytest.skip(f"it needs Debian with {', '.join(lacking)}")
+    follow("tests.interop.guide_beside", 600)
 
 
 @pytest.mark.namespaces
