@@ -187,6 +187,8 @@ def _nodes(core: Core, now: float) -> Iterator[Alert]:
             ahead = "ahead of" if difference.middle > 0 else "behind"
             apart = f"{abs(difference.middle):.1f} s {ahead} that of {core.node}"
             yield Alert("clock", f"the clock of {name} is {apart}: set both by NTP")
+    for _, said in sorted(core.member.double_votes.found.items()):
+        yield Alert("voted-twice", said)
     for name in cluster.without_vote(core.member.participant.voter.state.voters.names):
         yield Alert("no-vote", why_non_voting(name, name in cluster.voting))
 

@@ -29,7 +29,8 @@ MOST_EPOCH: Final = 2**40
 numbers."""
 
 MOST_AHEAD: Final = 2**20
-"""How far an epoch named by an agent may be above the next one that this server knows, where that limit is higher."""
+"""How far an epoch named by an agent may be above the last one that anybody led under, where that limit is higher.
+What was only promised does not count, or an agent could raise the limit by what it says."""
 
 
 class _Statement(NamedTuple):
@@ -93,7 +94,8 @@ class AgentStatements:
         if not self._keyring.has_own(agent):
             return beat
         numbers = max(beat.epoch, beat.promised_epoch, beat.promised_to_others)
-        if numbers > max(MOST_EPOCH, self._cluster.next_epoch(self._node.voter.state) + MOST_AHEAD):
+        led = max(self._cluster.epoch, self._node.voter.state.leadership.epoch)
+        if numbers > max(MOST_EPOCH, led + MOST_AHEAD):
             raise BeatError(f"{agent} speaks of epoch {numbers}, which nobody can have led")
         if beat.grant:
             beat = replace(beat, grant=self._grant(agent, beat))

@@ -116,7 +116,7 @@ class Candidate:
         if election is None or now < election.retry_at:
             return ""
         if self.phase == ASKING:
-            late = now >= election.round_at + timing.switchover_limit
+            late = now >= election.began_at + timing.switchover_limit
             if election.planned and late:
                 self.call_off(f"{node.name} is not ready to take over: {election.outcome}", now)
             elif objection and not election.planned and not election.renewal:
@@ -129,7 +129,7 @@ class Candidate:
         elif self.phase == PREPARED:
             self.call_off(f"{node.name} was ready, but {self._cluster.leader} did not let go", now)
         elif self.phase == REQUESTING and (
-            now >= election.round_at + max(timing.lease, SLOW_DISK) or election.highest_promise > election.epoch
+            now >= election.round_at + max(timing.lease, SLOW_DISK) or election.is_lost
         ):
             self.step(ElectionEvent.REFUSED, now)
         else:

@@ -65,6 +65,8 @@ class What(Enum):
     RESUMED = "resumed"
     VOTERS = "voters"
     """Another list of voters is in force."""
+    VOTED_TWICE = "voted twice"
+    """A voter supported two leaders at the same time."""
     NO_VOTE = "no vote"
     """Another voter, or this node, has lost its epoch file."""
     DRIFT = "drift"

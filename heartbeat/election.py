@@ -11,6 +11,16 @@ from heartbeat.header import GRANT, NO_DISK, Beat
 from heartbeat.proof import Proof, VoterList
 
 _MOST_ASKED: Final = 1024
+_LEAST_ROUND: Final = 0.01
+"""Seconds for which no voter's answer can make the next round begin."""
+
+
+class _Question(NamedTuple):
+    """A question to a voter that has not been answered yet."""
+
+    voter: str
+    epoch: int
+    sent_at: float
 
 
 class Grant(NamedTuple):
@@ -50,7 +60,7 @@ class Election:
         self.round_at = now
         """When this epoch was first asked for, in a pre-vote or in a vote request."""
         self.yes: set[str] = set()
-        """The voters that would grant, in this round of the pre-vote."""
+        """The voters that would grant: by their newest answers in this round of the pre-vote, or shortly before."""
         self.refusals: dict[str, Beat] = {}
         """The newest refusal of each voter in this round."""
         self.grants: dict[str, Grant] = {}
@@ -60,15 +70,31 @@ class Election:
         self._waits_until: float | None = None
         self._willing: set[str] = set()
         """The voters that said yes to a pre-vote in any round."""
-        self._asked: dict[int, tuple[str, float]] = {}
+        self._asked: dict[int, _Question] = {}
+        self._yes_at: dict[str, float] = {}
+        """Voter -> when its yes came."""
+        self._soonest = now
+        """When the next round of the pre-vote may begin at the earliest."""
 
     def prevote(self, epoch: int, voters: VoterList, quorum: int, retry_at: float, now: float) -> None:
-        """Begin a new round of the pre-vote for ``epoch``."""
+        """Begin a new round of the pre-vote for ``epoch``.
+
+        An answer may end a round early. So that the answers of the others count all the same, however often one voter
+        does that, a yes holds for half the time of a round, and one to a lower epoch for the higher one.
+        """
+        if voters != self.voters or epoch < self.epoch:
+            self._asked.clear()
+            self._yes_at.clear()
         self.voters, self.quorum = voters, quorum
         if epoch != self.epoch:
-            self._ask_anew(now)
+            self.grants.clear()
+            self.round_at = now
         self.epoch = epoch
+        self._soonest = now + _LEAST_ROUND
         self._next_round(retry_at)
+        since = now - (retry_at - now) / 2
+        self._yes_at = {voter: at for voter, at in self._yes_at.items() if at > since}
+        self.yes.update(self._yes_at)
 
     def request_votes(self, retry_at: float, now: float) -> None:
         """Begin to ask for grants; from here on a switchover is like any other election."""
@@ -91,12 +117,13 @@ class Election:
         self.retry_at = at
 
     def hurry(self, at: float) -> None:
-        """Ask again at ``at`` at the latest."""
-        self.retry_at = min(self.retry_at, at)
+        """Ask again at ``at`` at the latest, but let a round last for a moment."""
+        self.retry_at = min(self.retry_at, max(at, self._soonest))
 
     def _ask_anew(self, now: float) -> None:
         self.grants.clear()
         self._asked.clear()
+        self._yes_at.clear()
         self.round_at = now
 
     def _next_round(self, retry_at: float) -> None:
@@ -108,30 +135,37 @@ class Election:
         """Message number ``seq`` was sent to ask ``voter``."""
         if len(self._asked) > _MOST_ASKED:
             self._asked.clear()
-        self._asked[seq] = (voter, now)
+        self._asked[seq] = _Question(voter, self.epoch, now)
 
     def answered(self, answer: Beat, now: float) -> None:
-        """Count a voter's answer. Answers to earlier rounds count too, as long as they are for the same epoch."""
+        """Count a voter's answer, also one to an earlier round; but not what it promised, when another epoch is asked
+        for meanwhile."""
         node = answer.node
-        asked, sent_at = self._asked.pop(answer.re[1] if answer.re else -1, ("", 0.0))
-        if asked != node or answer.for_epoch != self.epoch or node not in self.voters.names:
+        asked = self._asked.pop(answer.re[1] if answer.re else -1, None)
+        if asked is None or (asked.voter, asked.epoch) != (node, answer.for_epoch) or node not in self.voters.names:
+            return
+        if asked.epoch < self.epoch and (answer.kind == GRANT or answer.no == "promised"):
             return
         if answer.no:
             self.refused(node, answer)
             if answer.wait is not None:
                 self.hurry(max(now + 0.001, self._eta(now) + self._slack))
         elif answer.kind == GRANT:
-            self.granted(node, Grant(answer.grant, sent_at, answer.promised_to_others))
+            self.granted(node, Grant(answer.grant, asked.sent_at, answer.promised_to_others))
         else:
             self.agreed(node)
+            self._yes_at[node] = now
             self._willing.add(node)
 
     def agreed(self, voter: str) -> None:
         """``voter`` would grant."""
+        self.refusals.pop(voter, None)
         self.yes.add(voter)
 
     def refused(self, voter: str, answer: Beat) -> None:
         """``voter`` would not grant, or did not grant."""
+        self.yes.discard(voter)
+        self._yes_at.pop(voter, None)
         self.refusals[voter] = answer
 
     def granted(self, voter: str, grant: Grant) -> None:
@@ -190,6 +224,12 @@ class Election:
     def none_between(self, epoch: int) -> bool:
         """Whether no other server can have won an epoch between ``epoch`` and ours, since a quorum granted none."""
         return sum(grant.promised_to_others <= epoch for grant in self.grants.values()) >= self.quorum
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether so many voters have promised higher epochs that the others are no quorum."""
+        promised = [voter for voter, no in self.refusals.items() if no.promised_epoch > self.epoch]
+        return len(self.voters.names) - len(promised) < self.quorum
 
     @property
     def highest_promise(self) -> int:

@@ -35,9 +35,14 @@ from heartbeat.proof_renewal import ProofRenewal
 from heartbeat.server_role import RoleEvent, ServerRole
 from heartbeat.standby import Standby
 from heartbeat.switchover import Switchover
+from sip.overload.token_bucket import TokenBucket
 
 _MOST_LATE: Final = 5
 """Messages of an earlier start that may come in a row, late or doubled; this many are reported."""
+
+_MOST_REPORTS: Final = 20
+_REPORTS_AGAIN: Final = 1 / 60
+"""A second; so many reports about one node at once, and then at this rate."""
 
 Take = Callable[["Inbox", Beat, float], None]
 
@@ -71,6 +76,8 @@ class Inbox:
         self._outlived: dict[str, int] = {}
         """Server -> number of messages in a row that came from an earlier start of it."""
         self._taken_for_dead = False
+        self._reports: dict[str, TokenBucket] = {}
+        """Node -> how much of what it says of itself is reported."""
         self._ask_at: dict[str, float] = {}
         """Server -> when it may be sent a QUERY again."""
 
@@ -161,7 +168,7 @@ class Inbox:
         node, cluster, name = self._node, self._cluster, beat.node
         if cluster.learn(beat) and node.membership.runs_another_file(beat.config):
             said = f"{name} runs from another site file ({beat.config}, ours is {node.membership.config})"
-            node.outbox.decide(What.DRIFT, said, now, node=name)
+            self._report(What.DRIFT, said, name, now)
         if name in cluster.peers:
             self._learn_server(beat, now)
         else:
@@ -172,9 +179,18 @@ class Inbox:
         if beat.re is not None:
             cluster.clocks.answered(name, beat.re[1], beat.clock, now)
         if said := cluster.learn_disk(beat):
-            node.outbox.decide(What.DISK, said, now, node=name)
+            self._report(What.DISK, said, name, now)
         if cluster.learn_vote(beat, node.voter.state.voters.names):
-            node.outbox.decide(What.NO_VOTE, why_non_voting(name, name in cluster.voting), now, node=name)
+            self._report(What.NO_VOTE, why_non_voting(name, name in cluster.voting), name, now)
+
+    def _report(self, what: What, said: str, sender: str, now: float) -> None:
+        """Report what a node says of itself, at a limited rate: it may say the opposite in each of its statements,
+        and the history and the log are not to be filled with that."""
+        reports = self._reports.get(sender)
+        if reports is None:
+            reports = self._reports[sender] = TokenBucket(_REPORTS_AGAIN, _MOST_REPORTS, now)
+        if reports.take(now):
+            self._node.outbox.decide(what, said, now, node=sender)
 
     def _learn_server(self, beat: Beat, now: float) -> None:
         timing = self._node.membership.timing
@@ -190,6 +206,10 @@ class Inbox:
         node, no = self._node, ""
         if beat.node == self._detector.subject:
             self._detector.expect(beat.interval)
+        if beat.proof:
+            double_votes = self._role.double_votes
+            for voter in double_votes.compare(beat.proof, node.membership.keys):
+                node.outbox.decide(What.VOTED_TWICE, double_votes.found[voter], now, node=voter)
         node.offered(beat, now)
         if beat.state in (ACTIVE, HOLDING):
             no = node.voter.hear(beat, now)

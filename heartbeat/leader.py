@@ -107,6 +107,10 @@ class Leader:
         """Whether a voter that promised ``epoch`` to another server can no longer support our epoch."""
         return bool(self.epoch) and epoch > self.epoch and not self.forced
 
+    def needs(self, voter: str, now: float) -> bool:
+        """Whether the lease would be over without the answers of ``voter``."""
+        return self.lease.until_without(voter) <= now
+
     def quorum_answers(self, now: float) -> bool:
         """Whether a quorum has answered heartbeats of this leadership lately, also those sent while holding."""
         return self.lease.regarded_until > now

@@ -64,6 +64,15 @@ class Lease:
             self._active[voter] = max(sent_at, self._active.get(voter, NEVER))
             self.until = max(self.until, quorum_th(self._active, self.quorum, self._agents) + self.length)
 
+    def supporters(self, now: float) -> list[str]:
+        """The voters whose answers to active heartbeats count now."""
+        return sorted(voter for voter, at in self._active.items() if at + self.length > now)
+
+    def until_without(self, voter: str) -> float:
+        """When the lease would end if ``voter`` had never answered."""
+        others = {name: at for name, at in self._active.items() if name != voter}
+        return quorum_th(others, self.quorum, self._agents) + self.length
+
     def answering(self, now: float) -> list[str]:
         """The voters that accepted a message sent within the last lease time."""
         return sorted(voter for voter, at in self._any.items() if at + self.length > now)

@@ -70,6 +70,7 @@ class Member:
         self.candidate = candidate
         self.leader = leader
         self.reconfiguration = reconfiguration
+        self.double_votes = role.double_votes
         self._role = role
         self._standby = standby
         self._heartbeats = heartbeats

@@ -12,11 +12,13 @@ from typing import ClassVar
 from heartbeat.candidate import Candidate, ElectionEvent
 from heartbeat.cluster_view import ClusterView
 from heartbeat.decision import What
+from heartbeat.double_votes import DoubleVotes
 from heartbeat.header import ACTIVE, BEAT, HOLDING, LEFT, STANDBY
 from heartbeat.heartbeats import Heartbeats
 from heartbeat.leader import Leader
 from heartbeat.participant import Participant
 from heartbeat.persistent_state import Leadership
+from heartbeat.promise_pace import PromisePace
 from heartbeat.proof import FORCED, Proof, sign_grant
 from heartbeat.reconfiguration import Reconfiguration
 from heartbeat.standby import Standby
@@ -66,6 +68,8 @@ class ServerRole:
         self._switchover = switchover
         self._reconfiguration = reconfiguration
         self._force_because = ""
+        self.double_votes = DoubleVotes(node.name, node.membership.site)
+        self._promises = PromisePace(node.membership.timing.silence)
 
     @property
     def state(self) -> str:
@@ -121,7 +125,9 @@ class ServerRole:
 
     def _step_down(self, because: str, now: float) -> None:
         node, cluster = self._node, self._cluster
-        self._leader.end()
+        leader = self._leader
+        self.double_votes.overruled(leader.epoch, cluster.epoch, leader.lease.supporters(now), node.proof)
+        leader.end()
         self._end_leadership(now)
         said = f"{node.name} stands by: {because}"
         node.outbox.decide(What.STEPPED_DOWN, said, now, epoch=cluster.epoch, node=cluster.leader)
@@ -212,9 +218,14 @@ class ServerRole:
                 self.step(RoleEvent.OVERRULED, f"{leader} rules under epoch {epoch}", now)
 
     def meet_promise(self, epoch: int, voter: str, now: float) -> None:
-        """``voter`` has promised ``epoch`` to another start, or to none."""
-        if self._leader.is_beaten_by(epoch):
-            self.step(RoleEvent.PROMISE_MET, f"{voter} promised epoch {epoch} to another", now)
+        """``voter`` has promised ``epoch`` to another start, or to none. Only a newer epoch brings its vote back; how
+        often one is asked for because of one voter is limited, since a stolen agent may say this for ever."""
+        leader = self._leader
+        if not leader.is_beaten_by(epoch) or voter not in leader.lease.voters.names:
+            return
+        if not leader.superseded and not self._promises.counts(voter, leader.needs(voter, now), now):
+            return
+        self.step(RoleEvent.PROMISE_MET, f"{voter} promised epoch {epoch} to another", now)
 
     def count(self, now: float) -> None:
         """Answers have come: check whether there is a lease again."""

@@ -14,6 +14,7 @@ from heartbeat import carriage
 from heartbeat.clock_comparison import ClockDifference
 from heartbeat.header import Beat
 from heartbeat.persistent_state import PersistentState
+from heartbeat.proof import Proof, sign_grant
 from sip.actions import Flow
 from tests.b2bua.fake import Bench
 from tests.b2bua.fake_agent import AGENTS, ServerFixture
@@ -276,3 +277,19 @@ agent = "gw2"
 peer = "sip:127.0.0.1:5070"
 channels = 30
 """
+
+
+def test_voters_that_supported_two_leaders_at_once() -> None:
+    fixture = ServerFixture()
+    bench = fixture.bench
+    bench.after(1)
+    member = bench.core.member
+    lists, key = member.participant.voter.state.voters, bench.core.site.membership().keys[0]
+    assert {"gw1", "gw2"} <= set(lists.names) and member.state == "active"
+    epoch = member.leader.epoch + 1
+    marks = tuple((name, sign_grant(key, "paris", name, epoch, "m2", 1, lists)) for name in ("gw1", "gw2"))
+    proof = Proof(epoch, "m2", 1, lists, marks)
+    hear_stand_by(bench, epoch=epoch, state="active", kind="proof", proof=proof.text)
+    assert member.state == "standby" and sorted(member.double_votes.found) == ["gw1", "gw2"]
+    found = alerts(bench)
+    assert found["voted-twice"].startswith("gw2 voted twice: it supported m1 under epoch")

@@ -125,7 +125,12 @@ def test_no_agent_uses_up_the_numbers_of_epochs(field: str) -> None:
     with pytest.raises(BeatError, match="nobody can have led"):
         made.words.heard(said("gw1", **{field: MOST_EPOCH + 1}), 0.0)
     made.cluster.promise(MOST_EPOCH)
+    with pytest.raises(BeatError, match="nobody can have led"):
+        made.words.heard(said("gw1", **{field: MOST_EPOCH + 1}), 0.0)
+    made.cluster.lead(MOST_EPOCH)
     assert made.words.heard(said("gw1", **{field: MOST_EPOCH + MOST_AHEAD}), 0.0)
+    with pytest.raises(BeatError, match="nobody can have led"):
+        made.words.heard(said("gw1", **{field: MOST_EPOCH + MOST_AHEAD + 1}), 0.0)
 
 
 def told_list(made: Made, agent: str, voters: str = "801:2:gw1", epoch: int = 8) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from heartbeat.agent_voter import AgentVoter
 from heartbeat.decision import Persist, What
 from heartbeat.header import STANDBY
@@ -118,3 +120,24 @@ def test_five_hundred_agents_cost_a_few_hundred_messages_a_second() -> None:
     w.run(10.0)
     assert (w.sent - before) / 10 < 1200
     assert len({persist for persist in w.member("m1").to_do() if isinstance(persist, Persist)}) == 0
+
+
+@pytest.mark.parametrize("seconds", [0.9, 1.8, 5.0])
+def test_a_stand_by_that_stalls_again_and_again_takes_nothing_over(seconds: float) -> None:
+    w = running(membership(3))
+    for _ in range(20):
+        w.pause("m2", seconds)
+        w.run(seconds + 3.0)
+    assert w.settled() == "m1" and w.member("m1").participant.epoch == 1
+    assert w.said("m1", What.HOLDING) == [] and w.said("m2", What.TAKING_OVER) == []
+
+
+def test_a_voter_that_is_started_anew_costs_the_leader_nothing() -> None:
+    w = running(membership(3))
+    for voter in ("gw1", "gw2", "gw3"):
+        w.crash(voter)
+        w.run(2.0)
+        w.start(voter)
+        w.run(5.0)
+    assert w.settled() == "m1" and w.member("m1").participant.epoch == 1
+    assert w.said("m1", What.HOLDING) == []

@@ -27,6 +27,7 @@ from heartbeat.lease import Lease
 from heartbeat.member import Member
 from heartbeat.membership import Membership
 from heartbeat.persistent_state import PersistentState
+from heartbeat.promise_pace import FORGIVEN
 from heartbeat.server_role import ServerRole
 
 QUANTUM: Final = 1.0
@@ -162,7 +163,7 @@ def _way_to_clone(kind: type) -> Any:
         return None
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return None
-    if is_dataclass(kind) and hasattr(kind, "__slots__"):
+    if "__slots__" in vars(kind) and not kind.__dictoffset__:
         return _clone_slots
     return _clone_object if kind.__flags__ & 1 << 9 else None  # Py_TPFLAGS_HEAPTYPE: a class of ours
 
@@ -254,11 +255,11 @@ _CLONES: Final[dict[type, Any]] = {
 INSTANTS: Final = frozenset(
     "at heard_at well_since changed_at due_at retry_at round_at began_at limit_at until regarded_until lease_until"
     " now sent_at _since _heard_at _query_at _query_all_at _start_at _started_at _watch_until _late_at"
-    " _fewer_since _waits_until _list_at _now _ask_at".split()
+    " _fewer_since _waits_until _list_at _now _ask_at _soonest".split()
 )
 """Attributes, keys' owners and closed-over names that hold a reading of the node's clock."""
 DEADLINES: Final = frozenset(
-    "until regarded_until lease_until _watch_until _query_at _query_all_at _start_at _ask_at".split()
+    "until regarded_until lease_until _watch_until _query_at _query_all_at _start_at _ask_at _soonest".split()
 )
 """Instants that are only looked at to see whether they are past."""
 DURATIONS: Final = frozenset("lease length wait load _slack _load heard".split())
@@ -266,10 +267,11 @@ FOR_PEOPLE: Final = frozenset(
     "ignored because _told _tell_at _told_non_voting _said _force_because _outlived beat _seq _calls _load"
     " _no_list_said disk_fault _name name logger _decisions _actions membership _membership _rng _table _replay"
     " _taken_for_dead _corroborated _suspect_at configs timing _timing __orig_class__ _heard_ago _when_changed"
+    " _reports double_votes _promises clocks"
     " _node _cluster _standby _candidate _leader _heartbeats _switchover _reconfiguration _detector".split()
 )
 """Attributes that decide nothing but words, or are the same in every state of one node, as what a part knows is."""
-_MAPS_OF_INSTANTS: Final = frozenset(("_active", "_any", "answered", "_witnesses", "_ask_at"))
+_MAPS_OF_INSTANTS: Final = frozenset(("_active", "_any", "answered", "_witnesses", "_ask_at", "_yes_at"))
 
 
 class Unknown(AssertionError):
@@ -384,7 +386,14 @@ class _Keys:
             value._proof_renewal,
         )
         asked = self._dict("_ask_at", value._inbox._ask_at)
-        return (value.state, self.instant("_now", value._now), asked, *[self.walk("part", part) for part in parts])
+        promises = tuple(
+            [
+                (voter, self.age(at, -FORGIVEN * pause), pause)
+                for voter, (at, pause) in sorted(value._role._promises._last.items())
+            ]
+        )
+        now = self.instant("_now", value._now)
+        return (value.state, now, asked, promises, *[self.walk("part", part) for part in parts])
 
     def _other(self, value: OtherServer) -> Any:
         start = None if value.beat is None else value.beat.start
@@ -401,7 +410,7 @@ class _Keys:
         return (tuple(sent), self._fields(Lease, value, ("_sent",)))
 
     def _election(self, value: Election) -> Any:
-        asked = sorted((voter, round(at - self.now, 6)) for voter, at in value._asked.values())
+        asked = sorted((voter, epoch, round(at - self.now, 6)) for voter, epoch, at in value._asked.values())
         refusals = tuple(
             [(voter, no.no, no.wait, no.promised_epoch, no.leader) for voter, no in sorted(value.refusals.items())]
         )
@@ -649,7 +658,7 @@ class _Act:
                 if who == voter and active == slot.active and abs(sent_at - at) < 1e-6:
                     return seq
         elif core.candidate.election is not None:
-            for seq, (who, sent_at) in core.candidate.election._asked.items():
+            for seq, (who, _, sent_at) in core.candidate.election._asked.items():
                 if who == voter and abs(sent_at - at) < 1e-6:
                     return seq
         return 0
@@ -765,4 +774,4 @@ def _slot(core: Member, seq: int, now: float) -> Slot | None:
         return Slot("lease", round((now - sent[1]) / QUANTUM, 6), sent[2])
     election = core.candidate.election
     asked = election._asked.get(seq) if election is not None else None
-    return None if asked is None else Slot("vote", round((now - asked[1]) / QUANTUM, 6), True)
+    return None if asked is None else Slot("vote", round((now - asked.sent_at) / QUANTUM, 6), True)
