@@ -17,6 +17,7 @@ from aiohttp import web
 from heartbeat.console.access import PROVISIONED, AccessControl
 from heartbeat.console.api_socket import REFUSED, Audit
 from heartbeat.console.contract import ConsoleProcess, Refused, RefusedChange
+from heartbeat.console.json_body import parse_json
 from heartbeat.console.reload_orders import PROVISION
 from heartbeat.site.provisioned import KINDS, Change, ProvisionError
 
@@ -89,6 +90,6 @@ def add_provisioning(
 
 async def _body(request: web.Request) -> Any:
     try:
-        return await asyncio.to_thread(json.loads, await request.read())
-    except (ValueError, RecursionError):
+        return await asyncio.to_thread(parse_json, await request.read())
+    except ValueError:
         raise RefusedChange(["the body is no JSON"]) from None

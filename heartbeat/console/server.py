@@ -9,7 +9,6 @@ without interruption, so pages are limited in length.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from heartbeat.console.answers import Answers, on_wall
 from heartbeat.console.api_socket import ApiSocket
 from heartbeat.console.client import NODE
 from heartbeat.console.contract import ConsoleProcess, Refused
+from heartbeat.console.json_body import parse_json
 from heartbeat.console.metrics import CONTENT_TYPE
 from heartbeat.console.other_nodes import OtherNodes
 from heartbeat.console.passed_on import GET, POST, Question
@@ -218,8 +218,8 @@ async def _body(request: web.Request) -> dict[str, str]:
     if (request.content_length or 0) > MOST_BYTES or len(text := await request.read()) > MOST_BYTES:
         raise web.HTTPRequestEntityTooLarge(MOST_BYTES, request.content_length or MOST_BYTES)
     try:
-        value = json.loads(text or b"{}")
-    except (ValueError, RecursionError):
+        value = parse_json(text or b"{}")
+    except ValueError:
         value = None
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise Refused('The body of a command is a JSON object of strings, like {"to": "m2"}.', 400)

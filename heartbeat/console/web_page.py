@@ -16,6 +16,7 @@ from aiohttp import web
 
 from heartbeat.console.access import COOKIE, SESSION_S, AccessControl, ApiUser
 from heartbeat.console.contract import Refused
+from heartbeat.console.json_body import parse_json
 
 MOST_LISTENERS: Final = 16
 """Pages connected at a time."""
@@ -113,9 +114,8 @@ def add_page(
 
     async def login(request: web.Request) -> web.StreamResponse:
         try:
-            value = json.loads(await request.read())
-            token = str(value["token"])
-        except (ValueError, LookupError, TypeError, RecursionError):
+            token = str(parse_json(await request.read())["token"])
+        except (ValueError, LookupError, TypeError):
             raise Refused('A login is {"token": "..."}.', 400) from None
         name, who = gate.login(request, token)
         response = _told(who)

@@ -178,7 +178,7 @@ class Provisioned:
                 continue
             place = table.get(BEFORE)
             routes[name] = {key: value for key, value in table.items() if key != BEFORE}
-            if place is not None and (place not in routes or place == name):
+            if place is not None and (not isinstance(place, str) or place not in routes or place == name):
                 wrong.append(f"routes.{name}.before: names {place!r}, and there is no such other provisioned route")
             elif place is not None:
                 routes = _moved(routes, name, place)

@@ -200,3 +200,9 @@ def test_a_server_s_seal_goes_with_it_and_fits_nothing_else() -> None:
     assert not turned.is_sealed("paris", (key,)) and not later.is_sealed("paris", (key,))
     assert not sealed.changed(Change(routes={"a": None}), 4).seal
     assert Provisioned.decode(sealed.encode().replace(f'"{sealed.seal}"', "5")).seal == ""
+
+
+@pytest.mark.parametrize("place", [["a"], {"a": "b"}, 5, True])
+def test_a_route_is_put_before_a_name_and_nothing_else(place: object) -> None:
+    [said] = wrong(NOTHING, {"routes": {"a": {"match": "1", "to": "carrier", "before": place}}})
+    assert said.startswith("routes.a.before: names")
