@@ -104,8 +104,11 @@ class Agents:
                 self.connections[name] = AgentConnection(self.services, name, site.agent_priority(name))
 
     def keys_changed(self, now: float) -> None:
-        """Keys of agents have changed: close connections that were authenticated with a key that is void now."""
+        """Keys of agents have changed: close connections that were authenticated with a key that is void now. What
+        was said with it does not count: a thief may have named so high a start that the agent's new machine would
+        never be heard."""
         for name in self._leadership.keyring.void():
+            self.connections[name].incarnation = 0
             for flow in [flow for flow, connection in self.by_flow.items() if connection.name == name]:
                 logger.warning("the connection of %s is closed: its key is no key of this site any more", name)
                 self._stack.close(flow)

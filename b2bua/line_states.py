@@ -13,7 +13,11 @@ from typing import Final, NamedTuple
 
 LONGEST: Final = 4096
 """Characters of a line state; longer ones are not kept."""
+LONGEST_KEY: Final = 2048
+"""Characters by which a dialog is named; the state of one with a longer name is not kept."""
 LEAST_SWEPT: Final = 256
+MOST_SUBSCRIPTIONS: Final = 20_000
+"""Of one agent, as many as it has at most itself (docs/security.md)."""
 MOST_DEATHS: Final = 2
 """Deaths of the agent while a call was being returned, after which that call is returned no more."""
 _SHOWN: Final = re.compile(r"[0-9]{1,4}\.([0-9]{1,16})\.([0-9]{1,9})\.([^.]*)\.[^.]*\Z")
@@ -36,7 +40,7 @@ class LineStates:
     """The line states of one agent. ``living`` returns the Call-IDs of present dialogs: states of others are removed
     from time to time."""
 
-    __slots__ = ("_deaths", "_kept", "_living", "_subscriptions", "_sweep_at", "complete", "lines")
+    __slots__ = ("_deaths", "_forget_at", "_kept", "_living", "_subscriptions", "_sweep_at", "complete", "lines")
 
     def __init__(self, living: Callable[[], Iterable[str]]) -> None:
         self._living = living
@@ -44,6 +48,7 @@ class LineStates:
         self._subscriptions: dict[str, float] = {}
         """By key, when the subscriptions of devices end, as they have no leg here."""
         self._sweep_at = LEAST_SWEPT
+        self._forget_at = 0.0
         self._deaths: Counter[str] = Counter()
         """By Call-ID, how often the agent died while that call was being returned."""
         self.complete = False
@@ -93,8 +98,12 @@ class LineStates:
         it ``lasts``."""
         known = self._kept.get(call_id)
         found = _read(text, now)
-        if found is None or (known is not None and known.order >= found.order):
+        if found is None or len(call_id) > LONGEST_KEY or (known is not None and known.order >= found.order):
             return
+        if lasts and call_id not in self._subscriptions and len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
+            self._forget_expired(now)
+            if len(self._subscriptions) >= MOST_SUBSCRIPTIONS:
+                return
         self._kept[call_id] = found
         if lasts:
             self._subscriptions[call_id] = now + lasts
@@ -132,6 +141,14 @@ class LineStates:
         for key in [key for key in self._subscriptions if key.partition(" ")[0] == call_id]:
             del self._subscriptions[key]
             self._kept.pop(key, None)
+
+    def _forget_expired(self, now: float) -> None:
+        """Forget subscriptions that have expired; once a second at most, as it looks at each."""
+        if now >= self._forget_at:
+            self._forget_at = now + 1.0
+            for key in [key for key, until in self._subscriptions.items() if until <= now]:
+                del self._subscriptions[key]
+                self._kept.pop(key, None)
 
     def _sweep(self, now: float) -> None:
         kept = self._kept

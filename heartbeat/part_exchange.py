@@ -133,7 +133,9 @@ class PartExchange:
         if under_way is None or answer.node != under_way.node:
             return
         version, offset, size, data = _piece(answer.piece)
-        if version != under_way.version or offset != len(under_way.data) or not data or size > MOST_BYTES:
+        if version != under_way.version or offset != len(under_way.data) or size > MOST_BYTES:
+            return
+        if not data or len(data) != min(PIECE, size - offset):  # in pieces of a byte it would take for ever
             return
         have = under_way.data + data
         if len(have) < size:

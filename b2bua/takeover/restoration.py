@@ -47,6 +47,9 @@ from sip.wire.message import Request, parse
 
 logger = logging.getLogger(__name__)
 
+MOST_SAID: Final = 20
+"""Bad state tokens that get a line of the log each; then each thousandth."""
+
 # States of a call under restoration.
 UNKNOWN: Final = "unknown"
 """There may be records, but no call has been made of them."""
@@ -203,8 +206,10 @@ class Restorations:
                 if told.is_over:  # of a call that ended before the key was changed, and was written down then
                     self.index.part(told)
                     continue
-                self.services.stack.counters["bad token"] += 1
-                logger.warning("a dialog of %s: %s; it is kept alone", told.agent, error)
+                counters = self.services.stack.counters
+                counters["bad token"] += 1
+                if (count := counters["bad token"]) <= MOST_SAID or count % 1000 == 0:  # a stolen agent may tell many
+                    logger.warning("a dialog of %s: %s; it is kept alone (%d so far)", told.agent, error, count)
                 self.index.part(told)
         return None
 

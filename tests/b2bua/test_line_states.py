@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from b2bua.line_states import LEAST_SWEPT, LONGEST, LineStates
+from b2bua.line_states import LEAST_SWEPT, LONGEST, LONGEST_KEY, MOST_SUBSCRIPTIONS, LineStates
 
 
 def kept(*living: str) -> LineStates:
@@ -147,3 +147,23 @@ def test_those_of_subscriptions_are_kept_as_long_as_they_last() -> None:
     states.note("s3 tag", "1.5.3.cc.mac", 62.0, 60.0)
     states.clear()
     assert states.subscriptions(63.0) == []
+
+
+def test_no_agent_has_more_subscriptions_kept_than_it_can_have() -> None:
+    states = kept()
+    for number in range(MOST_SUBSCRIPTIONS + 500):
+        states.note(f"call-{number} tag", f"1.5.{number}.aa.mac", 1.0, 4_000_000_000.0 if number >= 100 else 10.0)
+    assert len(states.subscriptions(2.0)) == MOST_SUBSCRIPTIONS
+    assert len(states) <= MOST_SUBSCRIPTIONS + LEAST_SWEPT
+    states.note("late tag", "1.5.99999.aa.mac", 20.0, 60.0)
+    assert states.get("late tag") is not None, "where others have expired there is room again"
+    states.note("call-200 tag", "1.5.99999.bb.mac", 20.0, 60.0)
+    found = states.get("call-200 tag")
+    assert found is not None and found.text == "1.5.99999.bb.mac", "and what is known is renewed"
+
+
+def test_a_name_without_end_is_not_kept() -> None:
+    states = kept()
+    for length in (LONGEST_KEY, LONGEST_KEY + 1):
+        states.note("c" * length, "1.5.1.aa.mac", 1.0)
+        assert (states.get("c" * length) is not None) == (length <= LONGEST_KEY)

@@ -15,8 +15,10 @@ from b2bua.state_token import read, sign
 from gateway_agent import seal
 from heartbeat import carriage
 from heartbeat.agent_key import derive
+from heartbeat.agent_voter import AgentVoter
 from heartbeat.handshake import Initiator
 from heartbeat.header import BEAT, CONSOLE, FETCH, GRANT, OPEN, PING, PREVOTE, PROOF, QUERY, RELEASE, VOTERS, Beat
+from heartbeat.persistent_state import PersistentState
 from heartbeat.proof import FORCED, Proof, VoterList, sign_grant
 from heartbeat.site.model import Site
 from heartbeat.site.values import Secret
@@ -171,6 +173,32 @@ def test_a_piece_of_an_answer_says_nothing_of_who_leads(kind: str) -> None:
     it.gw1.send(carriage.answer(question, stamp, STOLEN))
     it.bench.pump()
     assert it.bench.core.leadership.words._last["gw1"] == words
+
+
+def test_the_new_machine_is_heard_however_high_the_thief_has_counted() -> None:
+    it = Own()
+    bench, gw1 = it.bench, it.gw1
+    site = bench.site.membership("gw1")
+    gw1.disconnect()
+    thief = FakeAgent(
+        bench, "gw1", "alice", AgentVoter("gw1", site, PersistentState(incarnation=2**52), bench.now), 41001
+    )
+    thief.keys = gw1.keys
+    thief.voter.participant.reload(replace(site, keys=gw1.keys))
+    thief.connect()
+    assert bench.core.agents.connections["gw1"].incarnation == 2**52
+    whole = 'key = { env = "KEY" }'
+    changed = AGENTS.replace(whole, f'{whole}\nprevious_key = {{ env = "OLD" }}', 1)
+    new = "the next key of paris, long enough"
+    for text in (changed, AGENTS):
+        bench.core.reload(site_of(text, new), bench.now)
+        bench.pump()
+    assert bench.core.agents.agent_of(thief.flow) == "" and not bench.core.agents.connections["gw1"].flow
+    gw1.keys = (derive(new.encode(), "paris", "gw1"),)
+    gw1.voter.participant.reload(replace(site, keys=gw1.keys))
+    gw1.connect()
+    bench.after(1)
+    assert bench.core.agents.agent_of(gw1.flow) == "gw1"
 
 
 def last_beat(it: Own) -> Request:
