@@ -12,9 +12,11 @@ from contextlib import suppress
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
+from sip.device.identity import UNTRUSTED
+from sip.header_policy import DEVICE_HOP
 from sip.wire.errors import Malformed
 from sip.wire.headers import NameAddr, tokens
-from sip.wire.message import Message, Request
+from sip.wire.message import Message, Request, canonical
 from sip.wire.uri import Uri, with_params
 
 EVENT: Final = "refer"
@@ -29,8 +31,9 @@ LONGEST: Final = 1024
 _NAMING: Final = frozenset({"join", "target-dialog"})
 _TARGET: Final = ("local-tag", "remote-tag")
 """The tag parameters of Target-Dialog, from the recipient's view (RFC 4538 section 7)."""
-_TAKEN: Final = frozenset({"replaces", "require", "route", "from", "to", "via", "call-id", "cseq", "contact"})
-"""Headers in a Refer-To URI that are not passed on unchanged."""
+_TAKEN: Final = DEVICE_HOP | UNTRUSTED | {"identity", "require"}
+"""Headers of a Refer-To that are not passed on as they are: of the hop, and those by which the device that is
+referred would assert in its own name what the other one may not (RFC 3261 section 19.1.5)."""
 
 
 TOLD: Final[dict[str, tuple[str, ...]]] = {
@@ -101,6 +104,12 @@ def _escaped(uri: str) -> str:
     return f"{address}?{headers.replace('@', '%40')}" if mark and "@" in address else uri
 
 
+def _is_passable(name: str, value: str) -> bool:
+    """Whether a header of a Refer-To may be passed on. One with a line end would be several lines at a device that
+    does not look."""
+    return canonical(name.strip()) not in _TAKEN and (name + value).isprintable()
+
+
 class ReferTo(NamedTuple):
     """The target of a REFER."""
 
@@ -126,7 +135,7 @@ class ReferTo(NamedTuple):
         headers = [
             name if value is None else f"{name}={value}"
             for name, value in self.uri.headers
-            if name.lower() not in _TAKEN
+            if _is_passable(unquote(name), unquote(value or ""))
         ]
         if self.replaces is not None:
             headers.append(f"Replaces={quote(str(renamed(self.replaces)), safe='')}")

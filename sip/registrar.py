@@ -204,6 +204,8 @@ class Registrar:
                 least = f"Min-Expires: {self.limits.min_expires}"
                 return Outcome(ResponseSpec(423, f"{seconds} s is too brief for {name}", (least,)))
             old = [binding for binding in kept if contact.uri == "*" or _same(binding.contact, contact)]
+            if not seconds:  # a device with a new address takes the former one back in the same request
+                old = [binding for binding in old if binding not in new or binding.contact.uri == contact.uri]
             if any(one.call_id == request.call_id and one.cseq >= request.cseq for one in old if one not in new):
                 return _refused(500, f"a REGISTER of {name} that a later one has overtaken")
             kept = [binding for binding in kept if binding not in old]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from ipaddress import IPv4Address, ip_address
 from typing import Final, NamedTuple
 
 from gateway_agent.media.ports import is_numeric
@@ -20,6 +21,7 @@ TRANSCODED: Final = frozenset({"opus", "pcma", "pcmu", "g722"})
 """Codecs that the gateway can decode and encode."""
 MOST_FORMATS: Final = 32
 
+_BROADCAST: Final = IPv4Address("255.255.255.255")
 _UFRAG: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _PWD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}")
 _FINGERPRINT: Final = re.compile(r"sha-(?:256|384|512) [0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31,63}", re.IGNORECASE)
@@ -265,9 +267,18 @@ def _candidates(lines: Sequence[str]) -> list[str]:
         fields = text.split()
         if not text.isascii() or len(fields) < 8 or len(text) > 200 or len(found) == MOST_CANDIDATES:
             continue
-        if fields[1] == "1" and fields[2].lower() == "udp" and is_numeric(fields[4]) and fields[5].isdigit():
+        if fields[1] == "1" and fields[2].lower() == "udp" and _is_place(fields[4], fields[5]):
             found.append(text)
     return found
+
+
+def _is_place(host: str, port: str) -> bool:
+    """Whether one host can be there. A port that no socket has would end the ICE agent that sends there, and an
+    address of many would have them all asked in the browser's name."""
+    if not (is_numeric(host) and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65_536):
+        return False
+    address = ip_address(host)
+    return not (address.is_multicast or address.is_unspecified or address == _BROADCAST)
 
 
 def _events(formats: Sequence[Format], rate: int) -> Format | None:

@@ -80,6 +80,30 @@ def test_what_is_said_besides_of_who_is_to_be_called_crosses() -> None:
     assert not is_of_transfer(refer("<sip:1@h>"))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "P-Asserted-Identity=%3Csip:boss@h%3E",
+        "p-asserted-identity=x",
+        "P%2DAsserted%2DIdentity=x",
+        "Remote-Party-ID=x",
+        "Diversion=x",
+        "Identity=x",
+        "Line=other%2F1",
+        "Call-State=1.2.x",
+        "Authorization=Digest%20x",
+        "f=%3Csip:boss@h%3E",
+        "i=x",
+        "Subject=x%0D%0AP-Asserted-Identity:%20boss",
+        "X%0AFrom=y",
+        "X%00=y",
+    ],
+)
+def test_nobody_says_by_another_device_what_he_may_not_say_himself(header: str) -> None:
+    found = ReferTo.of(refer(f"<sip:1@h?{header}&X-Account=7&{header}>"))
+    assert found.line("sip:2@there", lambda dialog: dialog) == "Refer-To: <sip:2@there?X-Account=7>"
+
+
 # -- how they cross
 
 

@@ -77,6 +77,19 @@ def test_what_only_looks_like_a_number_is_passed_over() -> None:
     assert described(page().replace(line, odd + line), True).browser == described(page(), True).browser
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "127.0.0.41 0", "127.0.0.41 65536", "127.0.0.41 99999999999", "127.0.0.41 -1", "224.0.0.1 5000",
+        "255.255.255.255 5000", "0.0.0.0 5000", ":: 5000", "ff02::1 5000", "somewhere.example 5000",
+    ],
+)  # fmt: skip
+def test_a_candidate_at_which_no_single_host_can_be_is_none(place: str) -> None:
+    line = f"a=candidate:1 1 udp 2113937151 {place} typ host generation 0\r\n".encode()
+    first = next(each for each in page().splitlines(True) if each.startswith(b"a=candidate:"))
+    assert described(page().replace(first, line + first), True).browser == described(page(), True).browser
+
+
 def test_candidates_are_bounded() -> None:
     line = b"a=candidate:1 1 udp 2113937151 127.0.0.41 51472 typ host generation 0\r\n"
     found = described(page().replace(line, line * 100), True)

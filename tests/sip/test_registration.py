@@ -253,7 +253,7 @@ def test_taking_it_back() -> None:
     r.answered(ok(only(r)), 0.0)
     r.stop(10.0)
     ask = only(r)
-    assert header(ask, "Expires") == "0"
+    assert header(ask, "Expires") == "0" and header(ask, "Contact").startswith(CONTACT)
     r.answered(answer(ask, 200), 10.1)
     assert not r.registered and changes(r) == [True, False] and r.get_timer() is None
     r.start(20.0)
@@ -438,6 +438,17 @@ def test_an_instance_with_a_reg_id_is_one_binding_whatever_its_address() -> None
     assert kinds(r.register(register("<sip:a@10.0.0.1:2222>" + instance, call_id="c2"), OTHER, 1.0)) == ["refreshed"]
     (binding,) = r.bindings("alice", 1.0)
     assert binding.flow == OTHER and binding.contact.get("reg-id") == "1"
+
+
+@pytest.mark.parametrize("places", [(0, 1), (1, 0)])
+def test_a_device_may_take_its_former_address_back_where_it_names_its_new_one(places: tuple[int, int]) -> None:
+    r, instance = registrar(), ';+sip.instance="<urn:uuid:0>"'
+    r.register(register(f"<sip:alice@10.0.0.1:1111>{instance}"), FLOW, 0.0)
+    both = f"<sip:alice@10.0.0.2:2222>{instance}", f"<sip:alice@10.0.0.1:1111>{instance};expires=0"
+    r.register(register(*(both[place] for place in places), cseq=2), OTHER, 1.0)
+    assert uris(r.bindings("alice", 2.0)) == ["sip:alice@10.0.0.2:2222"]
+    r.register(register(f"{both[0]};expires=60", f"{both[0]};expires=0", cseq=3), OTHER, 3.0)
+    assert r.bindings("alice", 4.0) == [], "of one address the last word counts"
 
 
 def test_two_instances_with_one_private_address_are_two_devices() -> None:
