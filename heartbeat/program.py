@@ -54,8 +54,8 @@ from sip.overload.bans import Bans
 
 TICK: Final = 1.0
 """Seconds between two samples of the process."""
-DISKS: Final = 10
-"""Ticks between two measurements of free disk space."""
+DISKS: Final = 3
+"""Ticks between two measurements of free disk space: a full disk is warned of before much had to be written there."""
 WRITES: Final = 30
 """Ticks between two test writes of the epoch file."""
 LEAVE_TIME: Final = 0.2

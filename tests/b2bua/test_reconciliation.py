@@ -532,7 +532,9 @@ def test_what_ended_goes_before_what_lives_and_each_call_is_looked_at_once() -> 
     parts = Parts()
     parts.calls["over"] = None
     records = parts.add(Record("lives"), Record("lives", "gw2"), Record("over", over=True))
-    parts.it.look_at(records, 1.0)
+    parts.it.look_at(records[2:], 1.0)
+    assert not parts.it.idle
+    parts.it.look_at(records[:2], 1.0)
     assert [each for each in parts.work() if isinstance(each, str)] == ["over", "lives"]
     parts.restorations.half["known by half"] = Restoration("known by half")
     parts.it.look_at((), 2.0)
@@ -570,14 +572,16 @@ def test_another_server_that_leads_leaves_nothing_to_do() -> None:
     parts.calls["r"] = None
     parts.it.look_at(ringing, 5.0)
     assert parts.work() == ["c", "r"]
-    parts.it.look_at(parts.add(Record("more"), Record("ended", over=True)), 5.0)
     before = parts.it.generation
     parts.it.clear()
     assert parts.it.generation != before, "alarms that were set do not count"
-    assert parts.it.idle
     parts.alarms.clear()
     parts.it.look_at((), 6.0)
     assert parts.alarms == [], "neither what had ended nor what rings is known any more"
+    parts.it.look_at(parts.add(Record("more"), Record("ended", over=True)), 6.0)
+    parts.it.clear()
+    assert parts.it.idle
+    parts.alarms.clear()
     parts.it.look_at(ringing, 6.0)
     assert parts.alarms == [(6.0 + PAUSE, WORK)]
 
@@ -716,6 +720,14 @@ def test_a_call_rings_for_nobody_when_both_agents_have_told_all(
     assert parts.judge(record) == ["c", *([(CALLER_GONE, "c", [record])] if told else [])]
 
 
+def test_a_call_of_which_one_side_has_ended_and_one_rings_has_not_ended() -> None:
+    parts = Parts()
+    over, rings = parts.add(Record("c", over=True), Record("c", "gw2", by_server=True))
+    parts.calls["c"] = None
+    parts.it.look_at((rings,), 5.0)
+    assert parts.work() == ["c", (CALLER_GONE, "c", [over, rings])]
+
+
 # A call that has ended
 
 
@@ -728,6 +740,7 @@ def test_a_call_rings_for_nobody_when_both_agents_have_told_all(
         (False, True, {}, True),
         (False, True, {"gw1": "complete"}, False),  # it may go on to other targets
         (False, True, {"gw2": "complete"}, True),
+        (False, False, {"gw2": "complete"}, False),
         (True, False, {"gw1": "complete"}, False),
         (True, False, {"gw2": "complete"}, False),
         (True, False, {"gw2": "complete and flow"}, True),  # nobody waits for who is not connected
@@ -751,6 +764,13 @@ def test_a_call_is_over_when_every_connected_agent_of_it_has_told_all(
             parts.connections[name].flow = None
     told = Record("c", over=True, by_server=by_server)
     assert parts.judge(told) == ["c", *([(ALL_ENDED, "c", [told])] if sure else [])]
+
+
+def test_the_targets_that_failed_are_not_all_when_the_caller_s_side_has_ended_as_well() -> None:
+    parts = Parts()
+    parts.state.answered = 0.0
+    parts.connections["gw2"].complete = False
+    assert parts.judge(Record("c", over=True), Record("c", "gw2", over=True, by_server=True)) == ["c"]
 
 
 def test_a_call_whose_records_turn_out_to_be_none_of_it_is_not_written() -> None:
@@ -782,7 +802,8 @@ def test_when_a_leg_is_surely_gone(agent: str, complete: bool, flow: bool, at: f
     parts.lease = lease
     parts.connections["gw1"].complete = complete
     parts.connections["gw1"].flow = CONNECTED if flow else None
-    assert parts.it.gone(agent, at) == why
+    parts.restorations.agents.begun_at = 50.0
+    assert parts.it.gone(agent, 50.0 + at) == why
 
 
 # Legs that a list which is told again lacks
@@ -837,6 +858,9 @@ def test_of_a_call_between_two_lines_of_an_agent_one_leg_is_enough_and_an_ended_
         wall_offset=1000.0,
         bridge=SimpleNamespace(legs=legs),
         agent_of=lambda leg: leg.agent,
+    )
+    parts.served["being set up"] = SimpleNamespace(
+        state=SimpleNamespace(answered=0.0, caller_agent="gw1", callee_agent="gw1"), wall_offset=1000.0
     )
     parts.served["c"] = call
     parts.it.lost_legs(parts.connections["gw1"], 20.0)

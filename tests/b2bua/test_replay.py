@@ -23,12 +23,12 @@ GW1 = Flow("tcp", "s1#1", ("127.0.0.11", 40001))
 KEY = dialog_key("c1", "local")
 
 
-def request(method: str = "INFO", to_tag: str = "local", call_id: str = "c1") -> Request:
+def request(method: str = "INFO", to_tag: str = "local", call_id: str = "c1", more: str = "") -> Request:
     tag = f";tag={to_tag}" if to_tag else ""
     message = parse(
         (
             f"{method} sip:b@x SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.11;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=f\r\n"
-            f"To: <sip:b@x>{tag}\r\nCall-ID: {call_id}\r\nCSeq: 1 {method}\r\nContent-Length: 0\r\n\r\n"
+            f"To: <sip:b@x>{tag}\r\nCall-ID: {call_id}\r\nCSeq: 1 {method}\r\n{more}Content-Length: 0\r\n\r\n"
         ).encode()
     )
     assert isinstance(message, Request)
@@ -68,6 +68,7 @@ class Told:
     call_id = "c1"
     key = KEY
     ended_at = 5.0
+    told_at = 2.5
     opened_by_server = False
     live = False
     talks = False
@@ -96,9 +97,11 @@ class Fixture:
             legs={},
             reply=lambda transaction, status, now: self.asked.append((transaction, status)),
             respond_stateless=lambda transaction, status, lines: self.asked.append((transaction, status, *lines)),
-            receive_message=lambda data, flow, now: self.asked.append(("replay", parse(data).method, flow)),
+            receive_message=self._receive,
             deadlines=SimpleNamespace(set=lambda at, who, cause: self.alarms.append((at, cause))),
         )
+        self.replaying: list[bool] = []
+        """Whether calls were told so, at each request that was replayed."""
         self.alarms: list[tuple[float, str]] = []
         """When it wants to be called, and why."""
         self.known: bool | None = True
@@ -121,6 +124,7 @@ class Fixture:
             ),
             agents=SimpleNamespace(connections={"gw1": self.connection}, all_complete=False),
             verdicts=self.verdicts,
+            replaying=False,
             restore=self._restore,
             cancel=lambda call_id, cancel, now: self.asked.append(("cancel", call_id, cancel.method)),
         )
@@ -131,6 +135,12 @@ class Fixture:
             lambda transaction, cancel, now: self.asked.append((transaction, cancel.method)),
             lambda now: self.unrestored,
         )
+
+    def _receive(self, data: bytes, flow: Flow, now: float) -> None:
+        message = parse(data)
+        assert isinstance(message, Request)
+        self.asked.append(("replay", message.method, flow))
+        self.replaying.append(self.restorations.replaying)
 
     def _fetch(self, call_id: str, now: float) -> None:
         self.asked.append(("fetch", call_id))
@@ -201,7 +211,7 @@ def test_a_request_waits_for_its_dialog_which_is_fetched() -> None:
     assert fixture.take() == [("fetch", "c1"), ("fetch", "c1")] and not fixture.leg.got
     fixture.tell()
     assert fixture.leg.got == ["INFO", "BYE"], "in the order in which they came"
-    assert not fixture.replay.waits_for(KEY)
+    assert not fixture.replay.waits_for(KEY) and fixture.restorations.services.progressed is None
 
 
 def test_a_dialog_that_is_told_and_cannot_be_restored_is_answered() -> None:
@@ -484,6 +494,7 @@ def test_what_an_agent_kept_is_taken_as_just_arrived() -> None:
     fixture, asked = replayed((request("INFO"), False))
     assert asked == [("restore", "call-1"), ("replay", "INFO", GW1)], "its dialog is there before it"
     assert fixture.verdicts.details == {"call-1": (REPLAYED, "INFO was kept")} and not fixture.ends
+    assert fixture.replaying == [True] and not fixture.restorations.replaying
 
 
 def test_a_new_invite_needs_no_dialog_and_its_call_is_named_after_it() -> None:
@@ -521,6 +532,32 @@ def test_a_cancelled_call_is_cancelled_where_it_waits_and_its_end_is_noted() -> 
     fixture, asked = replayed((request("INVITE", ""), True))
     assert asked == [("replay", "INVITE", GW1), ("cancel", call_id_of("gw1", "c1"), "CANCEL")]
     assert fixture.ends == {"call-1": End(5.0, "caller", 487, "Q.850;cause=16")}
+
+
+def test_a_cancelled_invite_that_takes_the_place_of_another_is_cancelled_behind_its_replay() -> None:
+    """It is dealt with at once, so nothing of it waits."""
+    _, asked = replayed((request("INVITE", "", more="Replaces: x;to-tag=a;from-tag=b\r\n"), True))
+    assert asked == [("replay", "INVITE", GW1), ("replay", "CANCEL", GW1)]
+
+
+def test_the_quality_of_a_call_that_has_ended_is_noted() -> None:
+    fixture, dialog = Fixture(), Told((request("BYE"), False))
+    noted: list[Any] = []
+    fixture.records.quality = SimpleNamespace(note=lambda *what: noted.append(what))
+    dialog.ended = Ended(2.0, "device", "", media="device;packets=98")
+    record: Any = dialog
+    connection: Any = fixture.connection
+    fixture.replay.replay(connection, record, 3.0)
+    assert noted == [("c1", "device;packets=98", 2.5)]
+
+
+def test_of_two_ends_at_one_instant_the_one_that_was_told_first_counts() -> None:
+    fixture, dialog = Fixture(), Told((request("BYE"), False))
+    first = fixture.ends["call-1"] = End(5.0, "callee", 0, "")
+    record: Any = dialog
+    connection: Any = fixture.connection
+    fixture.replay.replay(connection, record, 3.0)
+    assert fixture.ends["call-1"] is first
 
 
 @pytest.mark.parametrize(

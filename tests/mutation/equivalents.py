@@ -24,6 +24,8 @@ _STARTED: Final = "every election begins with `start`, which sets it before it i
 
 _REPLAY: Final = "b2bua/takeover/replay.py"
 
+_RECONCILIATION: Final = "b2bua/takeover/reconciliation.py"
+
 _ROUND: Final = "every election begins with a round of the pre-vote, which sets it, before anybody answers"
 
 EQUIVALENT: Final[dict[tuple[str, str], str]] = {
@@ -65,6 +67,13 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "Replay.unknown_dialog: connection is None or not self._may_come(agent, key, request) -> "
         "not self._may_come(agent, key, request)",
     ): "of an agent that is not there nothing may come",
+    (_RECONCILIATION, "Reconciliation.__init__: 0 -> 1"): _GENERATION,
+    (_RECONCILIATION, "Reconciliation.clear: 1 -> 2"): _GENERATION,
+    (
+        _RECONCILIATION,
+        "Reconciliation._judge_unanswered: not records or any((told.has_sent and (not told.opened_by_server) "
+        "for told in records)) -> any((told.has_sent and (not told.opened_by_server) for told in records))",
+    ): "of no records nothing is concluded",
     (_REPLAY, "Replay.__init__: 0 -> 1"): _GENERATION,
     (_REPLAY, "Replay.clear: 1 -> 2"): _GENERATION,
     ("b2bua/cdr.py", "Cdr.to_json: True -> False"): _AS_LONG,
