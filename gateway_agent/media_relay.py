@@ -92,11 +92,19 @@ class AgentRelay:
         """Set where the media of ``side`` is sent to and accepted from, by a new description, with payload types and
         clock rates other than 8000 Hz. Raises `SdpError`."""
         here, there = pairs[side], pairs[1 - side]
-        self.ports.set_remote(here, remote, again=True, keys=keys)
+        self.ports.set_remote(here, self._nearer(remote), again=True, keys=keys)
         for pair in pairs:  # either side may use any of these payload types
             self.ports.add_clocks(pair, clocks)
         self.ports.expect(here, self.ports.types(there))
         self.ports.expect(there, remote.types)
+
+    def _nearer(self, remote: Remote) -> Remote:
+        """Where one of our own ports is described by the address that we advertise, the address at which it receives:
+        few routers send back what comes from inside (RFC 4787 section 6)."""
+        for address, advertised in self._places.values():
+            if remote.address == advertised != address and Pair(address, remote.rtp) in self.owners:
+                return remote._replace(address=address)
+        return remote
 
     def measure(self, pairs: tuple[Pair, Pair]) -> bool:
         """Ask for measurements of these pairs; whether there will be any."""

@@ -194,3 +194,17 @@ def test_who_was_told_an_address_of_one_family_cannot_answer_with_the_other() ->
     assert media(alone.anchor.from_server((HEAD + AUDIO).encode(), 0.0).decode())[0] == "c=IN IP4 198.51.100.1"
     with pytest.raises(sdp.SdpError):
         alone.device_says(SIX + AUDIO)
+
+
+def test_two_relayed_legs_of_an_agent_behind_nat_meet_without_the_router() -> None:
+    anchored = Anchored()
+    other = MediaAnchor(anchored.relay, 2, False, RateLimitedLogger(), 0.0)
+    told = anchored.device_says(HEAD + AUDIO)
+    assert "c=IN IP4 198.51.100.1" in told, "others reach this agent at its public address"
+    anchored.remotes()
+    other.from_server(told.encode(), 0.0)
+    ((_, there),) = anchored.anchor.export(0.0).pairs  # type: ignore[union-attr]
+    assert [remote[:2] for remote in anchored.remotes()] == [["127.0.0.11", there.port]]
+    foreign = told.replace(str(there.port), "29998")
+    other.from_server(foreign.encode(), 0.0)
+    assert [remote[:2] for remote in anchored.remotes()] == [["198.51.100.1", 29998]], "somebody else's port"
