@@ -374,6 +374,8 @@ class AgentConnection:
         if part.dialogs:
             services.reader.take(self, part.dialogs, now)
         self.boot = part.head.boot
+        if part.head.complete:  # it tells its list after its return, which it gives up where nobody leads for long
+            self.settle(now)
         if part.head.complete and purpose == TAKEOVER and not self.complete:
             self.complete_at = now
             services.reader.complete(self, now)

@@ -208,6 +208,22 @@ def test_nobody_is_to_hand_over_before_an_agent_has_its_calls_back() -> None:
     part(town, "west", one, other, ["answered"])
 
 
+def test_agents_that_came_back_while_nobody_led_are_covered_once_they_have_told_their_lists() -> None:
+    town = begun()
+    for agent in ("gw1", "gw2"):
+        town.world.kill(agent)
+    town.world.run(town.world.now + 8.0)  # without them no server has a quorum
+    for agent in ("gw1", "gw2"):
+        town.world.start(agent)
+    assert town.world.run_until(
+        lambda: len(town.active) == 1 and not town.server(town.active[0]).agents.incomplete, 15
+    )
+    core = town.server(town.active[0])
+    assert core.agents.reached and not core.agents.uncovered
+    one, other = town.talk()
+    part(town, "west", one, other, ["answered"])
+
+
 def test_a_call_of_which_too_much_is_to_be_known_is_said_not_to_come_back() -> None:
     town = begun()
     town.talk()
