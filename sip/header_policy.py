@@ -42,7 +42,7 @@ ALLOW: Final = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, MESSAGE, PRACK, 
 _OF_DIALOGS: Final = frozenset("BYE INFO UPDATE PRACK NOTIFY".split())
 _NEVER_TAKEN: Final = frozenset("MESSAGE SUBSCRIBE PUBLISH REFER REGISTER".split())
 
-_OURS: Final = frozenset("100rel timer replaces outbound path gruu norefersub precondition".split())
+_OURS: Final = frozenset("100rel timer replaces outbound path gruu norefersub explicitsub precondition".split())
 """Option tags that would promise support by this hop."""
 
 _HARMLESS: Final = frozenset(

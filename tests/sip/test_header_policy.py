@@ -39,6 +39,13 @@ def test_a_list_of_which_all_may_pass_is_not_written_anew() -> None:
     assert "Allow: INVITE,ACK,INFO" in crossing(invite(PRACK=b"INFO"))
 
 
+def test_no_end_is_told_of_an_extension_that_would_have_to_be_kept_on_this_hop() -> None:
+    """RFC 7614: who hears of ``explicitsub`` may require it, and would subscribe to an address of the far side's."""
+    message = invite()
+    message.set("supported", "Supported: explicitsub, nosub, norefersub, tdialog")
+    assert "Supported: nosub, tdialog" in crossing(message)
+
+
 def test_an_empty_supported_says_something_and_an_empty_require_nothing() -> None:
     message = invite()
     message.set("supported", "Supported:")

@@ -247,6 +247,7 @@ def test_a_cancel_whose_sent_by_has_changed_finds_its_invite() -> None:
         ("REGISTER", "Require: path, gruu\r\n", "gruu"),
         ("BYE", "Require: foo\r\n", "foo"),
         ("INVITE", "Require: precondition\r\n", "precondition"),
+        ("REFER", "Require: nosub, explicitsub\r\n", "explicitsub"),
     ],
 )
 def test_an_extension_that_is_not_there_is_refused_in_every_method(method: str, more: str, missing: str) -> None:

@@ -119,6 +119,22 @@ def test_a_referrer_that_wants_to_hear_nothing_hears_nothing(asked: tuple[str, .
     assert other.state is TALKING and len(town.line("carl").calls) == 1
 
 
+@pytest.mark.parametrize("transfer", ["serve", "pass"])
+def test_a_referrer_that_wants_to_subscribe_by_itself_is_told_to_do_without(transfer: str) -> None:
+    town = site(transfer=transfer)
+    heard = Heard(town, *WHO)
+    town.policy("carl", Policy(answer_after=0.2))
+    first, other = town.talk("vera", "200", "east")
+    refer(town, first, "<sip:1003@127.0.0.11>", "Require: explicitsub")
+    run(town)
+    answer = next(one for one in heard.of("vera", "SIP/2.0 ") if b" REFER\r\n" in one)
+    assert answer.startswith(b"SIP/2.0 420 ") and b"\r\nUnsupported: explicitsub\r\n" in answer
+    assert (first.state, other.state) == (TALKING, TALKING) and not list(heard.of("east", "REFER"))
+    refer(town, first, "<sip:1003@127.0.0.11>")
+    run(town)
+    assert any(b" REFER\r\n" in one for one in heard.of("vera", "SIP/2.0 202"))
+
+
 @pytest.mark.parametrize(
     ("policy", "to", "status"),
     [
