@@ -17,6 +17,8 @@ def missing_secrets(site: Site, node: str | None = None) -> list[str]:
     needed = secrets_of(site, node)
     sentences = [f"{at}: {secret.problem}" for at, secret in needed if secret.value is None]
     for at, secret in needed:
+        if secret.warning and at.endswith("key"):  # what signs is worth nothing where everybody can sign with it
+            sentences.append(f"{at}: {secret.warning}, and have a new key made")
         if at in SITE_KEYS and secret.value is not None and len(secret.value) < SHORTEST_KEY:
             sentences.append(f"{at}: must have at least {SHORTEST_KEY} bytes, has {len(secret.value)}")
         elif at in SITE_KEYS and secret.value is not None and node is not None:

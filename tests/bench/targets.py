@@ -105,6 +105,7 @@ class Ours(_Process):
         site.write_text(text)
         self.written(site)
         shutil.copy(examples / "bench.key", self.directory)
+        (self.directory / "bench.key").chmod(0o600)
         socket = self.directory / "m1" / "m1.sock"
         command = [sys.executable, "-m", "b2bua.cli", "run", "--site", str(site), "--node", "m1"]
         self._up(command, lambda: ask(socket, "status").get("state") == "active", directory=self.product)

@@ -58,6 +58,7 @@ def test_no_call_comes_back_to_its_own_agent() -> None:
 def test_the_site_file_is_right(tmp_path: Path, calls: int, agents: int) -> None:
     plan = Plan(calls, agents)
     layout = Layout("127.50.1.", tmp_path, agents)
+    (tmp_path / "site.key").touch(0o600)
     (tmp_path / "site.key").write_text("k" * 32)
     (tmp_path / "phones.key").write_text(PASSWORD)
     layout.site.write_text(layout.site_text(plan))

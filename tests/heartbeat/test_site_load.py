@@ -58,7 +58,7 @@ def site(text: str = SMALL, environment: dict[str, str] = KEYS) -> Site:
 
 
 def test_the_examples_are_good():
-    bench = load(EXAMPLES / "bench.toml", "m1")
+    bench = load(EXAMPLES / "bench.toml")
     assert bench.lines["out"].at_servers and bench.lines["out"].peer[0].uri == "sip:127.0.0.1:5080"
     assert SourceTable(bench.lines_of("")).line("127.9.9.9", 1234) is bench.lines["out"]
     paris = load(EXAMPLES / "site.toml")
@@ -181,14 +181,30 @@ def test_missing_secrets_are_named_for_those_who_need_them(tmp_path: Path):
     file = tmp_path / "site.toml"
     file.write_text(SMALL.replace('env = "KEY"', 'file = "key"'))
     assert "cannot be read" in missing_secrets(load(file))[0]
+    (tmp_path / "key").touch(0o600)
     (tmp_path / "key").write_bytes(b"\r\n")
     assert missing_secrets(load(file)) == [f"site.key: the file {tmp_path / 'key'} is empty"]
     (tmp_path / "key").write_bytes(b"sixteen bytes ok\n")
     assert load(file, "m1").identity.key.reveal() == b"sixteen bytes ok"
     (tmp_path / "key").chmod(0o644)
-    assert warnings(load(file)) == [f"site.key: everybody on this machine may read {tmp_path / 'key'}: chmod 600 it"]
+    said = f"site.key: everybody on this machine may read {tmp_path / 'key'}: chmod 600 it"
+    assert warnings(load(file)) == [said]
+    assert missing_secrets(load(file), "m1") == [f"{said}, and have a new key made"]
+    with pytest.raises(SiteError, match="may read"):
+        load(file, "m1")
     (tmp_path / "key").chmod(0o640)
-    assert warnings(load(file)) == []
+    assert warnings(load(file)) == missing_secrets(load(file), "m1") == []
+
+
+def test_a_password_that_everybody_may_read_is_a_warning_alone(tmp_path: Path):
+    """It is of one line, and whoever reads it can do no more than that telephone."""
+    word = tmp_path / "word"
+    word.write_text("a word for the telephone")
+    word.chmod(0o644)
+    text = PAIR.replace('{ env = "PASS" }', '{ file = "word" }')
+    found = parse(text, tmp_path / "site.toml", KEYS)
+    assert missing_secrets(found, "a") == []
+    assert warnings(found) == [f"lines.alice.password: everybody on this machine may read {word}: chmod 600 it"]
 
 
 def test_what_cannot_be_loaded(tmp_path: Path):
