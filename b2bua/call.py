@@ -676,9 +676,9 @@ def _known_dialog(call: Call, dialog: DialogState, agent: str) -> DialogState:
     return dialog
 
 
-def with_device_leg(call: Call, line: str, flow: Flow, dialog: DialogState) -> DeviceLeg:
-    """Add a leg with an own line to a call, and return it."""
-    device_leg = call.services.own_lines.leg(line, call.bridge, flow, dialog)
+def with_device_leg(call: Call, line: str, flow: Flow, dialog: DialogState, established: bool = False) -> DeviceLeg:
+    """Add a leg with an own line to a call, and return it; ``established`` as in `InviteUsage`."""
+    device_leg = call.services.own_lines.leg(line, call.bridge, flow, dialog, established)
     call.device_legs = {**call.device_legs, device_leg.leg: device_leg}
     return device_leg
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from random import Random
-from typing import Final
+from typing import Final, Protocol
 
 from b2bua.destination import OwnDevice
 from b2bua.device_leg_state import DeviceLegState, Timer, described, head_of, origin_of, place_of, sections_of
@@ -13,21 +13,29 @@ from b2bua.offer_crossing import OfferCrossing
 from b2bua.target_refresh import TargetRefresh
 from sip.actions import Flow
 from sip.b2b.bridge import CHANGED, SETUP, TALKING, Bridge, acknowledge
-from sip.b2b.policy import LATER, Passed
+from sip.b2b.policy import LATER, Party, Passed
 from sip.device.header_rules import ruled
-from sip.device.identity import IdentityPolicy, Numbers
+from sip.device.identity import AS_IT_IS, POLICY_FIELDS, IdentityPolicy, Numbers, asserted_to_device
 from sip.device.reliability import SUPPORTED, Reliability, answers_reliably, asking, is_reliable
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
 from sip.device.session_timer import SessionTimer, allows_update
 from sip.dialog import DialogState, dialog_key
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left
-from sip.invite import InviteUsage
+from sip.invite import InviteUsage, UsageOwner
 from sip.invite.reliable import RELIABLE
 from sip.layer import Stack
 from sip.offer_answer import LOCAL_CHANGE, LOCAL_OFFER, REMOTE_CHANGE, REMOTE_OFFER, OfferAnswer, description_in
 from sip.references import TOLD, DialogId, naming_lines
 from sip.transaction import ClientTransaction, ServerTransaction, cancel_of
 from sip.wire.message import Message, Request, Response
+
+
+class LegHolder(UsageOwner, Protocol):
+    """What a leg with a device belongs to: a call's bridge, or a pickup before that (``b2bua.pickup``)."""
+
+    def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None: ...
+
+    def release(self, reason: str, now: float, by: Party = "server", status: int = 200) -> None: ...
 
 
 class DeviceLeg:
@@ -43,6 +51,7 @@ class DeviceLeg:
         "described",
         "device",
         "eager",
+        "holder",
         "identity",
         "leg",
         "refresh_pending",
@@ -66,6 +75,8 @@ class DeviceLeg:
     ) -> None:
         """``timer``, ``reliable`` and ``transfer`` are settings of the line; ``established`` as in `InviteUsage`."""
         self.bridge = bridge
+        self.holder: LegHolder = bridge
+        """What is told of what happens on the leg: the bridge, unless the leg is to join it later."""
         self.device = device
         self.identity = identity
         """How caller and called numbers are verified and rewritten, from and to the device."""
@@ -220,25 +231,25 @@ class DeviceLeg:
         if request.method == "UPDATE" and (status := self.session.offers.clash(request)):
             leg.reply(transaction, status, now, lines=LATER.lines if status == 500 else ())
             return
-        self.bridge.requested(leg, transaction, request, now)
+        self.holder.requested(leg, transaction, request, now)
 
     def acknowledged(self, leg: InviteUsage, ack: Request, now: float) -> None:
         if ack.method != "PRACK":
-            self.bridge.acknowledged(leg, ack, now)
+            self.holder.acknowledged(leg, ack, now)
             return
         answers = leg.reliable is not None and leg.reliable.described
         if answers and self.session.offers.state in (REMOTE_OFFER, REMOTE_CHANGE):
             self.session.offers.accept()
 
     def unacknowledged(self, leg: InviteUsage, now: float) -> float | None:
-        return self.bridge.unacknowledged(leg, now)
+        return self.holder.unacknowledged(leg, now)
 
     def cancelled(self, leg: InviteUsage, invite: ServerTransaction, cancel: Request, now: float) -> None:
         if leg is self.bridge.origin and not leg.established and self.bridge.phase is TALKING:
             # the 2xx waits for a PRACK, but for the other side the call is answered already
             self.bridge.release(cancel.get("reason") or "", now, "caller", 487)
             return
-        self.bridge.cancelled(leg, invite, cancel, now)
+        self.holder.cancelled(leg, invite, cancel, now)
 
     def answered(self, leg: InviteUsage, transaction: ClientTransaction, response: Response, now: float) -> None:
         status, asked = response.status, transaction.context
@@ -246,7 +257,7 @@ class DeviceLeg:
             self._updated(leg, transaction, response, now)
             return
         if transaction.method != "INVITE" or status < 200:
-            self.bridge.answered(leg, transaction, response, now)
+            self.holder.answered(leg, transaction, response, now)
             return
         if status < 300:
             self.session.learn(response, now)
@@ -260,11 +271,11 @@ class DeviceLeg:
             if status == 422 and self.session.raised(leg, response) and self._once_more(asked, now):
                 return
             self.session.offers.refuse()
-            self.bridge.answered(leg, transaction, response, now)
+            self.holder.answered(leg, transaction, response, now)
         else:
             given_up = isinstance(asked, ServerTransaction) and (not asked.open or _updates(asked))
             self._again = None
-            self.bridge.answered(leg, transaction, response, now)
+            self.holder.answered(leg, transaction, response, now)
             if self._offered:
                 self.session.offers.accept()
             if given_up and leg.ack.pending:  # the sender of the request was told that it had failed
@@ -278,7 +289,7 @@ class DeviceLeg:
         if transaction.context is REFRESH:
             self.session.refreshed(leg, response, now)
             return
-        self.bridge.answered(leg, transaction, response, now)
+        self.holder.answered(leg, transaction, response, now)
         if leg.client_invite.pending is not None:  # a re-INVITE went in its place
             return
         if response.status < 300:
@@ -308,7 +319,7 @@ class DeviceLeg:
         gone = change and transaction.failure == 408 and not leg.client_invite.cancelling
         if change:
             self.session.offers.refuse()
-        self.bridge.timed_out(leg, transaction, now)
+        self.holder.timed_out(leg, transaction, now)
         if gone:
             self.session.gone(now)
 
@@ -329,13 +340,33 @@ class DeviceLeg:
 
     def hang_up(self, reason: str, status: int, now: float) -> None:
         """End the call on both sides, with ``reason`` as the Reason header."""
-        self.bridge.release(reason, now, "server", status)
+        self.holder.release(reason, now, "server", status)
+
+
+def take_pickup(device_leg: DeviceLeg, request: Request, answer: bytes, now: float) -> Sequence[str]:
+    """Take the INVITE by which a device picks up a call that rings elsewhere, and whose offer gets this ``answer``.
+    Returns the header lines of the 2xx."""
+    device_leg.take(request, now)
+    device_leg.session.heard(request)
+    device_leg.session.offers.send(answer)
+    return device_leg.answer(request, 200, (), now)[1]
+
+
+def change(device_leg: DeviceLeg, request: Request, now: float) -> None:
+    """Send a device the offer of the caller's first INVITE, or ask it for one, in a re-INVITE."""
+    identity, told = device_leg.identity, AS_IT_IS
+    if not POLICY_FIELDS.isdisjoint(request.names):
+        told = asserted_to_device(identity, request, identity.domain)
+    hidden, more = told
+    lines = [*ruled(identity.to_device_headers, [*crossing(request, DEVICE_HOP | hidden), *more])]
+    lines += device_leg.session.asking()
+    device_leg.leg.send("INVITE", lines, device_leg.told(request), now, None, max_forwards_left(request))
 
 
 def state_of(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState | None:
     """The state that a new server needs to go on with a leg, or to cancel it while the device rings. None if the leg
     is over, or has no dialog yet."""
-    leg, timer, asked, called = device_leg.leg, device_leg.session.timer, "", ""
+    leg, asked, called = device_leg.leg, "", ""
     if leg.ended:
         return None
     if not leg.established:
@@ -346,6 +377,16 @@ def state_of(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState | None:
             asked = head_of(theirs.request)
         else:
             return None
+    return _described(device_leg, stack, asked, called)
+
+
+def state_once_answered(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState:
+    """The same of a leg whose INVITE is about to be answered 2xx."""
+    return _described(device_leg, stack, "", "")
+
+
+def _described(device_leg: DeviceLeg, stack: Stack, asked: str, called: str) -> DeviceLegState:
+    leg, timer = device_leg.leg, device_leg.session.timer
     flow, offers = leg.path.flow, device_leg.session.offers
     newest = offers.export().newest
     return DeviceLegState(

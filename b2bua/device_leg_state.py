@@ -75,6 +75,14 @@ class DeviceLegState(NamedTuple):
         )
 
 
+class PickupState(NamedTuple):
+    """A party on an own line that is picking up a call which still rings elsewhere."""
+
+    line: str
+    number: str
+    leg: DeviceLegState
+
+
 def encode(state: DeviceLegState) -> str:
     """The text in a token."""
     dialog = state.dialog

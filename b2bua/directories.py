@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from b2bua.caller_identity import CallerIdentity
-from b2bua.destination import Destination
+from b2bua.destination import Destination, OwnDevice
 from b2bua.device_leg import DeviceLeg
 from b2bua.former_legs import FormerLegs
 from b2bua.senders import Senders
@@ -82,6 +82,9 @@ class OwnLineDirectory(Protocol):
 
     def leg(self, line: str, bridge: Bridge, flow: Flow, state: DialogState, established: bool = False) -> DeviceLeg:
         """A leg of a call with a line; ``established`` as of `InviteUsage`."""
+
+    def device(self, line: str) -> OwnDevice | None:
+        """The trunk or telephone of a line."""
 
     @property
     def former(self) -> FormerLegs: ...

@@ -6,7 +6,8 @@ the ringing telephone. The answer to the re-INVITE answers the call; targets tha
 
 Until then the call is unchanged, and rings on when the pickup fails. The agent of the new party has the call's token.
 So a server that takes over finds, with this agent, a dialog that its party opened in an unanswered call, and sends
-the re-INVITE again under the same origin key.
+the re-INVITE again under the same origin key. Where the new party is on an own line, the token at the caller's agent
+has its leg.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from b2bua.call import Call, CallServices
+from b2bua.call import Call, CallServices, with_device_leg, without_device_leg
+from b2bua.device_leg import DeviceLeg, change, state_once_answered, take_pickup
+from b2bua.device_leg_state import PickupState
 from b2bua.lines import Load
 from b2bua.plan import Plan
 from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, origin_of
 from sip.b2b.bridge import ANSWERED, COMPLETED_ELSEWHERE, DIALING, RINGING, ROUTING, Bridge
+from sip.b2b.policy import Party
 from sip.dialog import DialogState
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, max_forwards_left
 from sip.invite import InviteUsage
@@ -74,7 +78,18 @@ class Joiner(NamedTuple):
 class Pickup:
     """One pickup. It owns the leg of the party that picks up until the leg becomes one of the call."""
 
-    __slots__ = ("_answer", "_joiner", "call", "generation", "instead", "leg", "refusals", "state", "tries")
+    __slots__ = (
+        "_answer",
+        "_joiner",
+        "call",
+        "device_leg",
+        "generation",
+        "instead",
+        "leg",
+        "refusals",
+        "state",
+        "tries",
+    )
 
     def __init__(self, call: Call, joiner: Joiner, dialog: DialogState, flow: Any, established: bool = False) -> None:
         """``established``: a former server has answered the INVITE."""
@@ -90,13 +105,20 @@ class Pickup:
         """Refusals for the moment by the telephone or its agent."""
         self.state = TAKEN
         stack = call.services.stack
-        self.leg = InviteUsage(stack, self, flow, dialog, established)
+        self.device_leg: DeviceLeg | None = None
+        """The leg's hop, if the party is on an own line."""
+        if joiner.agent:
+            self.leg = InviteUsage(stack, self, flow, dialog, established)
+        else:
+            self.device_leg = with_device_leg(call, joiner.line, flow, dialog, established)
+            self.device_leg.holder = self
+            self.leg = self.device_leg.leg
         stack.call_ids.join(call.id, joiner.dialog, joiner.agent, joiner.line)
         call.pickup = self
 
     @property
     def agent(self) -> str:
-        """The agent that the leg is with."""
+        """The agent that the leg is with, ``""`` for an own line."""
         return self._joiner.agent
 
     @property
@@ -109,7 +131,12 @@ class Pickup:
         call, leg = self.call, self.leg
         leg.server_invite.latest = invite
         invite.context = leg
-        lines = (f"Content-Type: {sdp_body.TYPE}", ALLOW, *call.services.token_lines(call, self.agent))
+        lines: tuple[str, ...] = (f"Content-Type: {sdp_body.TYPE}",)
+        if self.device_leg is None:
+            lines = (*lines, ALLOW, *call.services.token_lines(call, self.agent))
+        elif invite.request is not None:
+            lines = (*lines, *take_pickup(self.device_leg, invite.request, answer, now))
+            self._note(self.device_leg, now)  # before the answer is sent: nobody else could tell a new server of it
         leg.reply(invite, 200, now, lines=lines, body=answer)
         self._limit(now)
 
@@ -117,6 +144,13 @@ class Pickup:
         """Continue a pickup that a former server has begun."""
         self._limit(now)
         self.step(ACKNOWLEDGED, None, now)
+        if self.device_leg is not None and self.state is ASKING:
+            self._note(self.device_leg, now)
+
+    def _note(self, device_leg: DeviceLeg, now: float) -> None:
+        """Put the party on an own line into the state of the call."""
+        state = state_once_answered(device_leg, self.call.services.stack)
+        _tell(self.call, PickupState(self._joiner.line, self._joiner.number, state), now)
 
     def step(self, event: str, subject: Any, now: float) -> None:
         """Step the state machine; the state changes here, and in `stop`."""
@@ -138,6 +172,10 @@ class Pickup:
         """Ignore all further events; nothing is sent."""
         self.generation += 1
         self.state = OVER
+
+    def release(self, reason: str, now: float, by: Party = "server", status: int = 200) -> None:
+        """The party's session has expired, or its device is gone."""
+        self.step(GIVEN_UP, reason, now)
 
     def due(self, cause: str, now: float) -> None:
         if cause is LONGEST:
@@ -178,7 +216,10 @@ class Pickup:
         if status < 300:
             self._answer = transaction, response
             self.step(ACCEPTED, None, now)
-        elif status in TEMPORARY_REFUSALS and self.tries < MOST_TRIES:
+        elif (
+            status in TEMPORARY_REFUSALS or (status == 422 and self.device_leg is not None)
+        ) and self.tries < MOST_TRIES:
+            # RFC 4028 section 7.3: the next one asks for the longer interval
             self.tries += 1
             self.refusals += "call-origin" in response  # without the key the agent did not pass the request on
             self._wake(wait_after(response, False, self.call.services.chance), now)
@@ -188,7 +229,9 @@ class Pickup:
             self.step(GIVEN_UP, GONE, now)
 
     def timed_out(self, leg: InviteUsage, transaction: ClientTransaction, now: float) -> None:
-        """Nothing to do: requests to agents do not time out."""
+        """A device has not answered; requests to agents do not time out."""
+        if transaction.method == "INVITE":
+            self.step(GIVEN_UP, GONE, now)
 
     def _wake(self, after: float, now: float) -> None:
         self.call.services.stack.deadlines.set(now + after, self, AGAIN)
@@ -208,6 +251,9 @@ def _ask(pickup: Pickup, _: Any, now: float) -> None:
     if request is None or call.bridge.phase not in PICKED:
         pickup.step(GIVEN_UP, GONE, now)
         return
+    if pickup.device_leg is not None:
+        change(pickup.device_leg, request, now)
+        return
     origin = f"Call-Origin: {origin_of(joiner.agent, joiner.dialog)};{NUMBER + pickup.refusals}"
     lines = [*crossing(request, DEVICE_HOP), origin, *services.site_headers]
     leg.send("INVITE", lines, request.body, now, None, max_forwards_left(request), no_timeout=True)
@@ -223,7 +269,12 @@ def _connect(pickup: Pickup, _: None, now: float) -> None:
         return
     pickup.stop()
     transaction, response = pickup._answer
-    call.pickup, pickup.leg.owner = None, bridge
+    call.pickup = None
+    if pickup.device_leg is None:
+        pickup.leg.owner = bridge
+    else:
+        pickup.device_leg.holder = bridge
+        call.update(device_leg=None)
     call.give_line(state.callee_line)
     call.take_line(joiner.line, now)
     call.update(
@@ -232,6 +283,7 @@ def _connect(pickup: Pickup, _: None, now: float) -> None:
         callee_agent=joiner.agent,
         callee_dialog=joiner.dialog,
         dialled=state.dialled or state.callee,
+        pickup=None,
     )
     bridge.targets.append(pickup.leg)
     bridge.step(ANSWERED, pickup.leg, transaction, response, now)
@@ -243,6 +295,10 @@ def _hang_up(pickup: Pickup, reason: str, now: float) -> None:
     call, leg = pickup.call, pickup.leg
     if call.pickup is pickup:
         call.pickup = None
+    if leg in call.device_legs:
+        without_device_leg(call, leg)
+    if call.state.pickup is not None:
+        _tell(call, None, now)
     if not leg.ended:
         call.services.discarded.hang_up(leg, reason, now)
     if pickup.instead is not None and call.bridge.phase is ROUTING:
@@ -252,6 +308,15 @@ def _hang_up(pickup: Pickup, reason: str, now: float) -> None:
 def _let_go(pickup: Pickup, _: None, now: float) -> None:
     pickup.leg.owner = pickup.call.services.discarded
     _hang_up(pickup, "", now)
+
+
+def _tell(call: Call, pickup: PickupState | None, now: float) -> None:
+    """Put a party on an own line that picks the call up into its state, or remove it; and tell the caller's agent
+    while that waits for an answer."""
+    call.update(pickup=pickup)
+    origin, agent = call.bridge.origin, call.state.caller_agent
+    if agent and origin is not None and (invite := origin.server_invite.pending) is not None:
+        origin.reply(invite, 100, now, lines=call.services.token_lines(call, agent))
 
 
 Action = Callable[[Pickup, Any, float], None]
@@ -276,13 +341,13 @@ def pick_up(call: Call, joiner: Joiner, dialog: DialogState, invite: ServerTrans
     request = invite.request
     if call.pickup is not None:
         return 486  # somebody is just picking it up
-    if not joiner.agent or not may_pick_up(call.services, joiner, call.state, now):
+    if not may_pick_up(call.services, joiner, call.state, now):
         return 603
     at = description_in(request) if request is not None else None
     if at is None or request is None:
         return 488
     try:
-        answer = sdp.inactive(request.body[at])
+        answer = sdp.inactive(request.body[at], call.services.stack.token().encode())
     except sdp.SdpError:
         return 488
     Pickup(call, joiner, dialog, invite.flow).take(invite, answer, now)

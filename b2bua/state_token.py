@@ -17,7 +17,7 @@ from json.encoder import encode_basestring_ascii as _json
 from typing import Any, Final, NamedTuple, cast
 
 from b2bua import device_leg_state
-from b2bua.device_leg_state import DeviceLegState
+from b2bua.device_leg_state import DeviceLegState, PickupState
 from heartbeat.mac import is_mac_of, mac_of
 
 VERSION: Final = "1"
@@ -74,6 +74,8 @@ class CallState(NamedTuple):
     """The line whose forwarding led to the present target."""
     device_leg: DeviceLegState | None = None
     """The leg with one of the servers' own lines, once it is answered."""
+    pickup: PickupState | None = None
+    """While the call rings: the party on an own line that is picking it up."""
 
 
 class TokenError(ValueError):
@@ -96,9 +98,15 @@ def sign(state: CallState, key: bytes) -> str:
     """The token for a state, of at most ``LONGEST`` bytes. Takes some 5 µs.
 
     If it would be longer, the last targets of the plan are left out, then numbers are cut. With a device leg it has
-    at most ``LONGEST_WITH_DEVICE_LEG`` bytes; if it would be longer, that leg is left out.
+    at most ``LONGEST_WITH_DEVICE_LEG`` bytes; if it would be longer, the party that is picking the call up is left
+    out, then that leg.
     """
     token = _signed(state, state.plan, key)
+    if state.pickup is not None:
+        if len(token) <= LONGEST_WITH_DEVICE_LEG:
+            return token
+        state = state._replace(pickup=None)
+        token = _signed(state, state.plan, key)
     if state.device_leg is not None:
         if len(token) <= LONGEST_WITH_DEVICE_LEG:
             return token
@@ -130,10 +138,14 @@ def _signed(state: CallState, plan: str, key: bytes) -> str:
 
 def _rest(state: CallState) -> str:
     """The trailing members, which few calls have."""
-    if state.device_leg is not None:
+    leg, pickup = state.device_leg, state.pickup
+    if leg is not None or pickup is not None:
+        own = device_leg_state.encode(leg) if leg is not None else "null"
+        if pickup is not None:
+            own += f",[{_json(pickup.line)},{_json(pickup.number)},{device_leg_state.encode(pickup.leg)}]"
         return (
             f",{_json(state.dialled)},{_json(state.part)},{_json(state.transferred_by)},{_json(state.forwarded_by)}"
-            f",{device_leg_state.encode(state.device_leg)}"
+            f",{own}"
         )
     if state.transferred_by or state.forwarded_by:
         forwarded = f",{_json(state.forwarded_by)}" if state.forwarded_by else ""
@@ -155,7 +167,9 @@ def read(token: str, keys: Sequence[bytes]) -> CallState:
         counter, call_id, payload = rest.split(".")
         values = cast(list[Any], json.loads(urlsafe_b64decode(payload)))
         state = _restored(call_id, int(counter), *values[:15], tuple(values[15]), *values[16:20])
-        return state if len(values) < 21 else state._replace(device_leg=_device_leg(values[20]))
+        if len(values) < 21:
+            return state
+        return state._replace(device_leg=_device_leg(values[20]), pickup=_pickup(values[21:22]))
     except (ValueError, TypeError, LookupError):
         raise TokenError("the state token is signed, but what is in it cannot be read") from None
 
@@ -172,6 +186,12 @@ def _device_leg(values: Any) -> DeviceLegState | None:
         return device_leg_state.decode(values)
     except (ValueError, TypeError, LookupError):
         return None
+
+
+def _pickup(values: list[Any]) -> PickupState | None:
+    """The party that is picking the call up; one that cannot be read is lost, and not the call."""
+    leg = _device_leg(values[0][2]) if values and isinstance(values[0], list) and len(values[0]) == 3 else None
+    return None if leg is None else PickupState(str(values[0][0]), str(values[0][1]), leg)
 
 
 def named(token: str) -> tuple[str, int]:

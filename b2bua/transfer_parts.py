@@ -106,7 +106,7 @@ def _take_leg(call: Call, other: Call, target: InviteUsage) -> None:
         return
     other.device_legs = {leg: one for leg, one in other.device_legs.items() if leg is not target}
     call.device_legs = {**call.device_legs, target: device_leg}
-    device_leg.bridge = call.bridge
+    device_leg.bridge = device_leg.holder = call.bridge
 
 
 def call_of(leg: InviteUsage) -> Call | None:

@@ -7,18 +7,22 @@ The device is sent nothing before its leg is restored. Then it gets a target ref
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from b2bua.call import Call, CallServices, longest_of
 from b2bua.device_leg import DeviceLeg, resume
-from b2bua.device_leg_state import resumed
+from b2bua.device_leg_state import PickupState, resumed
 from b2bua.state_token import CallState
 from b2bua.takeover.records import DialogReport
 from sip.actions import Flow
 from sip.header_policy import DEVICE_HOP, crossing
+from sip.invite import InviteUsage
 from sip.packages.line_dialog import ACK_PENDING, request_of
 from sip.transaction import ClientTransaction
 from sip.wire.message import Request, Response, parse
+
+logger = logging.getLogger(__name__)
 
 FORMER: Final = "its other side was a line of the former server"
 ACK_AGAIN: Final = 5.0
@@ -87,6 +91,27 @@ def offer_again(call: Call, told: DialogReport, now: float) -> None:
     made.offer(transaction, request, now)
     call.request = opening or services.own_lines.caller_identity.believed(line, request)
     stack.call_ids.join(call.id, leg_state.dialog.call_id, line, line)
+
+
+def reached(services: CallServices, told: PickupState, now: float) -> Flow | None:
+    """The flow by which this server reaches a party on an own line that was picking a call up under a former server;
+    None where it cannot."""
+    flow = services.own_lines.former.way_back(told.line, told.leg, now)
+    if isinstance(flow, str):
+        logger.info("who was picking a call up at %s is lost: %s", told.line, flow)
+        return None
+    return flow
+
+
+def hang_up(services: CallServices, told: PickupState | None, reason: str, now: float) -> None:
+    """Send BYE to a party on an own line that was picking a call up under a former server."""
+    device = services.own_lines.device(told.line) if told is not None else None
+    if told is not None and device is not None and (flow := reached(services, told, now)) is not None:
+        dialog = resumed(told.leg.dialog, 0.0)
+        leg = InviteUsage(
+            services.stack, services.discarded, flow, dialog, True, reach=device.reach, digest=device.digest
+        )
+        services.discarded.hang_up(leg, reason, now)
 
 
 class CallOff:

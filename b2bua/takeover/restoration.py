@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 
 from b2bua.agents import Agents
 from b2bua.call import Call, CallServices, cancel
+from b2bua.device_leg import resume
+from b2bua.device_leg_state import resumed
 from b2bua.media_seen import seen_in_report
 from b2bua.pickup import GONE, Joiner, Pickup, picks_up
 from b2bua.plan import Plan
@@ -396,7 +398,8 @@ class LateAck:
 def _make_call(machine: Restorations, one: Restoration, told: CallReport, now: float) -> None:
     services, state = machine.services, told.state
     assert state is not None
-    state = state._replace(epochs=(*state.epochs, services.records.epoch))
+    device_leg_recovery.hang_up(services, state.pickup, COMPLETED_ELSEWHERE, now)
+    state = state._replace(epochs=(*state.epochs, services.records.epoch), pickup=None)
     wall_offset = wall_offset_of(state, told.records, services.records.wall_offset)
     call = one.call = Call(services, state, wall_offset, phase_of(bool(state.answered)), restored=True)
     services.calls[call.id] = call
@@ -510,6 +513,9 @@ def _repeat_answered(
     assert answered is not None
     plan, admit = subject
     dialog = answered.dialog.export()._replace(remote_tag="", route_set=())
+    newest = machine.state_of(machine.index.of_call(call.id))
+    if newest is not None and newest.counter > call.state.counter:
+        device_leg_recovery.hang_up(machine.services, newest.pickup, COMPLETED_ELSEWHERE, now)
     admit(now)
     call.give_line(call.state.callee_line)
     call.bridge.step(OFFERED_AGAIN, answered, None, None, now)
@@ -525,6 +531,7 @@ def _repeat(machine: Restorations, one: Restoration, subject: tuple[CallState, D
     call = one.call
     assert call is not None
     _drop_told(machine, call, attempt)
+    _pick_up_from_own_line(machine, call, now)
     plan = machine.plan_of(former)
     if plan is None:
         call.start(now)
@@ -554,14 +561,16 @@ def _route(machine: Restorations, one: Restoration, former: CallState | None, no
     assert call is not None
     _drop_told(machine, call, None)
     device_leg_recovery.call_off(machine.services, former, now)
+    _pick_up_from_own_line(machine, call, now)
     plan = machine.plan_of(former)
+    call.plan = plan
+    go_on = call.start if plan is None else call.dial
     if call.cancelled is not None:
         cancel(call, call.cancelled, now)
-    elif plan is None:
-        call.start(now)
+    elif call.pickup is not None:
+        call.pickup.instead = go_on
     else:
-        call.plan = plan
-        call.dial(now)
+        go_on(now)
 
 
 def _write_record(machine: Restorations, one: Restoration, told: CallReport, now: float) -> None:
@@ -569,6 +578,8 @@ def _write_record(machine: Restorations, one: Restoration, told: CallReport, now
     for each in ended:
         machine.index.remove(each)
     device_leg_recovery.call_off(machine.services, state, now)
+    if state is not None:
+        device_leg_recovery.hang_up(machine.services, state.pickup, GONE, now)
     if state is not None and state.part:
         last = [each for each in ended if each.call_id in (state.caller_dialog, state.callee_dialog)]
         for each in ended:
@@ -610,6 +621,8 @@ def _cancel_attempts(machine: Restorations, one: Restoration, told: CallReport, 
         records.write(state, wall_offset, 487, "caller", now, "the caller is gone")
     for each in ringing:
         orphaned_calls.cancel(machine.services, machine.agents, each, now)
+    if state is not None:
+        device_leg_recovery.hang_up(machine.services, state.pickup, GONE, now)
     for each in told.records:
         if _picks_up(state, each):
             _hang_up(machine, each, GONE, now)
@@ -760,6 +773,23 @@ def _pick_up(machine: Restorations, call: Call, told: DialogReport, now: float) 
     pickup = Pickup(call, joiner, dialog, flow, True)
     if told.ack_awaited:
         pickup.leg.ack.expect(told.record.ack.cseq)
+    pickup.go_on(now)
+
+
+def _pick_up_from_own_line(machine: Restorations, call: Call, now: float) -> None:
+    """Go on with a pickup that a party on an own line had begun under a former server, from the call's token. The
+    re-INVITE with the caller's offer also tells its device where its call is now."""
+    told = call.state.pickup
+    if told is None or call.pickup is not None:
+        return
+    call.update(pickup=None)
+    flow = device_leg_recovery.reached(machine.services, told, now)
+    if flow is None:
+        return
+    joiner = Joiner(told.line, "", told.leg.dialog.call_id, told.number)
+    pickup = Pickup(call, joiner, resumed(told.leg.dialog, 0.0), flow, True)
+    assert pickup.device_leg is not None
+    resume(pickup.device_leg, told.leg, b"", b"", 0.0, now)
     pickup.go_on(now)
 
 

@@ -8,7 +8,9 @@ raises `SdpError`, whose text is a sentence, and no other error.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import blake2b, blake2s
 from typing import Literal, NamedTuple
 
 from sip.wire.errors import SipError
@@ -206,6 +208,19 @@ _MID = re.compile(rb"^a=mid:([^\s]+)[ \t]*\r?$", re.MULTILINE)
 _GROUP = re.compile(rb"^(a=group:[^ \r\n]+)((?: +[^ \r\n]+)*)", re.MULTILINE)
 _KEPT_WHEN_REFUSED = (b"m=", b"a=mid:")
 _KEPT_WHEN_INACTIVE = (b"a=rtpmap:", b"a=fmtp:", b"a=mid:")
+_CRYPTO = re.compile(rb"a=crypto:(\d{1,9})[ \t]+(\S+)[ \t]")
+_KEY_OCTETS = {
+    b"AES_CM_128_HMAC_SHA1_80": 30,
+    b"AES_CM_128_HMAC_SHA1_32": 30,
+    b"F8_128_HMAC_SHA1_80": 30,
+    b"AES_192_CM_HMAC_SHA1_80": 38,
+    b"AES_192_CM_HMAC_SHA1_32": 38,
+    b"AES_256_CM_HMAC_SHA1_80": 46,
+    b"AES_256_CM_HMAC_SHA1_32": 46,
+    b"AEAD_AES_128_GCM": 28,
+    b"AEAD_AES_256_GCM": 44,
+}
+"""Master key and salt of each suite (RFC 4568 section 6.2, RFC 6188 section 4, RFC 7714 section 14.2)."""
 
 
 def endpoints(body: bytes) -> list[MediaAddress]:
@@ -253,24 +268,60 @@ def refused(body: bytes) -> bytes:
         return b""
 
 
-def inactive(offer: bytes) -> bytes:
-    """An answer (RFC 3264 section 6) that starts no media: unencrypted RTP is ``inactive`` with all offered formats,
-    other media is refused. Raises `SdpError`, also when no unencrypted RTP is offered."""
-    _, parts = sections(offer)
-    answered, flows = [], False
-    for part in parts:
+def inactive(offer: bytes, secret: bytes = b"") -> bytes:
+    """An answer (RFC 3264 section 6) that starts no media: RTP is ``inactive`` with all offered formats, other media
+    is refused. Raises `SdpError`, also when no RTP is offered that it can accept.
+
+    Without ``secret`` only unencrypted RTP is accepted. With it, some random bytes, also RTP with keys by SDES or
+    DTLS: keys, fingerprint and ICE credentials of the answer are derived from it. Nobody can use them, which does no
+    harm until a later offer replaces them.
+    """
+    head, parts = sections(offer)
+    answered: list[bytes] = []
+    flows, dtls = False, []
+    for index, part in enumerate(parts):
         media = _media(part)
-        if int(media[2]) != 0 and media[4].upper() in (b"RTP/AVP", b"RTP/AVPF"):
-            flows = True
-            kept = [line for line in _LINE.findall(part) if line.startswith(_KEPT_WHEN_INACTIVE)]
-            named = b"m=%b 9 %b%b" % (media[1], media[4], media[5].rstrip())
-            answered += [named, *kept, b"a=inactive"]
-        else:
+        more = _accepted(head, part, media[4].upper(), secret and b"%d %b" % (index, secret))
+        if int(media[2]) == 0 or more is None:
             answered += _LINE.findall(_refused(part, media))
+            continue
+        flows = True
+        kept = [line for line in _LINE.findall(part) if line.startswith(_KEPT_WHEN_INACTIVE)]
+        if any(line.startswith(b"a=fingerprint") for line in more):
+            dtls += _MID.findall(part)
+        answered += [b"m=%b 9 %b%b" % (media[1], media[4], media[5].rstrip()), *kept, *more, b"a=inactive"]
     if not flows:
-        raise SdpError("the description offers no plain RTP")
-    head = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
-    return head + b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in answered)
+        raise SdpError("no RTP is offered that can be accepted" if secret else "no unencrypted RTP is offered")
+    first = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
+    if dtls and any(name == b"a=group:BUNDLE" for name, _ in _GROUP.findall(head)):  # RFC 9143 section 7.3
+        first += b"a=group:BUNDLE %b\r\n" % b" ".join(dtls)
+    return first + b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in answered)
+
+
+def _accepted(head: bytes, part: bytes, proto: bytes, secret: bytes) -> list[bytes] | None:
+    """The lines that an answer to that section needs besides its formats; None if it cannot be accepted."""
+    if proto in (b"RTP/AVP", b"RTP/AVPF"):
+        return []
+    if not secret or not proto.endswith((b"RTP/SAVP", b"RTP/SAVPF")):
+        return None
+    said = _LINE.findall(head) + _LINE.findall(part)
+    if any(line.startswith(b"a=fingerprint:") for line in said):
+        passive = any(line.startswith(b"a=setup:passive") for line in said)
+        digest = blake2s(secret, digest_size=32).digest().hex(":").upper()
+        lines = [b"a=setup:active" if passive else b"a=setup:passive"]  # RFC 8842 section 5.3
+        lines.append(b"a=fingerprint:sha-256 " + digest.encode())
+        if any(line.startswith(b"a=ice-ufrag:") for line in said):
+            name = blake2s(secret, digest_size=16, person=b"ice").hexdigest().encode()
+            lines += [b"a=ice-ufrag:" + name[:8], b"a=ice-pwd:" + name[8:]]
+        return [*lines, *(line for line in said if line.startswith(b"a=rtcp-mux"))]
+    if not proto.startswith(b"RTP/"):
+        return None
+    for line in said:
+        # RFC 4568 section 5.1.2: one of the offered suites, with its tag and a key of ours
+        if (crypto := _CRYPTO.match(line)) is not None and (octets := _KEY_OCTETS.get(crypto[2].upper())):
+            key = b64encode(blake2b(secret, digest_size=octets).digest())
+            return [b"a=crypto:%b %b inline:%b" % (crypto[1], crypto[2], key)]
+    return None
 
 
 def count(body: bytes) -> int:

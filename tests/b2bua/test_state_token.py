@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from b2bua.call_state import changed
-from b2bua.device_leg_state import JUMP, DeviceLegState, Timer, described, sections_of
+from b2bua.device_leg_state import JUMP, DeviceLegState, PickupState, Timer, described, sections_of
 from b2bua.state_token import (
     LONGEST,
     LONGEST_BRANCH,
@@ -246,6 +246,15 @@ def test_the_leg_of_a_trunk_is_in_the_token_and_costs_what_wire_md_says() -> Non
     for routes in (0, 1, 4):
         token = sign(answered._replace(device_leg=device_leg(routes=routes)), KEY)
         assert len(token) <= LONGEST_WITH_DEVICE_LEG and read(token, [KEY]).device_leg == device_leg(routes=routes)
+
+
+def test_who_is_picking_the_call_up_behind_a_trunk_is_in_the_token_where_there_is_room() -> None:
+    picked = STATE._replace(pickup=PickupState("hall/1", "660", device_leg()))
+    assert read(sign(picked, KEY), [KEY]) == picked
+    both = picked._replace(device_leg=device_leg("192.0.2.78"))
+    assert read(sign(both, KEY), [KEY]) == both
+    token = sign(both._replace(pickup=PickupState("hall/1", "660", device_leg(routes=20))), KEY)
+    assert len(token) <= LONGEST_WITH_DEVICE_LEG and read(token, [KEY]) == both._replace(pickup=None)
 
 
 @pytest.mark.parametrize("called", ["", "CANCEL sip:x SIP/2.0"])

@@ -343,6 +343,34 @@ def test_a_side_that_changes_to_what_the_other_understands_needs_no_gateway() ->
     assert gateway.legs.in_use == 0
 
 
+def test_a_page_that_picks_up_what_a_phone_calls_gets_the_gateway() -> None:
+    """The servers answer it with a session at rest, and offer it then what the caller has offered."""
+    gateway = Gateway()
+    fixture = served(gateway)
+    to = "<sip:1002@paris>"
+    lines = [TYPE, bearer(fixture), "Replaces: 7@h;to-tag=1;from-tag=pickup"]
+    says(fixture, "INVITE", "sip:1002@paris", lines, page(), call_id="out", to=to)
+    fixture.take(100, BROWSER)
+    invite = fixture.m1.take("INVITE")
+    assert media(invite.body) == media(page())
+    fixture.m1.reply(invite, 200, [TYPE], sdp.inactive(invite.body, b"chance"))
+    rests = fixture.take(200, BROWSER)
+    assert b"a=inactive" in rests.body and not gateway.hears()
+    says(fixture, "ACK", "sip:127.0.0.11", [], call_id="out", to=f"{to};tag={rests.to_tag}")
+    fixture.m1.take("ACK")
+    fixture.m1.request(
+        "INVITE", "sip:gw1", body=PHONE, call_id=invite.call_id, from_tag="srvtag", to_tag=invite.from_tag,
+        origin="gw1;z9hG4bKo;600",
+    )  # fmt: skip
+    fixture.m1.take(100)
+    offer = fixture.take("INVITE", BROWSER)
+    assert b"a=setup:actpass" in offer.body and b"a=ice-ufrag:uf0x\r\n" in offer.body
+    assert media(offer.body)[0].split()[2] == "UDP/TLS/RTP/SAVPF"
+    ok = answers(fixture, offer, answer())
+    assert media(ok.body)[0].split()[2] == "RTP/AVP"
+    assert gateway.session.controlling and gateway.session.browser.fingerprints
+
+
 def test_one_that_refuses_such_a_change_keeps_its_gateway() -> None:
     gateway = Gateway()
     fixture = served(gateway)

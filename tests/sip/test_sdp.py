@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -377,6 +379,74 @@ def test_an_answer_by_which_nothing_flows_yet_refuses_what_is_no_plain_rtp() -> 
         sdp.inactive(offer.replace(b"m=audio 4000", b"m=audio 0"))
 
 
+SECURED = (
+    b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\na=group:BUNDLE a v d\r\n"
+    b"%bm=audio 4000 %b 8\r\na=mid:a\r\n%ba=sendrecv\r\n"
+)
+KEY = b"WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"
+
+
+@pytest.mark.parametrize(
+    ("proto", "head", "lines", "answered"),
+    [
+        (
+            "RTP/SAVP",
+            b"",
+            b"a=crypto:1 UNKNOWN inline:" + KEY + b"\r\na=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:" + KEY + b"\r\n",
+            [r"a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:[A-Za-z0-9+/]{40}"],
+        ),
+        (
+            "RTP/SAVPF",
+            b"",
+            b"a=crypto:7 AEAD_AES_256_GCM inline:" + KEY + b"|2^31\r\n",
+            [r"a=crypto:7 AEAD_AES_256_GCM inline:[A-Za-z0-9+/]{59}="],
+        ),
+        (
+            "UDP/TLS/RTP/SAVPF",
+            b"",
+            b"a=setup:actpass\r\na=fingerprint:sha-256 AA\r\na=ice-ufrag:abcd\r\na=ice-pwd:efgh\r\na=rtcp-mux\r\n",
+            [
+                "a=setup:passive",
+                r"a=fingerprint:sha-256 ([0-9A-F]{2}:){31}[0-9A-F]{2}",
+                "a=ice-ufrag:[0-9a-f]{8}",
+                "a=ice-pwd:[0-9a-f]{24}",
+                "a=rtcp-mux",
+            ],
+        ),
+        (
+            "UDP/TLS/RTP/SAVP",
+            b"a=fingerprint:sha-256 AA\r\na=setup:passive\r\n",
+            b"",
+            ["a=setup:active", r"a=fingerprint:sha-256 ([0-9A-F]{2}:){31}[0-9A-F]{2}"],
+        ),
+        ("RTP/SAVP", b"", b"", None),
+        ("RTP/SAVP", b"", b"a=key-mgmt:mikey AQAFgM0X\r\n", None),
+        ("UDP/TLS/RTP/SAVP", b"", b"", None),
+        ("UDP/TLS/RTP/SAVP", b"", b"a=crypto:1 AES_CM_128_HMAC_SHA1_32 inline:" + KEY + b"\r\n", None),
+        ("udptl", b"", b"a=fingerprint:sha-256 AA\r\n", None),
+    ],
+)
+def test_secured_media_is_at_rest_with_keys_that_nobody_has(
+    proto: str, head: bytes, lines: bytes, answered: list[str] | None
+) -> None:
+    offer = SECURED % (head, proto.encode(), lines)
+    with pytest.raises(SdpError):
+        sdp.inactive(offer)
+    if answered is None:
+        with pytest.raises(SdpError):
+            sdp.inactive(offer, b"chance")
+        return
+    answer = sdp.inactive(offer, b"chance").decode()
+    assert sdp.direction(answer.encode()) == "inactive" and KEY.decode() not in answer
+    start, _, section = answer.partition("m=")
+    assert ("a=group:BUNDLE a\r\n" in start) is ("fingerprint" in section)
+    first, mid, *rest = section.split("\r\n")
+    assert (first, mid, rest[-2:]) == (f"audio 9 {proto} 8", "a=mid:a", ["a=inactive", ""])
+    assert len(rest) == len(answered) + 2
+    assert all(re.fullmatch(wanted, line) for wanted, line in zip(answered, rest, strict=False)), rest
+    assert sdp.inactive(offer, b"another").decode() != answer
+
+
 def test_a_carriage_return_in_what_is_refused_begins_no_section() -> None:
     head = b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nt=0 0\r\n"
     offer = head + b"m=audio 4 RTP/AVP 0\r\nm=image 5 udptl t38\rm=video 6 x y\r\n"
@@ -386,7 +456,7 @@ def test_a_carriage_return_in_what_is_refused_begins_no_section() -> None:
 @given(st.binary(max_size=300))
 def test_an_answer_to_anything_can_be_read(body: bytes) -> None:
     try:
-        answer = sdp.inactive(b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nm=audio 4 RTP/AVP 0\r\n" + body)
+        answer = sdp.inactive(b"v=0\r\no=a 1 1 IN IP4 192.0.2.1\r\ns=x\r\nm=audio 4 RTP/AVP 0\r\n" + body, b"chance")
     except SdpError:
         return
     assert len(sdp.endpoints(answer)) >= 1 and sdp.direction(answer) == "inactive"

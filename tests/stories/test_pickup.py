@@ -15,6 +15,7 @@ from tests.stories.test_messages import said
 from tests.stories.test_stories import begun, part, serve
 from tests.stories.test_subscriptions import watch
 from tests.stories.test_transfers import Heard
+from tests.stories.test_trunk_subscriptions import OWNED
 from tests.world import AFTER, BEFORE, KILL, MOMENTS, PARTLY, RESET, Crash, method_of
 
 WHO = ("west", "wanda", "xaver", "yvo", "anna")
@@ -221,3 +222,56 @@ def test_it_is_picked_up_whatever_dies(node: str, how: str, index: int, moment: 
     assert (caller.state, second.state, ringing.state) == (TALKING, TALKING, ENDED), town.world.ladder(80, True)
     serve(town, caller, second, ("west", "wanda"))
     part(town, "wanda", second, caller, ["answered"])
+
+
+OWN_DEATHS = (
+    (None, ""),
+    (0, AFTER),
+    *((index, moment) for index in range(1, 5) for moment in MOMENTS),
+)
+
+
+@pytest.mark.parametrize(("dies", "moment"), OWN_DEATHS)
+def test_a_telephone_behind_a_trunk_of_the_servers_picks_up(dies: int | None, moment: str) -> None:
+    town = own_town()
+    caller, ringing = rings(town)
+    crash = Crash("m1", -1 if dies is None else dies, moment, _of_calls)
+    if dies is not None:
+        town.world.crashes.append(crash)
+    second = picked(town, "voice", named(town, "voice"), 12.0)
+    assert dies is None or crash.happened_at is not None
+    assert (caller.state, second.state, ringing.state) == (TALKING, TALKING, ENDED), town.world.ladder(80, True)
+    serve(town, caller, second, ("west", "voice"))
+    part(town, "voice", second, caller, ["answered"])
+    assert (town.cdrs[0].callee_line, town.cdrs[0].dialled) == ("voice", "1007")
+
+
+def own_town() -> SiteSimulation:
+    """Voice is behind a trunk of the servers, and has a lamp for xaver."""
+    town = town_with_own_trunk(("west", "east", "voice", "wanda", "xaver"), more=OWNED)
+    watch(town, "voice", "1007", "dialog")
+    town.policy("xaver", Policy())
+    return town
+
+
+@pytest.mark.parametrize(("caller_line", "moment"), [("west", BEFORE), ("west", PARTLY), ("east", AFTER)])
+def test_and_where_it_cannot_go_on_the_call_rings_on(caller_line: str, moment: str) -> None:
+    """The server dies at the INVITE itself: nobody heard of that, or the caller has no agent that could be told."""
+    town = own_town()
+    caller, ringing = rings(town, caller_line)
+    crash = Crash("m1", 0, moment, _of_calls)
+    town.world.crashes.append(crash)
+    second = picked(town, "voice", named(town, "voice"), 6.0)
+    assert crash.happened_at is not None
+    assert (caller.state, ringing.state) == (CALLING, INCOMING), town.world.ladder(80, True)
+    town.do("xaver", "answer", ringing)
+    town.world.run(town.world.now + 2.0)
+    assert (caller.state, ringing.state) == (TALKING, TALKING), town.world.ladder(80, True)
+    if second.state is TALKING:
+        town.do("voice", "bye", second)
+    town.world.run(town.world.now + 40.0)
+    assert (caller.state, ringing.state, second.state) == (TALKING, TALKING, ENDED), town.world.ladder(80, True)
+    town.do("xaver", "bye", ringing)
+    town.world.run(town.world.now + 3.0)
+    assert caller.state is ENDED and len(town.cdrs) == 1
+    assert not any(town.calls_of(name) for name in ("s1", "gw1", "gw2"))
