@@ -12,7 +12,9 @@ from b2bua.pickup import Joiner
 from b2bua.replacement import UNDECIDED, Replacement
 from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from sip.device.identity import NOTHING, with_fields
 from sip.device.reliability import refused
+from sip.device.session_id import line_of, made
 from sip.device.session_timer import LEAST, asks_too_little
 from sip.dialog import bare_uri
 from sip.priority import priority_of
@@ -150,6 +152,9 @@ class Admission:
             stack.reply(transaction, status, now, reason, tag=stack.token())
             return
         caller = _caller(believed)
+        known = services.site.lines.get(line.partition("/")[0])
+        if not agent and known is not None and known.session_id:
+            believed = with_fields(believed, NOTHING, line_of(made(request.call_id), request))
         if "replaces" in request.first:
             joiner = Joiner(line, agent, request.call_id, caller)
             Replacement(services, self._replay.find, transaction, joiner, self._waiting, now).begin(now)
@@ -173,7 +178,7 @@ class Admission:
                 caller_agent=agent,
                 caller_dialog=request.call_id if agent else "",
                 started=now + records.wall_offset,
-                session_id=(request.get("session-id") or "")[:32],
+                session_id=(believed.get("session-id") or "")[:32],
                 epochs=(records.epoch,),
             ),
             records.wall_offset,

@@ -18,6 +18,7 @@ from sip.device.header_rules import ruled
 from sip.device.identity import AS_IT_IS, POLICY_FIELDS, IdentityPolicy, Numbers, asserted_to_device
 from sip.device.reliability import SUPPORTED, Reliability, answers_reliably, asking, is_reliable
 from sip.device.session import REFRESH, DeviceSession, TimerSettings
+from sip.device.session_id import learned, line_of, made
 from sip.device.session_timer import SessionTimer, allows_update
 from sip.dialog import DialogState, dialog_key
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left
@@ -56,6 +57,7 @@ class DeviceLeg:
         "leg",
         "refresh_pending",
         "session",
+        "session_id",
         "takes_update",
     )
 
@@ -69,11 +71,13 @@ class DeviceLeg:
         timer: TimerSettings | None,
         reliable: Reliability,
         transfer: str,
+        names_session: bool,
         flow: Flow,
         state: DialogState,
         established: bool = False,
     ) -> None:
-        """``timer``, ``reliable`` and ``transfer`` are settings of the line; ``established`` as in `InviteUsage`."""
+        """``timer``, ``reliable``, ``transfer`` and ``names_session`` (``session_id``) are settings of the line;
+        ``established`` as in `InviteUsage`."""
         self.bridge = bridge
         self.holder: LegHolder = bridge
         """What is told of what happens on the leg: the bridge, unless the leg is to join it later."""
@@ -90,6 +94,8 @@ class DeviceLeg:
         """The first INVITE to the device, while it may have to be sent again after a 422."""
         self._offered = False
         """Whether the last INVITE to the device had an offer."""
+        self.session_id = made(state.call_id) if names_session else ""
+        """The Session-ID of the device's messages that have none."""
         self.eager = False
         """Provisional responses may have to go to the device reliably, even if they arrive otherwise."""
         self.described: dict[str, Passed] = {}
@@ -110,6 +116,8 @@ class DeviceLeg:
         """Read from the device's INVITE what concerns its hop: session timer, UPDATE, reliable responses."""
         self.session.leg = self.leg
         self.session.calls(self._timer, request, now)
+        if self.session_id:
+            self.session_id = request.get("session-id") or self.session_id
         if "allow" in request.first:
             self.takes_update = allows_update(request, False)
         self.eager = "require" in request.first or self._reliable == "required"
@@ -121,9 +129,8 @@ class DeviceLeg:
         session = self.session
         session.leg = self.leg
         session.called(self._timer, now)
-        body, max_forwards = session.told(request), max_forwards_left(request)
+        body, max_forwards = self.told(request), max_forwards_left(request)
         self._again = uri, lines, body, max_forwards, within
-        self._offered = bool(body)
         self.bridge.invite(self.leg, uri, [*lines, *session.asking()], body, max_forwards, ring_for, now, within)
 
     def stop(self) -> None:
@@ -170,7 +177,10 @@ class DeviceLeg:
         return body
 
     def told(self, message: Message) -> bytes:
-        """Note the SDP in a message that is passed on to the device; returns the body for the device."""
+        """Note the SDP in a message that is passed on to the device, and its Session-ID; returns the body for the
+        device."""
+        if self.session_id:
+            self.session_id = learned(self.session_id, message)
         body = self.session.told(message) if message.body else b""
         if isinstance(message, Request):
             if message.method == "INVITE":
@@ -268,7 +278,7 @@ class DeviceLeg:
         elif asked is REFRESH:
             self.session.refreshed(leg, response, now)
         elif status >= 300:
-            if status == 422 and self.session.raised(leg, response) and self._once_more(asked, now):
+            if status == 422 and self.session.raised(leg, response) and _once_more(self, asked, now):
                 return
             self.session.offers.refuse()
             self.holder.answered(leg, transaction, response, now)
@@ -323,21 +333,6 @@ class DeviceLeg:
         if gone:
             self.session.gone(now)
 
-    def _once_more(self, asked: object, now: float) -> bool:
-        """Send an INVITE that got 422 again, with the interval asked for (RFC 4028 section 7.3); False: not
-        wanted."""
-        bridge, leg = self.bridge, self.leg
-        if asked is SETUP and self._again is not None:
-            uri, lines, body, max_forwards, within = self._again
-            leg.call(uri, [*lines, *self.session.asking()], body, now, SETUP, max_forwards, within)
-            return True
-        if isinstance(asked, ServerTransaction) and asked.open and asked.request is not None:
-            passage, call, request = bridge.passage, bridge.policy, asked.request
-            passed = passage.pass_on(call, CHANGED, asked.context, leg, request, False, now)
-            passage.send(call, leg, "INVITE", passed or Passed((), b""), asked, max_forwards_left(request), now)
-            return True
-        return False
-
     def hang_up(self, reason: str, status: int, now: float) -> None:
         """End the call on both sides, with ``reason`` as the Reason header."""
         self.holder.release(reason, now, "server", status)
@@ -361,6 +356,11 @@ def change(device_leg: DeviceLeg, request: Request, now: float) -> None:
     lines = [*ruled(identity.to_device_headers, [*crossing(request, DEVICE_HOP | hidden), *more])]
     lines += device_leg.session.asking()
     device_leg.leg.send("INVITE", lines, device_leg.told(request), now, None, max_forwards_left(request))
+
+
+def session_lines(device_leg: DeviceLeg, message: Message) -> tuple[str, ...]:
+    """The header line Session-ID for a message of a device that has none."""
+    return line_of(device_leg.session_id, message) if device_leg.session_id else ()
 
 
 def state_of(device_leg: DeviceLeg, stack: Stack) -> DeviceLegState | None:
@@ -416,6 +416,22 @@ def resume(
         session.timer = SessionTimer(told.interval, told.min_se, now)
         session.timer.ours, session.timer.by_update = told.ours, state.by_update
         session.arm(now)
+
+
+def _once_more(device_leg: DeviceLeg, asked: object, now: float) -> bool:
+    """Send an INVITE that got 422 again, with the interval asked for (RFC 4028 section 7.3); False: not
+    wanted."""
+    bridge, leg = device_leg.bridge, device_leg.leg
+    if asked is SETUP and device_leg._again is not None:
+        uri, lines, body, max_forwards, within = device_leg._again
+        leg.call(uri, [*lines, *device_leg.session.asking()], body, now, SETUP, max_forwards, within)
+        return True
+    if isinstance(asked, ServerTransaction) and asked.open and asked.request is not None:
+        passage, call, request = bridge.passage, bridge.policy, asked.request
+        passed = passage.pass_on(call, CHANGED, asked.context, leg, request, False, now)
+        passage.send(call, leg, "INVITE", passed or Passed((), b""), asked, max_forwards_left(request), now)
+        return True
+    return False
 
 
 def _updates(asked: ServerTransaction) -> bool:

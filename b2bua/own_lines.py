@@ -160,6 +160,7 @@ class OwnLines:
             settings.session_timer,
             settings.reliable,
             settings.transfer,
+            settings.session_id,
             flow,
             state,
             established,

@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from b2bua.call import Call, CallServices, device_leg_moved, wait_for, without_device_leg
 from b2bua.call_state import held_after
-from b2bua.device_leg import DeviceLeg
+from b2bua.device_leg import DeviceLeg, session_lines
 from b2bua.replacement import joined
 from b2bua.transfer import Ask
 from sip.b2b.bridge import (
@@ -311,6 +311,7 @@ def _crossed(
     if event is FAILED:
         return lines, message.body
     if here is not None:
+        lines += session_lines(here, message)
         message.body = here.heard(message)
     if there is None:
         return lines, message.body

@@ -22,7 +22,6 @@ from gateway_agent.reinvite_rollback import ReinviteRollback
 from gateway_agent.sdes import DeviceKeys
 from gateway_agent.server_side import PendingRequest, ServerRequest, ServerSide
 from gateway_agent.session_description import SessionDescription
-from gateway_agent.session_id import learned, line_of
 from gateway_agent.terminated_call import TerminatedCall
 from gateway_agent.webrtc.anchor import WebrtcAnchor
 from sip.b2b.bridge import ROUTING, Bridge, acknowledge
@@ -30,6 +29,7 @@ from sip.b2b.policy import LATER, Party, Passed, Policy
 from sip.device.header_rules import ruled
 from sip.device.identity import AS_IT_IS, POLICY_FIELDS, asserted_by_device, asserted_to_device
 from sip.device.session import REFRESH, SDP, DeviceSession
+from sip.device.session_id import learned, line_of
 from sip.header_policy import ALLOW, DEVICE_HOP, PASSED_METHODS, crossing
 from sip.invite import InviteUsage
 from sip.offer_answer import REMOTE_CHANGE, REMOTE_OFFER

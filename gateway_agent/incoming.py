@@ -7,13 +7,13 @@ from functools import lru_cache
 from gateway_agent.call import HOLD, Call, Setup
 from gateway_agent.deduplication import place_of
 from gateway_agent.line_state import SentInvite
-from gateway_agent.session_id import line_of, made
 from gateway_agent.transfer import naming_lines_to_servers
 from sip.b2b.policy import LATER, NOTHING, Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers
 from sip.device.reliability import across, answers_reliably, is_reliable
 from sip.device.session import SDP
+from sip.device.session_id import line_of, made
 from sip.dialog import DialogState, called_by
 from sip.header_policy import ALLOW, DEVICE_HOP, crossing, lines_of_body, max_forwards_left, passable_tag
 from sip.invite import InviteUsage

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from gateway_agent.call import Call, Setup, believed_of_device
 from gateway_agent.far_side import Target
-from gateway_agent.session_id import made
 from gateway_agent.transfer import naming_lines_to_device
 from sip.actions import Flow
 from sip.b2b.bridge import SETUP
@@ -15,6 +14,7 @@ from sip.b2b.policy import Passed
 from sip.device.header_rules import ruled
 from sip.device.identity import Numbers, to_device
 from sip.device.reliability import SUPPORTED, asking, is_reliable, marks
+from sip.device.session_id import made
 from sip.dialog import DialogState, called_by
 from sip.header_policy import DEVICE_HOP, crossing, max_forwards_left, passable_tag
 from sip.invite import InviteUsage

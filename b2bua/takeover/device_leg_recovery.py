@@ -16,6 +16,7 @@ from b2bua.device_leg_state import PickupState, resumed
 from b2bua.state_token import CallState
 from b2bua.takeover.records import DialogReport
 from sip.actions import Flow
+from sip.device.session_id import NIL
 from sip.header_policy import DEVICE_HOP, crossing
 from sip.invite import InviteUsage
 from sip.packages.line_dialog import ACK_PENDING, request_of
@@ -55,6 +56,8 @@ def recover(call: Call, told: DialogReport, now: float) -> DeviceLeg | str:
     lasted = now - (call.state.answered - call.wall_offset)
     made = services.own_lines.leg(line, bridge, flow, resumed(leg_state.dialog, lasted), True)
     resume(made, leg_state, record.sdp_sent, record.sdp_received, lasted, now)
+    if as_origin and made.session_id and call.state.session_id:
+        made.session_id = f"{call.state.session_id};remote={NIL}"
     services.stack.call_ids.join(call.id, leg_state.dialog.call_id, line, line)
     if leg_state.acknowledged:
         ack = parse(told.last_ack) if told.last_ack else None

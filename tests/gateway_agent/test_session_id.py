@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway_agent.session_id import NIL
+from sip.device.session_id import NIL
 from tests.gateway_agent.agent_fixture import SDP, AgentFixture
 
 MAKES = "session_id = true"
