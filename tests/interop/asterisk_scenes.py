@@ -451,7 +451,25 @@ class CarrierScene(AsteriskScene):
     peer = "Asterisk as carrier that we register with, 100rel required"
     role = "carrier"
     endpoint = "100rel=required\nmoh_passthrough=yes"
-    features = (*BASIC, *MORE[4:6], Feature("registration", is_registered))
+    features = (*BASIC, *MORE, Feature("registration", is_registered))
+
+
+class AsteriskByTcpScene(AsteriskScene):
+    peer = "Asterisk as PBX, by TCP"
+    transport = "tcp"
+    features = (
+        *BASIC[:3],  # a call that rings dies with its connection
+        *BASIC[8:],
+        *MORE[5:7],
+        MORE[9],
+        MORE[11],
+        Feature("qualify (OPTIONS by it)", is_qualified),
+    )
+    wide = True
+
+    def complaints(self) -> list[str]:
+        """It says so when it asks an agent that has not started yet."""
+        return [line for line in super().complaints() if "Broken pipe" not in line]
 
 
 class SecuredScene(AsteriskScene):

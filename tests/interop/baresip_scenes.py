@@ -7,7 +7,9 @@ import socket
 import subprocess
 from pathlib import Path
 
+from tests.certificates import Authority
 from tests.interop.played import WORDS
+from tests.interop.programs import secure_head
 from tests.interop.telephones import Telephone, TelephoneScene, TelephoneStage
 from tests.interop.unpacked import Unpacked, unpacked
 
@@ -116,11 +118,16 @@ class BaresipScene(TelephoneScene):
         return (said.stdout + said.stderr).split()[1].removeprefix("v")
 
     def telephone(self, stage: TelephoneStage) -> Telephone:
+        port = 5061 if self.by == "tls" else 5060
         account = (
             f"<sip:{stage.far_number}@interop.test;transport={self.by}>;auth_pass={WORDS['phone']};answermode=auto"
-            f';outbound="sip:{self.net}12:5060;transport={self.by}";regint=60\n'
+            f';outbound="sip:{self.net}12:{port};transport={self.by}";regint=60\n'
         )
-        return Baresip(self.directory / stage.far_number, stage.host, account)
+        return Baresip(self.directory / stage.far_number, stage.host, account, self.more())
+
+    def more(self) -> str:
+        """Lines of its configuration."""
+        return ""
 
 
 class BaresipByTcpScene(BaresipScene):
@@ -128,3 +135,23 @@ class BaresipByTcpScene(BaresipScene):
     by = "tcp"
     wide = True
     features = BaresipScene.features[1:3]
+
+
+class BaresipByTlsScene(BaresipScene):
+    """It believes the agent by its certificate, and proves itself by its password."""
+
+    peer = "baresip as phone, by TLS"
+    by = "tls"
+    wide = True
+    features = BaresipScene.features[1:4]  # new calls reach it again when it registers again: every 60 s
+
+    def __init__(self, directory: Path) -> None:
+        self.authority = Authority(directory / "site")
+        super().__init__(directory)
+        self.authority.issue("gw2", ["gw2.example"], addresses=[f"{self.net}12"])
+
+    def head(self) -> str:
+        return secure_head().replace(', clients = "required"', "")
+
+    def more(self) -> str:
+        return f"sip_cafile {self.authority.path}\n"

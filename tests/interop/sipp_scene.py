@@ -123,6 +123,18 @@ def early_bye(stage: SippStage) -> Iterator[None]:
     peer.wait()
 
 
+def answer_meets_cancel(stage: SippStage) -> Iterator[None]:
+    script = Script("race").hears("INVITE").answers("INVITE", 180).hears("CANCEL").answers("CANCEL", 200)
+    peer = stage.plays(script.answers("INVITE", 200, sdp=True).hears("ACK", "BYE").answers("BYE", 200))
+    call = stage.calls(stage.far_number)
+    until(lambda: stage.told("ringing", call), PATIENCE, "it does not ring")
+    yield
+    stage.does("cancel", call)
+    stage.ended(call)
+    assert call.status == 487, call.status
+    peer.wait()
+
+
 def forks(stage: SippStage) -> Iterator[None]:
     script = Script("forks").hears("INVITE").answers("INVITE", 180, tag="x").answers("INVITE", 183, sdp=True, tag="y")
     script.waits(4).answers("INVITE", 200, sdp=True, tag="y").hears("ACK").answers("INVITE", 200, sdp=True, tag="x")
@@ -182,6 +194,7 @@ class SippScene(Scene):
         Feature("a late ACK", late_ack),
         Feature("an ACK that never comes: BYE to both sides", lost_ack),
         Feature("BYE in an early dialog", early_bye),
+        Feature("CANCEL meets the answer: it is acknowledged and ended", answer_meets_cancel),
         Feature("two forks ring, both answer: the second is acknowledged and ended", forks),
         Feature("422: tried again with its Min-SE", interval_too_small),
         Feature("481 to a re-INVITE ends the call", dialog_is_gone),

@@ -10,8 +10,8 @@ import pytest
 
 from tests.interop import captured
 from tests.interop.asterisk_kinds import AsteriskByTlsScene, FaxScene, SessionTimerScene
-from tests.interop.asterisk_scenes import AsteriskScene, CarrierScene, SecuredScene
-from tests.interop.baresip_scenes import BaresipByTcpScene, BaresipScene
+from tests.interop.asterisk_scenes import AsteriskByTcpScene, AsteriskScene, CarrierScene, SecuredScene
+from tests.interop.baresip_scenes import BaresipByTcpScene, BaresipByTlsScene, BaresipScene
 from tests.interop.dispatcher_scene import DispatcherScene
 from tests.interop.dns_scene import DnsScene
 from tests.interop.far_scenes import ProxiesByTcpScene, ProxiesScene
@@ -27,6 +27,7 @@ SCENES: tuple[type[Scene], ...] = (
     AsteriskScene,
     CarrierScene,
     SecuredScene,
+    AsteriskByTcpScene,
     AsteriskByTlsScene,
     SessionTimerScene,
     FaxScene,
@@ -36,6 +37,7 @@ SCENES: tuple[type[Scene], ...] = (
     DispatcherScene,
     BaresipScene,
     BaresipByTcpScene,
+    BaresipByTlsScene,
     LinphoneScene,
     Pjsua2Scene,
     SippScene,
