@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 # (objects before a young collection, young ones before a middle one: never, middle ones before a full one: never)
 _THRESHOLDS: Final = (5_000, 2**31 - 1, 2**31 - 1)
-_INPUTS: Final = 1_000  # between two young collections; a message leaves some five objects
+_INPUTS: Final = 250  # between two young collections, of half a millisecond each; a message leaves some five objects
 _SHORTEST_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 _WORTH_IT: Final = 10_000  # objects found by a full collection; with fewer the interval is doubled

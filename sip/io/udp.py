@@ -31,7 +31,7 @@ _SO_TIMESTAMPNS: Final = 35  # Linux: the time at which the kernel received a da
 _TIMESPEC: Final = struct.Struct("=qq")  # seconds and nanoseconds
 _SAMPLED: Final = 0.02
 """Seconds between two measurements of how long a datagram has waited."""
-_MOST_AT_ONCE: Final = 32  # datagrams read at one wake-up, before answers are sent and other sockets served
+_MOST_AT_ONCE: Final = 4  # datagrams read at one wake-up: the answer to the first one waits for the last one
 _AT_ONCE_AGAIN: Final = 0.0002
 """Seconds: when woken again sooner, several datagrams are probably there. Otherwise a second read would most often
 only raise BlockingIOError."""

@@ -67,17 +67,17 @@ def test_young_objects_are_looked_at_by_the_number_of_inputs(garbage: GarbageCol
             for n in range(4_000):
                 held[n] = [n]  # one comes, one goes
         garbage.collect(0, now=1.0)
-        garbage.collect(999, now=1.0)
+        garbage.collect(249, now=1.0)
         assert not seen
         knot = Knot()
         gone = weakref.ref(knot)
         del knot
-        garbage.collect(1010, now=1.02)
+        garbage.collect(260, now=1.02)
         assert seen == [0, 0], "begun and ended"
         assert gone() is None
-        garbage.collect(2009, now=1.04)
+        garbage.collect(509, now=1.04)
         assert seen == [0, 0]
-        garbage.collect(2010, now=1.06)
+        garbage.collect(510, now=1.06)
         assert seen == [0, 0] * 2
     finally:
         gc.callbacks.remove(watch)

@@ -39,7 +39,7 @@ def test_datagrams_both_ways(factory: Factory, host: str) -> None:
             assert [data for data, _ in side.seen.received] == [b"%d" % number for number in range(100)]
             flow = side.seen.received[0][1]
             assert flow == Flow("udp", spec[4:], peer.getsockname()[:2])
-            assert side.seen.flushes < 100  # several datagrams in one batch
+            assert 25 <= side.seen.flushes < 100  # a few datagrams at once, and no more than four
             side.transport.send(Send(flow, b"answer"))
             assert await loop.sock_recv(peer, 100) == b"answer"
 
