@@ -12,6 +12,7 @@ from b2bua.pickup import Joiner
 from b2bua.replacement import UNDECIDED, Replacement
 from b2bua.routing import CallRequest
 from b2bua.state_token import MOST_CHARACTERS, CallState, call_id_of, origin_of
+from heartbeat.site.lines import LineSettings
 from sip.device.identity import NOTHING, with_fields
 from sip.device.reliability import refused
 from sip.device.session_id import line_of, made
@@ -72,7 +73,17 @@ class Admission:
             stack.respond_stateless(transaction, 503, NO_ROOM)
             return
         if agent:
-            self._admit(transaction, request, request, agent, line, now)
+            self._admit(transaction, request, request, agent, line, True, now)
+            return
+        # rules for headers may add a priority, so it is known only when they have been applied
+        priority_known_later = known.trust_priority and bool(
+            services.own_lines.caller_identity.policies[known.name].from_device_headers
+        )
+        try:
+            if not priority_known_later and self._is_refused_for_overload(transaction, request, known, now):
+                return
+        except SipError:
+            stack.reply(transaction, 404, now, tag=stack.token())
             return
 
         decided = waits = False
@@ -90,7 +101,7 @@ class Admission:
                 lines = NO_ROOM if status == 503 else ()
                 stack.reply(transaction, status, now, lines=lines, tag=stack.token())
             else:
-                self._admit(transaction, request, believed, "", line, now)
+                self._admit(transaction, request, believed, "", line, priority_known_later, now)
 
         try:
             services.own_lines.caller_identity.verify(known.name, request, verified, now)
@@ -104,6 +115,33 @@ class Admission:
             self._waiting.add(transaction)
             transaction.context = UNDECIDED
             stack.reply(transaction, 100, now)
+
+    def _is_refused_for_overload(
+        self, transaction: ServerTransaction, request: Request, line: LineSettings, now: float
+    ) -> bool:
+        """In overload, refuse an ordinary call of an own line before more work is done for it. Returns whether it was
+        refused. Raises :class:`SipError` when it is for no number."""
+        services, congestion = self.services, self.services.stack.congestion
+        if not congestion.share_at(now) or "replaces" in request.first:
+            return False
+        if services.router.has_priorities or line.priority or line.trust_priority:
+            called = user_of(f"sip:{services.own_lines.caller_identity.called(line.name, request)}@localhost")
+            if services.router.priority(CallRequest(line.name, called, "", priority_of(request))):
+                return False
+        if not congestion.refuses(now):
+            return False
+        self._refuse_for_overload(transaction, now)
+        return True
+
+    def _refuse_for_overload(self, transaction: ServerTransaction, now: float) -> None:
+        """Answer 503. On connections of agents a repeated INVITE must find the transaction (docs/wire.md)."""
+        stack = self.services.stack
+        stack.counters["congested"] += 1
+        lines = (f"Retry-After: {self._chance.randint(2, 10)}",)
+        if transaction.on_site_flow:
+            stack.reply(transaction, 503, now, lines=lines, tag=stack.token())
+        else:
+            stack.refuse_for_overload(transaction, 503, lines, now)
 
     def _refusal_after_wait(self, call_id: str, line: str, now: float) -> int:
         """The status that refuses an INVITE which has waited, if things have changed meanwhile; 0 for none."""
@@ -139,9 +177,17 @@ class Admission:
         self._waiting.clear()
 
     def _admit(
-        self, transaction: ServerTransaction, request: Request, believed: Request, agent: str, line: str, now: float
+        self,
+        transaction: ServerTransaction,
+        request: Request,
+        believed: Request,
+        agent: str,
+        line: str,
+        may_refuse: bool,
+        now: float,
     ) -> None:
-        """Accept an INVITE whose caller is verified. ``believed``: the INVITE in the site's form."""
+        """Accept an INVITE whose caller is verified. ``believed``: the INVITE in the site's form. ``may_refuse``: it
+        may still be refused because of overload."""
         services, stack = self.services, self.services.stack
         origin = agent or self.node
         call_id = call_id_of(origin, request.call_id)
@@ -159,12 +205,10 @@ class Admission:
             joiner = Joiner(line, agent, request.call_id, caller)
             Replacement(services, self._replay.find, transaction, joiner, self._waiting, now).begin(now)
             return
-        if stack.congestion.share_at(now) and not (agent and self._replay.is_expected(agent, call_id)):
+        if may_refuse and stack.congestion.share_at(now) and not (agent and self._replay.is_expected(agent, call_id)):
             attempt = CallRequest(line.partition("/")[0], called, caller, priority_of(believed))
             if not services.router.priority(attempt) and stack.congestion.refuses(now):
-                stack.counters["congested"] += 1
-                later = f"Retry-After: {self._chance.randint(2, 10)}"
-                stack.reply(transaction, 503, now, lines=(later,), tag=stack.token())
+                self._refuse_for_overload(transaction, now)
                 return
         records = services.records
         call = services.calls[call_id] = Call(

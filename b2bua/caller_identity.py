@@ -17,6 +17,7 @@ from sip.device.identity import (
     Numbers,
     asserted_by_device,
     asserted_to_device,
+    called_by_device,
     from_device,
     in_site_form,
     to_device,
@@ -55,6 +56,10 @@ class CallerIdentity:
         """The INVITE of a line in the site's form, in which an agent passes on those of its devices. Raises
         :class:`~sip.wire.errors.SipError`."""
         return self._believed(line, request, from_device(self.policies[line], request, self._realm))
+
+    def called(self, line: str, request: Request) -> str:
+        """The number that an INVITE of a line is for, escaped as in the site's form. Raises as `believed`."""
+        return called_by_device(self.policies[line], request)
 
     def _believed(self, line: str, request: Request, told: Numbers) -> Request:
         dropped = NOTHING if self._lines[line].trust_priority else FIELDS

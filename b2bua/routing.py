@@ -66,6 +66,8 @@ class Router:
         self._ordinary = capacity - math.ceil(capacity * reserve)
         self._numbers = {number: _own(line) for line in site.lines.values() for number in line.numbers}
         self._routes = _Routes(site)
+        self.has_priorities = any(route.priority for route in site.routes)
+        """Whether a call may have priority by the number that it is for."""
 
     def plan(self, attempt: CallRequest, load: Load, now: float) -> Plan | Refusal:
         """The lines to try for a new call."""

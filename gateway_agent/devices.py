@@ -209,7 +209,7 @@ class Devices:
             and stack.congestion.refuses(now)
         ):
             environment.counters["congested"] += 1
-            stack.respond_stateless(transaction, 503, (f"Retry-After: {environment.random.randint(2, 10)}",))
+            stack.refuse_for_overload(transaction, 503, (f"Retry-After: {environment.random.randint(2, 10)}",), now)
             return
         if environment.stir is None or line.settings.stir_verify is None:
             self._admit(transaction, line, told, now)

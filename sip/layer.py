@@ -93,6 +93,7 @@ class Stack:
         self.response = self.responder.response
         self.refuse = self.responder.refuse
         self.respond_stateless = self.responder.respond_stateless
+        self.refuse_for_overload = self.responder.refuse_for_overload
 
     def close(self, flow: Flow) -> None:
         """Close a stream."""

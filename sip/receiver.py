@@ -201,12 +201,12 @@ class Receiver:
         self._counters["garbage"] += 1
         self._bans.offend(flow, "unreadable", now)
 
+    def _admits(self, message: Message, flow: Flow, now: float) -> bool:
+        """Whether a message may be looked at, or comes by a flow on which the listener refuses it."""
+        return flow not in self._unauthenticated_flows or self._listener.admits(message, flow, now)
+
     def _respond(self, response: Response, flow: Flow, now: float) -> None:
-        if (
-            self._unauthenticated_flows
-            and flow in self._unauthenticated_flows
-            and not self._listener.admits(response, flow, now)
-        ):
+        if self._unauthenticated_flows and not self._admits(response, flow, now):
             return
         branch = response.branch
         method = response.cseq_method
@@ -219,11 +219,7 @@ class Receiver:
             transaction.receive(response, now)
 
     def _request(self, request: Request, flow: Flow, now: float) -> None:
-        if (
-            self._unauthenticated_flows
-            and flow in self._unauthenticated_flows
-            and not self._listener.admits(request, flow, now)
-        ):
+        if self._unauthenticated_flows and not self._admits(request, flow, now):
             return
         branch = request.branch
         method = request.method
@@ -242,6 +238,8 @@ class Receiver:
             if known.state != "accepted":
                 known.step(ACK, None, now)
                 return
+        elif self._responder.refused and self._responder.is_repeat_of_refused(key, flow, method, now):
+            return
         try:
             validate(request)
         except Malformed as error:

@@ -13,6 +13,7 @@ from sip.identifiers import Identifiers
 from sip.overload.address_limit import AddressLimit
 from sip.overload.admission import AdmissionControl
 from sip.overload.bans import Bans, Offence
+from sip.overload.refused_invites import RefusedInvites
 from sip.transaction import ServerTransaction
 from sip.wire.build import response_bytes
 from sip.wire.errors import SipError
@@ -35,7 +36,17 @@ _TRAILING: Final = " \t\r\n;"
 class Responder:
     """Answers with and without a transaction; the actions are appended to ``out``."""
 
-    __slots__ = ("_counters", "_identifiers", "_out", "admission", "bans", "now", "reconnect", "reply_limit")
+    __slots__ = (
+        "_counters",
+        "_identifiers",
+        "_out",
+        "admission",
+        "bans",
+        "now",
+        "reconnect",
+        "refused",
+        "reply_limit",
+    )
 
     def __init__(
         self, identifiers: Identifiers, out: list[Action], counters: Counter[str], bans: Bans | None = None
@@ -45,6 +56,7 @@ class Responder:
         self.admission = AdmissionControl()
         self.reply_limit = AddressLimit()
         self.bans = bans or Bans()
+        self.refused = RefusedInvites()
         self.reconnect: Callable[[Flow, str], Flow] = _as_it_is
         """Returns the stream for the response to a request with that Via, when the one that it came by is broken."""
         self._identifiers = identifiers
@@ -122,6 +134,30 @@ class Responder:
         reason = REASONS.get(status, "") if status != 400 else _phrase(because)
         tag = self._identifiers.tag_of(request.call_id)
         self._out.append(Send(flow, self.response(request, status, reason, lines, b"", tag)))
+
+    def refuse_for_overload(
+        self, transaction: ServerTransaction, status: int, lines: Iterable[str], now: float
+    ) -> None:
+        """Refuse an INVITE at the least cost; its repeats are refused as well (`RefusedInvites`)."""
+        transaction.terminate()
+        request = transaction.request
+        if request is None:
+            return
+        if transaction.flow.transport != "udp":
+            self.revive(transaction)
+        data = self.response(request, status, "", lines, b"", self._identifiers.tag_of(request.call_id))
+        self.refused.add(transaction.key, transaction.flow, data, now)
+        self._out.append(Send(transaction.flow, data))
+
+    def is_repeat_of_refused(self, key: str, flow: Flow, method: str, now: float) -> bool:
+        """Whether a request is a retransmission, which is answered again, or the ACK of an INVITE that was refused
+        for overload."""
+        if method not in ("INVITE", "ACK"):
+            return False
+        refused = self.refused.again(key, flow, method == "ACK", now)
+        if refused is not None and refused.answer:
+            self._out.append(Send(refused.flow, refused.answer))
+        return refused is not None
 
     def know(self, host: str, now: float) -> None:
         """A device at ``host`` was authenticated: raise the limit of responses to it."""

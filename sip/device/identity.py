@@ -125,9 +125,7 @@ class Party(NamedTuple):
 def from_device(policy: IdentityPolicy, request: Request, realm: str) -> Numbers:
     """The identities of a device's INVITE for the servers; ``realm`` is the site's. Raises :class:`Malformed`."""
     uri = _called(policy, request)
-    called = as_user(rewritten(policy.from_device_called, uri.dialled))
-    if not called:
-        raise Malformed("a Request-URI without a number")
+    called = _number(policy, uri)
     party = _who(request.from_untagged)
     dropped, more = asserted_by_device(policy, request, realm)
     if policy.caller_number:
@@ -138,6 +136,18 @@ def from_device(policy: IdentityPolicy, request: Request, realm: str) -> Numbers
         party = Party(party.display, rewritten(policy.from_device_caller, party.number), realm, party.carried)
     recipient = f"<sip:{called}@{bracketed(realm)}>"
     return Numbers(called, party.number, _from(party), recipient, uri.number_params, dropped, more)
+
+
+def called_by_device(policy: IdentityPolicy, request: Request) -> str:
+    """The number that a device's INVITE is for, as `Numbers.called`. Raises :class:`Malformed`."""
+    return _number(policy, _called(policy, request))
+
+
+def _number(policy: IdentityPolicy, uri: Uri) -> str:
+    called = as_user(rewritten(policy.from_device_called, uri.dialled))
+    if not called:
+        raise Malformed("a Request-URI without a number")
+    return called
 
 
 def _called(policy: IdentityPolicy, request: Request) -> Uri:

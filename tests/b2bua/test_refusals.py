@@ -187,6 +187,24 @@ def test_when_what_comes_waits_too_long_new_calls_get_503_and_urgent_ones_do_not
     assert fixture.bench.core.stack.congestion.refused >= 2
 
 
+def test_a_call_refused_for_want_of_time_is_refused_when_its_invite_comes_again() -> None:
+    fixture = TrunkFixture()
+    congested(fixture.bench)
+    peer, core = fixture.left, fixture.bench.core
+    for number in range(3):
+        peer.send(_raw("INVITE", f"c{number}"))
+    answers = [each for each in peer.others if isinstance(each, Response)]
+    refused = [each.call_id for each in answers if each.status == 503]
+    assert len(refused) >= 2
+    core.stack.congestion.share = 0.0
+    for call_id in refused:
+        peer.others.clear()
+        peer.send(_raw("INVITE", call_id))
+        assert statuses(peer) == [503]
+        peer.send(_raw("ACK", call_id).replace(f"{call_id}ACK", f"{call_id}INVITE"))
+    assert len(core.calls) == 3 - len(refused) == len(fixture.right.sides)
+
+
 @pytest.mark.parametrize(
     ("change", "lines"),
     [

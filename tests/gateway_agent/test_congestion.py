@@ -49,3 +49,15 @@ def test_urgent_calls_are_taken(trunk: str, text: str, lines: tuple[str, ...], t
     fixture = AgentFixture(trunk, text=text)
     congested(fixture)
     assert (503 not in calls(fixture, lines)) is taken
+
+
+def test_a_refused_invite_that_comes_again_is_refused_again() -> None:
+    fixture = AgentFixture()
+    congested(fixture)
+    fixture.request("INVITE", body=SDP, call_id="c0")  # of so many one is tried
+    for _ in range(5):
+        fixture.request("INVITE", body=SDP, call_id="c1", branch="z9hG4bKagain")
+        fixture.core.stack.congestion.share = 0.0
+    [answers] = fixture.inbox.values()
+    assert [one.status for one in answers if one.call_id == "c1"] == [503] * 5  # type: ignore[attr-defined]
+    assert fixture.core.counters["congested"] == 1

@@ -467,3 +467,25 @@ def test_each_message_is_noted_before_it_is_looked_at() -> None:
         (options, TCP, 4.0, False),
         (options, TCP, 5.0, False),
     ]
+
+
+def test_an_invite_refused_for_overload_keeps_no_transaction_and_its_repeat_gets_the_same_answer() -> None:
+    fixture = Fixture()
+    fixture.receiver.receive(message("INVITE"), UDP, 0.0)
+    [invite] = fixture.requests
+    fixture.responder.refuse_for_overload(invite, 503, ("Retry-After: 5",), 0.0)
+    assert not fixture.table.servers and not fixture.table.invites
+    [refusal] = [each.data for each in fixture.out if isinstance(each, Send)]
+    fixture.out.clear()
+    fixture.receiver.receive(message("INVITE"), UDP, 0.6)
+    assert fixture.requests == [invite]
+    assert [each.data for each in fixture.out if isinstance(each, Send)] == [refusal]
+    fixture.out.clear()
+    said = parse(refusal)
+    assert isinstance(said, Response) and (said.status, said.get("retry-after")) == (503, "5")
+    told = list(fixture.told)
+    fixture.receiver.receive(message("ACK", to=f"<sip:b@x>;tag={said.to_tag}"), UDP, 0.7)
+    fixture.receiver.receive(message("INVITE"), UDP, 0.8)  # was on its way
+    assert (fixture.told, fixture.out, fixture.requests) == (told, [], [invite])
+    fixture.receiver.receive(message("INVITE", branch="z9hG4bK2", cseq=2), UDP, 0.9)
+    assert len(fixture.requests) == 2, "tried again, it is a call like any other"
