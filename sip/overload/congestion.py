@@ -6,6 +6,10 @@ more. Therefore the *least* wait of each half second counts (as in CoDel, RFC 82
 fast and falls slowly, and does not change between two bounds (RFC 6357 section 5.2; loss-based as in RFC 7339 section
 6.1, but by the server itself). To refuse a call costs far less than to serve it, so that accepted calls are served in
 time.
+
+A share alone is too slow: until it has risen, and until what came meanwhile is read, all wait for so long that they
+are sent again, and what is accepted then has been given up. So in an overload whoever has waited for too long is
+refused in any case, and the share no longer rises once the wait falls.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ GRACE: Final = 5.0
 class Congestion:
     """The overload state of a process. Waits are counted by source, since of several queues the worst counts."""
 
-    __slots__ = ("_began", "_credit", "_least", "_quiet_until", "_since", "refused", "share", "wait")
+    __slots__ = ("_began", "_credit", "_least", "_now", "_quiet_until", "_since", "refused", "share", "wait")
 
     def __init__(self) -> None:
         self.share = 0.0
@@ -40,6 +44,8 @@ class Congestion:
         self.refused = 0
         """Calls refused since the start."""
         self._least: dict[str, float] = {}
+        self._now: dict[str, tuple[float, float]] = {}
+        """Source -> its last wait, and when that was."""
         self._began = 0.0
         """When the first input was read; 0: none yet."""
         self._since = 0.0
@@ -55,6 +61,7 @@ class Congestion:
             wait = now - self._began
         if now >= self._since + INTERVAL:
             self._judge(now)
+        self._now[source] = wait, now
         least = self._least.get(source)
         if least is None or wait < least:
             self._least[source] = wait
@@ -69,9 +76,10 @@ class Congestion:
         if now < self._quiet_until or self.share_at(now) <= 0.0:
             return False
         self._credit += self.share
-        if self._credit < 1.0:
+        if self._credit >= 1.0:
+            self._credit -= 1.0
+        elif all(wait <= MUCH for wait, at in self._now.values() if now - at < INTERVAL):
             return False
-        self._credit -= 1.0
         self.refused += 1
         return True
 
@@ -84,8 +92,8 @@ class Congestion:
     def _judge(self, now: float) -> None:
         """End an interval: adapt the share."""
         empty = int(min(now - self._since - INTERVAL, 60.0) / INTERVAL)  # intervals since, in which nothing came
-        self.wait = max(self._least.values(), default=0.0)
-        if self.wait > MUCH:
+        before, self.wait = self.wait, max(self._least.values(), default=0.0)
+        if self.wait > MUCH and (not self.share or self.wait >= before):
             self.share = min(MOST, self.share + UP)
         elif self.wait < LITTLE:
             self.share -= DOWN
