@@ -8,7 +8,7 @@ from typing import NamedTuple
 from examples.softphone_call import Line
 from sip.actions import Flow
 from sip.dialog import DialogState, called_by
-from sip.digest import Refusal
+from sip.digest import Authorization, Refusal
 from sip.layer import Stack
 from sip.subscription import is_last
 from sip.subscription_usage import SubscriptionUsage
@@ -31,7 +31,7 @@ class Subscribed:
         self.event = event
         self.usage: SubscriptionUsage | None = None
         self.over = False
-        self._proved = False
+        self._tried: tuple[Authorization, ...] = ()
         self._expires = 0
 
     def is_repeat(self, transaction: ServerTransaction, request: Request, now: float) -> bool:
@@ -55,7 +55,7 @@ class Subscribed:
 
     def subscribe(self, expires: int, now: float) -> None:
         """Ask for it, for it to go on, or with 0 for its end."""
-        self._expires, self._proved = expires, False
+        self._expires, self._tried = expires, ()
         self._ask((), now)
 
     def _ask(self, proof: tuple[str, ...], now: float) -> None:
@@ -91,10 +91,10 @@ class Subscribed:
             self._tell("told", self.line, str(response.status), now)
             return
         digest = self.line.digest
-        if response.status in (401, 407) and digest is not None and not self._proved:
-            proof = digest.answer(response, "SUBSCRIBE", usage.dialog.target)
+        if response.status in (401, 407) and digest is not None:
+            proof = digest.answer(response, "SUBSCRIBE", usage.dialog.target, self._tried)
             if not isinstance(proof, Refusal):
-                self._proved = True
+                self._tried = proof
                 self._ask(tuple(each.line for each in proof), now)
                 return
         if response.status < 300 and not usage.dialog.remote_tag:

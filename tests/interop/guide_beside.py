@@ -81,8 +81,12 @@ def install(root: Root) -> None:
     apt = f"apt-get -q install -y --no-install-recommends {PACKAGES}"
     root.run(f"export DEBIAN_FRONTEND=noninteractive\n{apt} || {{ apt-get -q update; {apt}; }}")
     root.run("useradd --system --home-dir /var/lib/holdfast --shell /usr/sbin/nologin holdfast")
+    root.run("install -d -m 755 /opt/holdfast /opt/holdfast/bin")
+    # The services' user reads the clone, which may have been made for one user alone.
+    above = " ".join(str(path) for path in (ROOT, *ROOT.parents))
+    read = " ".join(f"{ROOT}/{name}" for name in (".venv", "sip", "heartbeat", "b2bua", "gateway_agent"))
+    root.run(f"chmod go+x {above}\nchmod -R go+rX {read}")
     programs = root.path / "opt" / "holdfast" / "bin"
-    programs.mkdir(parents=True)
     python = f"#!/bin/sh\nPYTHONPATH={ROOT} exec {ROOT}/.venv/bin/python"
     for name, words in (("python", ""), ("b2bua", "-m b2bua.cli"), ("gateway-agent", "-m gateway_agent.cli")):
         (programs / name).write_text(f'{python} {words} "$@"\n')

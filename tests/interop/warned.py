@@ -172,10 +172,10 @@ def _agent_says(*words: str) -> Callable[[Scene], None]:
     return lambda scene: scene.gateway_agent(*words)
 
 
-def _key(mode: int) -> Callable[[Scene], None]:
+def _password_file(mode: int) -> Callable[[Scene], None]:
     def change(scene: Scene) -> None:
-        (scene.directory / "site.secret").chmod(mode)
-        scene.b2bua("reload")
+        (scene.directory / "bob.secret").chmod(mode)
+        scene.gateway_agent("reload", "--agent", "gw2")
 
     return change
 
@@ -250,7 +250,9 @@ SCENES: Final = {
         _says("reset", "bob", "--state", "idle", "--yes"),
     ),
     "paused": Warned(_says("pause"), {"paused": "automatic takeovers are paused"}, _says("resume")),
-    "key that all may read": Warned(_key(0o644), {"key-file": "everybody on this machine may read"}, _key(0o600)),
+    "password that all may read": Warned(
+        _password_file(0o644), {"agent-warns": "gw2 has warnings of its own (key-file)"}, _password_file(0o600)
+    ),
     "clock": Warned(_clock("-7"), {"clock": "the clock of gw1 is 7."}, _clock("0")),
     "certificate": Warned(
         _certificate(2.0), {"agent-warns": "gw2 has warnings of its own (certificate)"}, _certificate(90.0)

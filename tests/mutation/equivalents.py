@@ -51,10 +51,6 @@ EQUIVALENT: Final[dict[tuple[str, str], str]] = {
         "Election.asked: len(self._asked) > _MOST_ASKED -> len(self._asked) >= _MOST_ASKED",
     ): "a bound on memory, one question less",
     (_ELECTION, "Election.answered: 1 -> 2 (2)"): "no question has a number below 0",
-    (
-        _ELECTION,
-        "Election.answered: 0.0 -> 1.0",
-    ): "of a question that was never asked, and whose answer does not count",
     (_CANDIDATE, "Candidate.__init__: self._leadership = Leadership() -> pass"): _STARTED,
     (_CANDIDATE, "Candidate.__init__: self._told = '' -> pass"): _STARTED,
     (_CANDIDATE, "Candidate.__init__: self._tell_at = now -> pass"): _STARTED,
