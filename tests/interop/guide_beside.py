@@ -15,6 +15,7 @@ import re
 import ssl
 import subprocess
 import sys
+import sysconfig
 from base64 import b64encode
 from contextlib import ExitStack
 from pathlib import Path
@@ -81,13 +82,14 @@ def install(root: Root) -> None:
     apt = f"apt-get -q install -y --no-install-recommends {PACKAGES}"
     root.run(f"export DEBIAN_FRONTEND=noninteractive\n{apt} || {{ apt-get -q update; {apt}; }}")
     root.run("useradd --system --home-dir /var/lib/holdfast --shell /usr/sbin/nologin holdfast")
-    root.run("install -d -m 755 /opt/holdfast /opt/holdfast/bin")
-    # The services' user reads the clone, which may have been made for one user alone.
-    above = " ".join(str(path) for path in (ROOT, *ROOT.parents))
-    read = " ".join(f"{ROOT}/{name}" for name in (".venv", "sip", "heartbeat", "b2bua", "gateway_agent"))
-    root.run(f"chmod go+x {above}\nchmod -R go+rX {read}")
+    root.run("install -d -m 755 /opt/holdfast /opt/holdfast/bin /opt/holdfast/lib")
+    # A copy that the services' user may read: the clone may be its owner's alone.
+    product = " ".join(f"{ROOT}/{name}" for name in ("sip", "heartbeat", "b2bua", "gateway_agent", "examples"))
+    root.run(
+        f"cp -r {product} {sysconfig.get_path('purelib')}/. /opt/holdfast/lib/\nchmod -R go+rX /opt/holdfast/lib"
+    )
     programs = root.path / "opt" / "holdfast" / "bin"
-    python = f"#!/bin/sh\nPYTHONPATH={ROOT} exec {ROOT}/.venv/bin/python"
+    python = f"#!/bin/sh\nPYTHONPATH=/opt/holdfast/lib exec {Path(sys.executable).resolve()}"
     for name, words in (("python", ""), ("b2bua", "-m b2bua.cli"), ("gateway-agent", "-m gateway_agent.cli")):
         (programs / name).write_text(f'{python} {words} "$@"\n')
         (programs / name).chmod(0o755)
