@@ -10,6 +10,7 @@ import ctypes
 import logging
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,9 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 SIZE: Final = 2 * 1024 * 1024
+MOST_S: Final = 0.004
+"""Seconds; no more pages are asked for once the kernel took longer for one. Where free memory is in small pieces it
+takes a tenth of a second, in which the loop stands still as soon as it needs the page."""
 _MADV_COLLAPSE: Final = 25  # Linux 6.1 and later: synchronous, whatever transparent_hugepage/enabled says but "never"
 _MAPS: Final = Path("/proc/self/maps")
 _SOON_S: Final = 1.0
@@ -78,7 +82,10 @@ class HugePages:
         for page in sorted(fresh):
             if self._end.is_set():
                 break
+            began = time.monotonic()
             taken += SIZE if madvise(page, SIZE, _MADV_COLLAPSE) == 0 else 0
+            if time.monotonic() - began > MOST_S:  # memory is in pieces: whoever touches the page meanwhile waits
+                self._end.set()
         return taken
 
     def _run(self) -> None:

@@ -40,6 +40,9 @@ class Kernel:
         self.path = path
         self.asked: list[int] = []
         self.answer = 0
+        self.clock = 0.0
+        self.takes = 0.0
+        """Seconds for a page."""
         self.lies_at(0x7F0000000000, 4)
 
     def lies_at(self, start: int, megabytes: int) -> None:
@@ -48,6 +51,7 @@ class Kernel:
     def madvise(self, start: int, length: int, advice: int) -> int:
         assert length == huge_pages.SIZE and advice == 25
         self.asked.append(start)
+        self.clock += self.takes
         return self.answer
 
 
@@ -66,6 +70,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
             self.madvise = madvise
 
     monkeypatch.setattr(huge_pages.ctypes, "CDLL", Library)
+    monkeypatch.setattr(huge_pages.time, "monotonic", lambda: kernel.clock)
     return kernel
 
 
@@ -93,6 +98,15 @@ def test_where_the_kernel_will_not_it_is_not_asked_for_the_same_again(kernel: Ke
     pages = huge_pages.HugePages()
     assert pages.take() == pages.take() == 0
     assert len(kernel.asked) == 2
+
+
+def test_a_kernel_that_takes_long_for_a_page_is_asked_for_no_more(kernel: Kernel) -> None:
+    kernel.takes = 2 * huge_pages.MOST_S
+    pages = huge_pages.HugePages()
+    pages.take()
+    kernel.takes = 0.0
+    kernel.lies_at(0x7F0000000000, 8)
+    assert pages.take() == 0 and len(kernel.asked) == 1
 
 
 def test_a_thread_looks_until_it_is_stopped(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
