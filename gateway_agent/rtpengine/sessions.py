@@ -34,6 +34,7 @@ class Session:
 
     __slots__ = (
         "adopted",
+        "changed",
         "counting",
         "described",
         "engine",
@@ -41,7 +42,6 @@ class Session:
         "pairs",
         "released",
         "steps",
-        "untold",
         "working",
     )
 
@@ -51,7 +51,7 @@ class Session:
         self.id = id_
         self.pairs = pairs
         self.described: list[Described | None] = [None, None]
-        self.untold: set[int] = set()
+        self.changed: set[int] = set()
         """Sides whose description has changed since the daemon was told of it."""
         self.adopted = False
         """Whether the daemon knows descriptions from a former start of the agent."""
@@ -109,7 +109,7 @@ class EngineSessions:
         engine = next((each for each in self.engines if each.name == name), None)
         if engine is None:
             self._trouble(
-                f"the media of a call passes rtpengine at {name}, which agents.NAME.rtpengine does not name"
+                f"the media of a call passes rtpengine at {name}, which the site file does not name for this agent"
             )
         session = Session(engine, id_, (here, there), self._commands.now)
         session.adopted = True
@@ -153,7 +153,7 @@ class EngineSessions:
         said = None if remote is None else Described(remote._replace(types=()), direction)
         if said is not None and (said != session.described[side] or again):
             session.described[side] = said
-            session.untold.add(side)
+            session.changed.add(side)
             self._go_on(session)
 
     def watch(self, pair: Pair, seconds: float | None) -> None:
@@ -267,12 +267,12 @@ class EngineSessions:
             engine.delete(session.id)
             return
         whole = all(session.described)
-        if not session.steps and session.untold and (whole or session.adopted):
-            first = min(session.untold)
+        if not session.steps and session.changed and (whole or session.adopted):
+            first = min(session.changed)
             session.steps.append(("offer", first))
             if whole:
                 session.steps.append(("answer", 1 - first))
-            session.untold.clear()
+            session.changed.clear()
         if session.steps:
             self._tell(session, engine, *session.steps.popleft())
 
@@ -286,7 +286,7 @@ class EngineSessions:
             session.working = False
             if answer is None and not session.released:  # told again when the daemon is back
                 session.steps.clear()
-                session.untold.update(place for place in (HERE, THERE) if session.described[place] is not None)
+                session.changed.update(place for place in (HERE, THERE) if session.described[place] is not None)
                 return
             if answer is not None and not session.released and (port := port_of(answer)) != expected:
                 why = because(answer) if port is None else "it has deleted the call; is its timeout too short?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from gateway_agent.media.ports import NOWHERE, RTP, Remote
+from gateway_agent.media.ports import NOWHERE, RTP, Remote, is_numeric
 from gateway_agent.rtpengine import ng
 from gateway_agent.rtpengine.commands import Answer
 from sip.wire.sdp import Direction
@@ -75,13 +75,14 @@ def sdp(address: str, port: int, direction: Direction, is_rtp: bool = True, rtcp
 def port_of(answer: Answer) -> int | None:
     """The port in the description that rtpengine answered with; None where there is none."""
     found = _MEDIA.search(str(answer.get("sdp", ""))) if answer is not None and answer.get("result") == "ok" else None
-    return int(found[1]) or None if found is not None else None
+    port = int(found[1]) if found is not None else 0
+    return port if 0 < port < 65536 else None
 
 
 def place_of(answer: Answer) -> str:
-    """The address in that description; ``""`` where there is none."""
+    """The numeric address in that description; ``""`` where there is none."""
     found = _PLACE.search(str(answer.get("sdp", ""))) if answer is not None else None
-    return found[1] if found is not None else ""
+    return found[1] if found is not None and is_numeric(found[1]) else ""
 
 
 def because(answer: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from gateway_agent.rtpengine import ng
@@ -62,6 +63,6 @@ class Rtpengine:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asks:
             asks.settimeout(2.0)
             asks.connect((self.host, NG_PORT))
-            asks.send(ng.message("calls", {"command": "list", "limit": 400}))
+            asks.send(ng.message(f"{time.monotonic_ns():x}", {"command": "list", "limit": 400}))  # each anew
             _, answer = ng.parsed(asks.recv(65_536))
         return list(answer["calls"])

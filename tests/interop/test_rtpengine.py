@@ -73,6 +73,10 @@ class Relayed:
             before = phone.heard_audio(one)
             until(lambda p=phone, o=one, b=before: p.heard_audio(o) >= b + more, 6, self.site.words)  # type: ignore[misc]
 
+    def kept(self) -> list[int]:
+        """How many calls each daemon knows."""
+        return [len(engine.calls()) for engine in self.engines]
+
     def alerts(self) -> list[str]:
         """The codes of what gw1 warns of."""
         return [alert["code"] for alert in self.site["gw1"].view().get("alerts", ())]
@@ -121,6 +125,8 @@ def test_media_passes_and_outlives_server_and_agent(tmp_path: Path) -> None:
         one.alices.ask(one.alices.core.bye, call)
         until(lambda: ended(call) and one.site.idle("m2", "gw1", "gw2"), 8, one.site.words)
         until(lambda: all(each["calls"] == 0 for each in one.site["gw1"].view()["rtpengines"]), 5, one.site.words)
+        # each daemon has its stock and nothing else, of the agent's former start neither
+        until(lambda: one.kept() == [64, 64], 45, lambda: f"they have {one.kept()} calls")
         for report in (*one.alices.reports, *one.bobs.reports):
             assert report.lost == 0, report
 
